@@ -1,0 +1,2 @@
+//! The mainstay command.
+fn main() {}

@@ -1,0 +1,219 @@
+//! Everything worth telling a person. The agent turns these into logs, metrics and Kubernetes Events, in one match.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{ClaimId, Mac};
+use crate::vip::{Mark, Tenure, Vip};
+
+/// One thing worth telling.
+#[expect(missing_docs, reason = "each variant's text names its fields")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// This node now holds the claim.
+    Took { claim: ClaimId, tenure: Tenure, epoch: u32, reason: TakeReason },
+    /// Held as before, by another right.
+    TenureChanged { claim: ClaimId, from: Tenure, to: Tenure, epoch: u32 },
+    /// This node no longer holds the claim.
+    Yielded { claim: ClaimId, epoch: u32, reason: YieldReason },
+    /// The authority names another holder than before.
+    HolderChanged { claim: ClaimId, holder: Option<String>, epoch: u32 },
+    /// Another host spoke in the VIP's name.
+    Conflict { claim: ClaimId, vip: Vip, mac: Mac, mark: Option<Mark>, verdict: Verdict },
+    /// The holder fell silent on the wire, and the evidence is complete.
+    HolderSilent { claim: ClaimId, silent: Duration },
+    /// A holder whose claim we took on evidence was alive after all.
+    FalseTakeover { claim: ClaimId, count: u32 },
+    /// Somebody deleted the address; it was put back.
+    AddressRestored { claim: ClaimId, vip: Vip },
+    /// The kernel removed the address because nobody refreshed it.
+    AddressExpired { claim: ClaimId, vip: Vip },
+    /// The kernel refused an address.
+    AddressFailed { claim: ClaimId, cause: String },
+    /// The API servers are out of reach. What is held stays held.
+    AuthorityLost { claim: ClaimId },
+    /// They are back.
+    AuthorityReturned { claim: ClaimId, away: Duration },
+    /// The Lease went back in time (lower epoch) or was made anew (another UID); we contest it.
+    AuthorityReset { claim: ClaimId, ours: u32, theirs: u32 },
+    /// The link changed.
+    Link { up: bool },
+    /// The loop stood still for so long that nothing it knew may be true.
+    Resumed { gap: Duration },
+    /// The local service behind the VIP changed its health.
+    HealthChanged { healthy: bool },
+    /// The holder invites a healthy node to take the claim.
+    Invited { claim: ClaimId },
+    /// The agent may end; the VIP was handed over, or stays for the restart.
+    Stopping { claim: ClaimId, kept: bool },
+}
+
+/// Why a node took a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TakeReason {
+    /// The Lease was free.
+    Free,
+    /// The Lease had expired, and its holder had fallen silent or had its grace.
+    Expired,
+    /// The holder was dead on the wire (rule 7).
+    Evidence,
+    /// The holder invited us (rule 12).
+    Invitation,
+    /// The VIP was silent and the authority out of reach (rule 8).
+    Succession,
+    /// The VIP was on our interface at the start (rule 9).
+    Resumption,
+}
+
+/// Why a node stopped holding a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum YieldReason {
+    /// The authority granted it to another (rule 4).
+    Denied,
+    /// A mark of higher order was heard (rule 5).
+    Outranked,
+    /// Handed over (rule 11).
+    HandOver,
+    /// The link was down for too long (rule 13).
+    LinkDown,
+    /// The authority was out of reach for `release_after` (rule 1, strict singletons).
+    AuthorityLoss,
+    /// The kernel removed the address (rule 10).
+    Expired,
+    /// Another elector's node defended it twice (rule 5).
+    Defended,
+}
+
+/// What rule 5 says of a frame in our VIP's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The other is lower in order: announce, so that clients come back to us.
+    Defend,
+    /// The other is higher in order: yield at once.
+    Yield,
+    /// The other claims a higher epoch than our fresh grant: ask the authority.
+    Verify,
+    /// A Mainstay node whose kernel speaks in the VIP's name without holding it.
+    Misconfigured,
+    /// Another elector's node.
+    Foreign,
+    /// No known node.
+    Rogue,
+}
+
+/// How loud an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The normal course of things.
+    Info,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Event {
+    /// How loud it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Took { .. }
+            | Self::HolderChanged { .. }
+            | Self::Yielded { .. }
+            | Self::AuthorityReturned { .. }
+            | Self::Invited { .. }
+            | Self::Stopping { .. }
+            | Self::TenureChanged { to: Tenure::Confirmed, .. }
+            | Self::Link { up: true }
+            | Self::HealthChanged { healthy: true } => Severity::Info,
+            _ => Severity::Warning,
+        }
+    }
+
+    /// The event's kind as a metric label or a Kubernetes Event's reason: `Took`, `Conflict`, ...
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Took { .. } => "Took",
+            Self::TenureChanged { .. } => "TenureChanged",
+            Self::Yielded { .. } => "Yielded",
+            Self::HolderChanged { .. } => "HolderChanged",
+            Self::Conflict { .. } => "Conflict",
+            Self::HolderSilent { .. } => "HolderSilent",
+            Self::FalseTakeover { .. } => "FalseTakeover",
+            Self::AddressRestored { .. } => "AddressRestored",
+            Self::AddressExpired { .. } => "AddressExpired",
+            Self::AddressFailed { .. } => "AddressFailed",
+            Self::AuthorityLost { .. } => "AuthorityLost",
+            Self::AuthorityReturned { .. } => "AuthorityReturned",
+            Self::AuthorityReset { .. } => "AuthorityReset",
+            Self::Link { .. } => "Link",
+            Self::Resumed { .. } => "Resumed",
+            Self::HealthChanged { .. } => "HealthChanged",
+            Self::Invited { .. } => "Invited",
+            Self::Stopping { .. } => "Stopping",
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Took { claim, tenure, epoch, reason } => {
+                write!(f, "took {claim}: {tenure:?}, epoch {epoch} ({reason:?})")
+            }
+            Self::TenureChanged { claim, from, to, epoch } => {
+                write!(f, "{claim}: tenure {from:?} is now {to:?}, epoch {epoch}")
+            }
+            Self::Yielded { claim, epoch, reason } => {
+                write!(f, "yielded {claim}, epoch {epoch} ({reason:?})")
+            }
+            Self::HolderChanged { claim, holder: Some(holder), epoch } => {
+                write!(f, "{claim} is held by {holder}, epoch {epoch}")
+            }
+            Self::HolderChanged { claim, holder: None, epoch } => {
+                write!(f, "{claim} has no holder, epoch {epoch}")
+            }
+            Self::Conflict { vip, mac, verdict, .. } => {
+                write!(f, "{mac} speaks in the name of {vip}: {verdict:?}")
+            }
+            Self::HolderSilent { claim, silent } => {
+                write!(f, "{claim}: its holder is dead on the wire, silent for {} ms", silent.as_millis())
+            }
+            Self::FalseTakeover { claim, count } => {
+                write!(
+                    f,
+                    "{claim}: the former holder was alive; false takeovers: {count}; detection slows down"
+                )
+            }
+            Self::AddressRestored { vip, .. } => write!(f, "somebody removed {vip}; put back"),
+            Self::AddressExpired { vip, .. } => write!(f, "the kernel removed {vip}: its lifetime ran out"),
+            Self::AddressFailed { claim, cause } => {
+                write!(f, "{claim}: the kernel refused an address: {cause}")
+            }
+            Self::AuthorityLost { claim } => {
+                write!(f, "{claim}: the API servers are out of reach; what is held stays held")
+            }
+            Self::AuthorityReturned { claim, away } => {
+                write!(f, "{claim}: the API servers are back after {:.1} s", away.as_secs_f64())
+            }
+            Self::AuthorityReset { claim, ours, theirs } => {
+                write!(f, "{claim}: the Lease went back (epoch {theirs}, ours is {ours}); contesting it")
+            }
+            Self::Link { up } => write!(f, "the link is {}", if *up { "up" } else { "down" }),
+            Self::Resumed { gap } => write!(f, "the loop stood still for {:.1} s", gap.as_secs_f64()),
+            Self::HealthChanged { healthy } => {
+                write!(f, "the local service is {}", if *healthy { "healthy" } else { "unhealthy" })
+            }
+            Self::Invited { claim } => write!(f, "{claim}: inviting a healthy node to take it"),
+            Self::Stopping { claim, kept: true } => {
+                write!(f, "{claim}: nobody can succeed; the VIP stays for the restart")
+            }
+            Self::Stopping { claim, kept: false } => write!(f, "{claim}: handed over"),
+        }
+    }
+}

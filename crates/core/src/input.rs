@@ -1,0 +1,171 @@
+//! Everything that can happen to us. Closed and serialisable: a recording of these, fed to the same core, gives the
+//! same effects.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::Mac;
+use crate::time::Moment;
+use crate::vip::{Mark, Vip};
+
+/// Names one effect, so that its outcome can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EffectId(pub u64);
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// The deadline that the core named has come. Harmless at any other time.
+    Tick,
+    /// A frame about one of the addresses we listen for, sent by another host.
+    Frame(Frame),
+    /// A virtual address left the interface, or was found on it.
+    Address(AddressChange),
+    /// The VIP's interface lost or gained its link (operational state and carrier).
+    Link(Link),
+    /// What the lease's authority said without being asked by an effect.
+    Lease(LeaseReport),
+    /// What became of an effect.
+    Outcome {
+        /// The effect.
+        id: EffectId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// The local service behind the VIP was checked.
+    Health(Health),
+    /// The agent is asked to hand over and stop (SIGTERM, or a drain).
+    Shutdown,
+}
+
+/// An ARP packet or a neighbour-discovery message of another host, already stripped to what matters.
+///
+/// Frames whose hardware sender is on any interface of this host never get here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// When the kernel received it.
+    pub heard_at: Moment,
+    /// The sender's hardware address (ARP `sha`, or the link-layer option or Ethernet source of ND).
+    pub mac: Mac,
+    /// The protocol address the sender calls its own (ARP `spa`; the target of a neighbour advertisement).
+    /// `None` for the unspecified address: an ARP probe (RFC 5227), or any neighbour solicitation.
+    pub sender: Option<IpAddr>,
+    /// The address the frame asks for or speaks about (ARP `tpa`; the target of a neighbour message).
+    pub target: IpAddr,
+    /// Our mark, if the frame carries one.
+    pub mark: Option<Mark>,
+}
+
+/// What happened to a virtual address on our interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressChange {
+    /// It went, and not by our order.
+    Removed {
+        /// Which.
+        vip: Vip,
+        /// The kernel removed it because its valid lifetime ran out; otherwise somebody deleted it.
+        expired: bool,
+    },
+}
+
+/// The link's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// Frames can pass, as far as the kernel knows.
+    Up,
+    /// They cannot.
+    Down,
+}
+
+/// The health of the local service behind the VIP, three checks in a row being needed to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It answers.
+    Healthy,
+    /// It does not.
+    Unhealthy,
+}
+
+/// A `coordination.k8s.io/v1` Lease as it was read. Times are the object's own text and are only ever compared for
+/// equality: no clock of another host is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `spec.holderIdentity`; `None` when absent or empty (released).
+    pub holder: Option<String>,
+    /// `spec.leaseDurationSeconds`, zero when absent.
+    pub duration_seconds: u32,
+    /// `spec.acquireTime`, as written.
+    pub acquire_time: String,
+    /// `spec.renewTime`, as written.
+    pub renew_time: String,
+    /// `spec.leaseTransitions`: the epoch.
+    pub transitions: u32,
+    /// `metadata.annotations`, all of them.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What the lease's authority said unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseReport {
+    /// A watch event, or the quorum list a watch begins with.
+    Observed(LeaseRecord),
+    /// The watch, or the list it begins with, says that there is no such object.
+    Absent,
+    /// Every known API server has refused request `id` or left it unanswered for 500 ms. The request goes on.
+    Unanswered {
+        /// The request.
+        id: EffectId,
+    },
+    /// No API server lets us watch: all refused, timed out, or answered with an error.
+    WatchLost,
+}
+
+/// What became of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A lease request's.
+    Lease(LeaseOutcome),
+    /// The kernel did it, or had it so already.
+    Done,
+    /// The kernel refused; its words.
+    Failed(String),
+    /// A probe left this host then.
+    Sent(Moment),
+}
+
+/// What became of a lease request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeaseOutcome {
+    /// Read, or written: the object as it now is.
+    Record(LeaseRecord),
+    /// 404: there is no such object.
+    Absent,
+    /// 409: the write was not done; read again.
+    Conflict,
+    /// 401 or 403: counts as out of reach.
+    Forbidden,
+    /// 429, or 503 with Retry-After: not done; not to be asked again before that.
+    Throttled {
+        /// The server's Retry-After, if it named one.
+        retry_after: Option<Duration>,
+    },
+    /// Every server refused the connection: nothing was done.
+    Unreachable,
+    /// No answer within the deadline, a broken connection, or a 5xx: a write may or may not have been done.
+    Unknown,
+}
