@@ -5,12 +5,14 @@
 //! telling a person. [`node::Node`] turns the first into the other two; time is an argument.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod effect;
 pub mod event;
 pub mod input;
 pub mod names;
 pub mod node;
 pub mod placement;
+pub mod rng;
 pub mod settings;
 pub mod snapshot;
 pub mod status;

@@ -1,5 +1,7 @@
 //! Rendezvous hashing: who should hold, the same answer on every node.
 
+use crate::names::{ClaimId, NodeId};
+
 /// A 64-bit hash of bytes: FNV-1a with a finalizer (splitmix64), stable across versions because marks carry it.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> u64 {
@@ -17,3 +19,22 @@ pub(crate) fn mix(value: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// How well `node` suits `claim`: the highest score is the first choice (rendezvous hashing, Thaler and Ravishankar).
+///
+/// It depends on nothing else, so a node that comes or goes changes no other node's score.
+#[must_use]
+pub fn score(claim: &ClaimId, node: NodeId) -> u64 {
+    mix(hash(claim.as_str().as_bytes()) ^ node.0)
+}
+
+/// How many of `among` come before `node` in the claim's order: 0 for the first choice. Whether `among` names `node`
+/// itself does not matter; it should name every other node once. Equal scores are ordered by node id.
+#[must_use]
+pub fn rank(claim: &ClaimId, node: NodeId, among: impl Iterator<Item = NodeId>) -> usize {
+    let own = (score(claim, node), node);
+    among.filter(|other| (score(claim, *other), *other) > own).count()
+}
+
+#[cfg(test)]
+mod tests;
