@@ -1,1 +1,4 @@
-//! (to come)
+//! Joins the rooms: configuration, the loop, supervision, admin API, metrics.
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,118 @@
+//! Settings: raw layers of text on one side, one resolved [`Config`] on the other.
+//!
+//! [`table`] names every setting once: its environment variable, flag, default and help. [`Layer`]s carry what was
+//! written where; [`resolve`] parses it, checks it against the host and refuses what cannot work.
+
+mod host;
+mod layer;
+mod refusal;
+mod resolve;
+pub mod table;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_core::names::NodeName;
+use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
+use mainstay_core::vip::Vip;
+
+pub use host::Host;
+pub use layer::{Layer, SettingFlags, Warning};
+pub use refusal::Refusal;
+pub use resolve::{Precedence, Resolved, resolve};
+
+/// Everything the agent is told before it starts, parsed and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node: `vip_nodename`, else the host's name.
+    pub node: NodeName,
+    /// The interface that wears the VIP; it existed when the settings were read.
+    pub interface: String,
+    /// The addresses of the control plane's claim, which move together. Not empty.
+    pub vips: Vec<Vip>,
+    /// The port of what the VIP serves.
+    pub port: u16,
+    /// Whether a Lease decides who holds the VIP.
+    pub authority: Authority,
+    /// Which Lease.
+    pub lease: LeaseName,
+    /// The election's timing.
+    pub timing: LeaseTiming,
+    /// Between announcements.
+    pub announce_every: Duration,
+    /// How fast a dead holder is noticed.
+    pub detection: Detection,
+    /// What a holder does when the authority is out of reach.
+    pub on_authority_loss: OnAuthorityLoss,
+    /// The lifetime left to the VIP when the agent stops and nobody can succeed.
+    pub restart_grace: Duration,
+    /// Addresses whose answer proves that the VIP's link works.
+    pub witnesses: Vec<IpAddr>,
+    /// How the API servers are found.
+    pub kubernetes: Kubernetes,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` switches them off.
+    pub metrics: Option<SocketAddr>,
+    /// Where the snapshot lives.
+    pub state_dir: PathBuf,
+    /// Where the admin API listens.
+    pub admin_socket: PathBuf,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+impl Config {
+    /// The VIP's valid lifetime in the kernel (rule 10): the lease's duration, at least 10 s; longer when there are
+    /// many VIPs, so that refreshes (one in a third of it, each) stay under 50 a second; never longer than a strict
+    /// singleton's `release_after`.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        let count = u32::try_from(self.vips.len()).unwrap_or(u32::MAX);
+        let busy = Duration::from_millis(60).saturating_mul(count);
+        let lifetime = self.timing.duration.max(Duration::from_secs(10)).max(busy);
+        match self.on_authority_loss {
+            OnAuthorityLoss::Hold => lifetime,
+            OnAuthorityLoss::ReleaseAfter(after) => lifetime.min(after),
+        }
+    }
+}
+
+/// Where the Lease is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// How the API servers are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Kubeconfig files to try in this order; the first that exists is used, and in-cluster access where none does.
+    pub kubeconfigs: Vec<PathBuf>,
+    /// An API server's URL in place of the one configured there.
+    pub server: Option<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The least important level that is logged.
+    pub level: tracing::Level,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,302 @@
+//! Every refused case with its exact line; precedence, defaults and warnings.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use mainstay_core::settings::{Authority, OnAuthorityLoss};
+use proptest::prelude::*;
+
+use super::table::{Key, SETTINGS, setting};
+use super::*;
+
+fn host() -> Host {
+    Host {
+        interfaces: vec!["eth0".into(), "lo".into()],
+        gateways: vec![("eth0".into(), "10.0.0.1".parse().unwrap())],
+        own_addresses: BTreeMap::from([("10.0.0.5".parse().unwrap(), "eth0".into())]),
+        hostname: Some("Node-A".into()),
+        namespace: None,
+        home: Some("/root".into()),
+    }
+}
+
+fn environment(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let base =
+        [("vip_interface", "eth0"), ("address", "10.0.0.100"), ("vip_arp", "true"), ("cp_enable", "true")];
+    base.iter().chain(changes).map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+fn run(changes: &[(&str, &str)]) -> Result<Resolved, Refusal> {
+    let layer = Layer::from_environment(&environment(changes));
+    resolve(Layer::default(), layer, Precedence::FlagsFirst, &host())
+}
+
+fn config(changes: &[(&str, &str)]) -> Config {
+    run(changes).unwrap().config
+}
+
+fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
+    run(changes).unwrap().warnings.into_iter().map(|Warning(line)| line).collect()
+}
+
+#[test]
+fn the_table_is_in_the_order_of_its_keys() {
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        assert_eq!(setting.key as usize, index, "{setting:?}");
+        assert!(!setting.help.is_empty() && !setting.environment.is_empty(), "{setting:?}");
+    }
+}
+
+#[test]
+fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy() {
+    const VIP: &str = "write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10";
+    let cases: &[(&[(&str, &str)], String)] = &[
+        (&[("address", "10.0.0.300")], format!(r#"address="10.0.0.300": "10.0.0.300" is no IP address; {VIP}"#)),
+        (&[("address", "vip.example.org")], format!(r#"address="vip.example.org": "vip.example.org" is no IP address; {VIP}"#)),
+        (&[("address", "0.0.0.0")], format!(r#"address="0.0.0.0": 0.0.0.0 is the unspecified address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "::")], format!(r#"address="::": :: is the unspecified address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "224.0.0.18")], format!(r#"address="224.0.0.18": 224.0.0.18 is a multicast address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "ff02::1")], format!(r#"address="ff02::1": ff02::1 is a multicast address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "127.0.0.1")], format!(r#"address="127.0.0.1": 127.0.0.1 is a loopback address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "255.255.255.255")], format!(r#"address="255.255.255.255": 255.255.255.255 is the broadcast address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "fe80::1")], format!(r#"address="fe80::1": fe80::1 is a link-local address and cannot be a VIP; {VIP}"#)),
+        (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has"#.into()),
+        (&[("address", "")], r#"address="": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
+        (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0, lo"#.into()),
+        (&[("port", "0")], r#"port="0": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
+        (&[("port", "65536")], r#"port="65536": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
+        (&[("port", "https")], r#"port="https": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
+        (&[("vip_arp", "yes")], r#"vip_arp="yes": neither true nor false; write true or false"#.into()),
+        (&[("vip_arp", "false")], r#"vip_arp="false": there is no way to announce the VIP; set vip_arp to true"#.into()),
+        (&[("cp_enable", "false")], r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#.into()),
+        (&[("vip_leaderelection", "on")], r#"vip_leaderelection="on": neither true nor false; write true or false"#.into()),
+        (&[("vip_leaseduration", "10")], r#"vip_leaseduration="10": not longer than vip_renewdeadline=10; write at least 11"#.into()),
+        (&[("vip_renewdeadline", "2")], r#"vip_renewdeadline="2": not longer than 1.2 x vip_retryperiod=2; write at least 3, and less than vip_leaseduration=15"#.into()),
+        (&[("vip_retryperiod", "9")], r#"vip_renewdeadline="10": not longer than 1.2 x vip_retryperiod=9; write at least 11, and less than vip_leaseduration=15"#.into()),
+        (&[("vip_retryperiod", "0")], r#"vip_retryperiod="0": no whole number in the range allowed; write a whole number from 1 to 86400"#.into()),
+        (&[("vip_leaseduration", "15s")], r#"vip_leaseduration="15s": no whole number in the range allowed; write a whole number from 1 to 86400"#.into()),
+        (&[("vip_leasename", "a/b/c")], r#"vip_leasename="a/b/c": "b/c" is no Kubernetes name; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
+        (&[("cp_namespace", "Kube")], r#"cp_namespace="Kube": "Kube" is no Kubernetes name; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
+        (&[("vip_nodename", "a b")], r#"vip_nodename="a b": "a b" is no Kubernetes name; set vip_nodename; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
+        (&[("vip_arpRate", "fast")], r#"vip_arpRate="fast": no whole number in the range allowed; write a whole number from 1 to 3600000"#.into()),
+        (&[("vip_loglevel", "debug")], r#"vip_loglevel="debug": no whole number in the range allowed; write a whole number from -100 to 100"#.into()),
+        (&[("prometheus_server", "2112")], r#"prometheus_server="2112": no address to listen on; write :PORT or IP:PORT, such as :2112, or nothing to switch it off"#.into()),
+        (&[("kubernetes_addr", "ftp://a")], r#"kubernetes_addr="ftp://a": no URL of an API server; write https://HOST:PORT, such as https://192.0.2.1:6443"#.into()),
+        (&[("MAINSTAY_STATE_DIR", "state")], r#"MAINSTAY_STATE_DIR="state": not an absolute path; write a path that begins with /"#.into()),
+        (&[("MAINSTAY_ADMIN_SOCKET", "")], r#"MAINSTAY_ADMIN_SOCKET="": not an absolute path; write a path that begins with /"#.into()),
+        (&[("MAINSTAY_ON_AUTHORITY_LOSS", "release")], r#"MAINSTAY_ON_AUTHORITY_LOSS="release": neither hold nor release_after; write hold, or release_after:30s"#.into()),
+        (&[("MAINSTAY_ON_AUTHORITY_LOSS", "release_after:5")], r#"MAINSTAY_ON_AUTHORITY_LOSS="release_after:5": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 1s to 24h"#.into()),
+        (&[("MAINSTAY_RESTART_GRACE", "0s")], r#"MAINSTAY_RESTART_GRACE="0s": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 1s to 24h"#.into()),
+        (&[("MAINSTAY_DETECTION_INTERVAL", "100")], r#"MAINSTAY_DETECTION_INTERVAL="100": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 10ms to 10s"#.into()),
+        (&[("MAINSTAY_DETECTION_MULTIPLIER", "1")], r#"MAINSTAY_DETECTION_MULTIPLIER="1": no whole number in the range allowed; write a whole number from 2 to 100"#.into()),
+        (&[("MAINSTAY_WITNESSES", "10.0.0.1,router")], r#"MAINSTAY_WITNESSES="10.0.0.1,router": "router" is no IP address; write addresses separated by commas"#.into()),
+        (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": no form of log lines; write text or json"#.into()),
+    ];
+    for (changes, line) in cases {
+        let refused = run(changes).map(|resolved| resolved.config);
+        assert_eq!(refused.expect_err(line).to_string(), *line);
+        assert_eq!(line.lines().count(), 1);
+    }
+}
+
+#[test]
+fn nothing_set_says_what_to_set() {
+    let nothing = Layer::from_environment(&BTreeMap::new());
+    let refused = resolve(Layer::default(), nothing, Precedence::FlagsFirst, &host()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#
+    );
+}
+
+#[test]
+fn a_refused_flag_is_named_as_a_flag() {
+    let flags = Layer::default().with_flag(Key::Port, "70000");
+    let layer = Layer::from_environment(&environment(&[]));
+    let refused = resolve(flags, layer, Precedence::FlagsFirst, &host()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        r#"--port="70000": no whole number in the range allowed; write a whole number from 1 to 65535"#
+    );
+}
+
+#[test]
+fn defaults_are_kube_vips() {
+    let config = config(&[]);
+    assert_eq!(config.node.as_str(), "node-a");
+    assert_eq!(config.port, 6443);
+    assert_eq!(config.authority, Authority::Standalone);
+    assert_eq!(config.lease, LeaseName { namespace: "kube-system".into(), name: "plndr-cp-lock".into() });
+    assert_eq!(config.timing, LeaseTiming::default());
+    assert_eq!(config.announce_every, Duration::from_secs(3));
+    assert_eq!(config.metrics, Some("[::]:2112".parse::<SocketAddr>().unwrap()));
+    assert_eq!(config.witnesses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    let kubeconfigs = ["/etc/kubernetes/admin.conf", "/root/.kube/config"].map(PathBuf::from);
+    assert_eq!(config.kubernetes, Kubernetes { kubeconfigs: kubeconfigs.into(), server: None });
+    assert_eq!(config.on_authority_loss, OnAuthorityLoss::Hold);
+    assert_eq!(config.lifetime(), Duration::from_secs(15));
+    assert_eq!(config.state_dir, PathBuf::from("/var/lib/mainstay"));
+    assert!(warnings(&[]).is_empty());
+}
+
+#[test]
+fn every_spelling_of_go_is_understood() {
+    for (spelling, meaning) in
+        [("1", true), ("t", true), ("TRUE", true), ("0", false), ("F", false), ("False", false)]
+    {
+        let authority = if meaning { Authority::Lease } else { Authority::Standalone };
+        assert_eq!(config(&[("vip_leaderelection", spelling)]).authority, authority, "{spelling}");
+    }
+}
+
+#[test]
+fn the_interface_defaults_to_the_default_routes() {
+    let mut variables = environment(&[]);
+    variables.remove("vip_interface");
+    let layer = || Layer::from_environment(&variables);
+    let resolved = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &host()).unwrap();
+    assert_eq!(resolved.config.interface, "eth0");
+
+    let routeless = Host { gateways: Vec::new(), ..host() };
+    let refused = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &routeless).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        r#"vip_interface="": there is no default route to take it from; set vip_interface to one of: eth0, lo"#
+    );
+}
+
+#[test]
+fn several_addresses_move_together() {
+    let vips = config(&[("address", "10.0.0.100, fd00::100,10.0.0.100")]).vips;
+    assert_eq!(vips, ["10.0.0.100", "fd00::100"].map(|vip| vip.parse::<IpAddr>().unwrap()));
+}
+
+#[test]
+fn the_leases_namespace_is_the_pods_unless_the_name_carries_one() {
+    let pod = Host { namespace: Some("vips".into()), ..host() };
+    let lease = |changes: &[(&str, &str)]| {
+        let layer = Layer::from_environment(&environment(changes));
+        resolve(Layer::default(), layer, Precedence::FlagsFirst, &pod).unwrap().config.lease.namespace
+    };
+    assert_eq!(lease(&[("cp_namespace", "elsewhere")]), "vips");
+    assert_eq!(lease(&[("vip_leasename", "here/cp")]), "here");
+    assert_eq!(config(&[("cp_namespace", "elsewhere")]).lease.namespace, "elsewhere");
+}
+
+#[test]
+fn a_kubeconfig_that_somebody_names_is_the_only_one() {
+    let files = |path| config(&[("k8s_config_file", path)]).kubernetes.kubeconfigs;
+    assert_eq!(files("/etc/other.conf"), [PathBuf::from("/etc/other.conf")]);
+    assert_eq!(files("/etc/kubernetes/admin.conf").len(), 2, "kube-vip's default is no choice");
+}
+
+#[test]
+fn an_api_server_may_be_a_url_or_a_host() {
+    for (text, url) in [
+        ("https://10.0.0.9:6443/", "https://10.0.0.9:6443"),
+        ("http://10.0.0.9:8080", "http://10.0.0.9:8080"),
+        ("api.example.org:6443", "https://api.example.org:6443"),
+        ("10.0.0.9", "https://10.0.0.9:6443"),
+        ("fd00::9", "https://[fd00::9]:6443"),
+    ] {
+        assert_eq!(config(&[("kubernetes_addr", text)]).kubernetes.server.as_deref(), Some(url));
+    }
+}
+
+#[test]
+fn an_empty_metrics_address_switches_them_off() {
+    assert_eq!(config(&[("prometheus_server", "")]).metrics, None);
+    assert_eq!(config(&[("prometheus_server", "127.0.0.1:0")]).metrics, Some("127.0.0.1:0".parse().unwrap()));
+}
+
+#[test]
+fn run_lets_flags_win_in_silence_and_manager_lets_the_environment_win_aloud() {
+    let resolved = |precedence| {
+        let flags = Layer::default().with_flag(Key::Port, "7443");
+        let layer = Layer::from_environment(&environment(&[("port", "8443")]));
+        resolve(flags, layer, precedence, &host()).unwrap()
+    };
+    let run = resolved(Precedence::FlagsFirst);
+    assert_eq!((run.config.port, run.warnings.len()), (7443, 0));
+    let manager = resolved(Precedence::EnvironmentFirst);
+    assert_eq!(manager.config.port, 8443);
+    assert_eq!(
+        manager.warnings,
+        [Warning(r#"port="8443" is used and --port="7443" is not: set one of them only"#.into())]
+    );
+}
+
+#[test]
+fn warnings_are_one_line_each() {
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("svc_enable", "true")],
+            "svc_enable is on, but Services are not built yet: only the control plane's VIP is held",
+        ),
+        (&[("vip_subnet", "24")], r#"vip_subnet="24" is ignored: a VIP is always a /32 or a /128"#),
+        (&[("vip_arpRate", "100")], "vip_arpRate=100 is below 500 ms: 3000 is used"),
+        (
+            &[("MAINSTAY_STATEDIR", "/x")],
+            "MAINSTAY_STATEDIR is no setting and is ignored: did you mean MAINSTAY_STATE_DIR?",
+        ),
+        (
+            &[("bgp_enable", "true")],
+            "bgp_enable is kube-vip's; Mainstay does not act on it yet and ignores it",
+        ),
+        (
+            &[("vip_address", "10.0.0.101")],
+            r#"address="10.0.0.100" is used and vip_address="10.0.0.101" is not: set one of them only"#,
+        ),
+    ];
+    for (changes, line) in cases {
+        assert_eq!(warnings(changes), [*line]);
+    }
+    assert!(warnings(&[("vip_subnet", "/32,128")]).is_empty());
+}
+
+#[test]
+fn the_old_name_of_the_address_will_do() {
+    let mut variables = environment(&[("vip_address", "10.0.0.101")]);
+    variables.remove("address");
+    let layer = Layer::from_environment(&variables);
+    let resolved = resolve(Layer::default(), layer, Precedence::FlagsFirst, &host()).unwrap();
+    assert_eq!(resolved.config.vips, ["10.0.0.101".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
+fn many_addresses_live_longer_and_strict_singletons_shorter() {
+    let many: Vec<String> = (0..500).map(|n| format!("10.1.{}.{}", n / 250, n % 250)).collect();
+    assert_eq!(
+        config(&[("address", &many.join(","))]).lifetime(),
+        Duration::from_secs(30),
+        "50 refreshes a second"
+    );
+    assert_eq!(
+        config(&[("MAINSTAY_ON_AUTHORITY_LOSS", "release_after:5s")]).lifetime(),
+        Duration::from_secs(5)
+    );
+    assert_eq!(
+        config(&[("vip_leaseduration", "5"), ("vip_renewdeadline", "3"), ("vip_retryperiod", "1")])
+            .lifetime(),
+        Duration::from_secs(10)
+    );
+}
+
+#[test]
+fn gateways_are_read_from_the_kernels_tables() {
+    let ipv4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nb0\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\na0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\na0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n";
+    let ipv6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 a0\n00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo\n";
+    let expected = [("a0", "10.0.0.1"), ("b0", "192.168.1.1"), ("a0", "fe80::1")];
+    let expected = expected.map(|(interface, address)| (interface.to_owned(), address.parse().unwrap()));
+    assert_eq!(super::host::gateways(ipv4, ipv6), expected);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic_or_break_a_line(index in 0..SETTINGS.len(), text in "\\PC{0,40}") {
+        let name = setting(SETTINGS[index].key).variable();
+        if let Err(refused) = run(&[(name, text.as_str())]) {
+            prop_assert_eq!(refused.to_string().lines().count(), 1);
+        }
+    }
+}
