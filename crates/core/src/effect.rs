@@ -62,8 +62,8 @@ pub enum Effect {
         target: IpAddr,
         /// The one host asked, or all.
         to: ProbeTo,
-        /// What the probe carries.
-        mark: Mark,
+        /// What the probe carries: a candidate's mark in a succession (rule 8), none when only watching.
+        mark: Option<Mark>,
     },
     /// Deliver frames about these addresses and no others. A desired state. No outcome.
     Listen {

@@ -39,6 +39,8 @@ pub enum Input {
     },
     /// The local service behind the VIP was checked.
     Health(Health),
+    /// What the VIP serves was checked through the VIP.
+    Service(Health),
     /// The agent is asked to hand over and stop (SIGTERM, or a drain).
     Shutdown,
 }

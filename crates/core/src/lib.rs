@@ -5,12 +5,15 @@
 //! telling a person. [`node::Node`] turns the first into the other two; time is an argument.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod backoff;
+pub mod conflict;
 pub mod effect;
 pub mod event;
 pub mod input;
 pub mod names;
 pub mod node;
+mod ownership;
 pub mod placement;
 pub mod rng;
 pub mod settings;
@@ -18,3 +21,4 @@ pub mod snapshot;
 pub mod status;
 pub mod time;
 pub mod vip;
+pub mod watcher;

@@ -1,8 +1,11 @@
 //! One node's core: the face that drivers see.
 
+use std::time::Duration;
+
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::input::Input;
+use crate::ownership::Machine;
 use crate::settings::{Found, Settings};
 use crate::status::ClaimStatus;
 use crate::time::Moment;
@@ -16,31 +19,41 @@ pub struct Output {
     pub events: Vec<Event>,
 }
 
+/// How long a node that waits for nothing sleeps at most.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
 /// The core of one agent.
 #[derive(Clone, Debug)]
-pub struct Node {}
+pub struct Node {
+    claim: Machine,
+    started: Moment,
+    now: Moment,
+}
 
 impl Node {
     /// A node that starts `now` with what it `found`; `seed` feeds its jitter. Call `handle(now, Input::Tick)` next.
     #[must_use]
-    pub fn new(_settings: Settings, _found: Found, _now: Moment, _seed: u64) -> Self {
-        Self {}
+    pub fn new(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
+        Self { claim: Machine::new(settings, found, now, seed), started: now, now }
     }
 
-    /// Takes in what happened. `now` never goes back.
-    pub fn handle(&mut self, _now: Moment, _input: &Input) -> Output {
-        Output::default()
+    /// Takes in what happened. `now` never goes back; an earlier one counts as the last.
+    pub fn handle(&mut self, now: Moment, input: &Input) -> Output {
+        self.now = self.now.max(now);
+        let mut output = Output::default();
+        self.claim.handle(self.now, input, &mut output);
+        output
     }
 
     /// When `handle` wants to be called with `Input::Tick` at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        Moment::ZERO
+        self.claim.promised().unwrap_or(self.started + LONGEST_SLEEP)
     }
 
     /// What there is to see.
     #[must_use]
-    pub fn status(&self, _now: Moment) -> ClaimStatus {
-        unimplemented!("the machine comes with its rules")
+    pub fn status(&self, now: Moment) -> ClaimStatus {
+        self.claim.status(now.max(self.now))
     }
 }

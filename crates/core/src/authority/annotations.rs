@@ -1,0 +1,139 @@
+//! Our own facts on a Lease: annotations `mainstay.io/...`.
+//!
+//! client-go carries metadata forward when another elector takes the Lease, so whatever speaks of a grant names the
+//! holder and the epoch it speaks of, and is void under any other. (The epoch, not the acquire time: the writer of an
+//! acquire time is the adapter's clock, and client-go keeps both unchanged when one identity acquires twice.)
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::input::LeaseRecord;
+use crate::names::{InstanceId, NodeName};
+use crate::snapshot::Member;
+
+/// Who was granted what: the proof that a Lease is held by a Mainstay node, and by which run of it.
+pub const GRANT: &str = "mainstay.io/grant";
+/// The claim's members and how they are found on the wire.
+pub const MEMBERS: &str = "mainstay.io/members";
+/// The holder cannot serve and invites a healthy node.
+pub const INVITATION: &str = "mainstay.io/invitation";
+/// How many takeovers turned out to be false.
+pub const FALSE_TAKEOVERS: &str = "mainstay.io/false-takeovers";
+
+/// The members that one Lease lists at most; a Lease is read by every node every few seconds.
+const MEMBERS_LIMIT: usize = 64;
+
+/// A grant's binding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// `holderIdentity`.
+    pub holder: String,
+    /// `leaseTransitions`.
+    pub epoch: u32,
+    /// The run that holds it.
+    pub instance: InstanceId,
+}
+
+/// Reads one annotation; one that is missing or malformed is `None`.
+fn read<T: DeserializeOwned>(record: &LeaseRecord, key: &str) -> Option<T> {
+    serde_json::from_str(record.annotations.get(key)?).ok()
+}
+
+/// Writes one annotation. Plain data of ours always has a JSON form.
+fn write<T: Serialize>(annotations: &mut BTreeMap<String, String>, key: &str, value: &T) {
+    if let Ok(text) = serde_json::to_string(value) {
+        annotations.insert(key.to_owned(), text);
+    }
+}
+
+/// The grant that the record's holder wrote of itself, if it is a Mainstay node's and still the record's.
+#[must_use]
+pub fn grant(record: &LeaseRecord) -> Option<Grant> {
+    read::<Grant>(record, GRANT)
+        .filter(|grant| record.holder.as_ref() == Some(&grant.holder) && grant.epoch == record.transitions)
+}
+
+/// The members the record lists.
+#[must_use]
+pub fn members(record: &LeaseRecord) -> BTreeMap<NodeName, Member> {
+    read(record, MEMBERS).unwrap_or_default()
+}
+
+/// Whether the record's holder invites a healthy node.
+#[must_use]
+pub fn invited(record: &LeaseRecord) -> bool {
+    let invitation: Option<Grant> = read(record, INVITATION);
+    invitation.is_some() && invitation == grant(record)
+}
+
+/// How many takeovers turned out to be false, as last written.
+#[must_use]
+pub fn false_takeovers(record: &LeaseRecord) -> u32 {
+    read(record, FALSE_TAKEOVERS).unwrap_or(0)
+}
+
+/// Whether `member` should be written under `node`: it is missing or differs, and there is room.
+#[must_use]
+pub fn wants_member(record: &LeaseRecord, node: &NodeName, member: &Member) -> bool {
+    let members = members(record);
+    match members.get(node) {
+        Some(listed) => listed != member,
+        None => members.len() < MEMBERS_LIMIT,
+    }
+}
+
+/// What a node has to say on the Lease beside the election record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Itself.
+    pub member: Member,
+    /// It holds, cannot serve, and invites.
+    pub invite: Invite,
+    /// Its count of false takeovers; `None` leaves what is written.
+    pub false_takeovers: Option<u32>,
+}
+
+/// Whether the holder invites a healthy node to take over (rule 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invite {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+/// The annotations of `base` with `grant` and `publication` written in.
+#[must_use]
+pub fn compose(
+    base: &BTreeMap<String, String>,
+    node: &NodeName,
+    grant: Option<&Grant>,
+    publication: &Publication,
+) -> BTreeMap<String, String> {
+    let mut annotations = base.clone();
+    annotations.remove(GRANT);
+    annotations.remove(INVITATION);
+    if let Some(grant) = grant {
+        write(&mut annotations, GRANT, grant);
+        if publication.invite == Invite::Yes {
+            write(&mut annotations, INVITATION, grant);
+        }
+    }
+    if let Some(count) = publication.false_takeovers {
+        write(&mut annotations, FALSE_TAKEOVERS, &count);
+    }
+    join(&mut annotations, node, &publication.member);
+    annotations
+}
+
+/// Writes `member` into the list of members under `node`.
+pub fn join(annotations: &mut BTreeMap<String, String>, node: &NodeName, member: &Member) {
+    let mut members: BTreeMap<NodeName, Member> =
+        annotations.get(MEMBERS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    if members.len() < MEMBERS_LIMIT || members.contains_key(node) {
+        members.insert(node.clone(), member.clone());
+    }
+    write(annotations, MEMBERS, &members);
+}

@@ -1,0 +1,454 @@
+//! One claim on one node: who may hold it, and what the holder does. The rules are docs/ownership.md's.
+//!
+//! ```text
+//!             granted (3), or silent without an authority (8)
+//!   Released ─────────────────────────────────────────────────► Holding(confirmed | detached | provisional)
+//!      ▲  ▲                                                      │   ▲   │
+//!      │  └──────── another was granted it, or is worn ─────┐    │   │   │ frozen, link up again (9, 13)
+//!      │                                                    │    │   │   ▼
+//!      │ withdrawn                                      Probing ◄┼───┴── Probing: worn, refreshed, not announced
+//!      └──────────── Yielding ◄── denied (4), handed over (11) ──┘
+//! ```
+//!
+//! Everything is level-triggered: an input changes facts, then [`Machine::step`] looks at all of them. Effects that
+//! another depends on are acknowledged first: an address is present before it is announced.
+
+mod duties;
+mod following;
+mod frames;
+mod transitions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::authority::Standing;
+use crate::authority::annotations;
+use crate::authority::lease::{LeaseMachine, Reach, Source};
+use crate::effect::{Effect, ProbeTo};
+use crate::event::{Event, TakeReason, Verdict, YieldReason};
+use crate::input::{AddressChange, EffectId, Health, Input, LeaseOutcome, LeaseReport, Link, Outcome};
+use crate::names::{Mac, NodeId, NodeName};
+use crate::node::Output;
+use crate::rng::Rng;
+use crate::settings::{Authority, Found, OnAuthorityLoss, Settings};
+use crate::snapshot::{ClaimMemory, Member, Snapshot};
+use crate::status::ClaimStatus;
+use crate::time::Moment;
+use crate::vip::{Mark, Tenure, Vip};
+use crate::watcher::Watcher;
+
+/// Rule 4: how long a denied holder waits to hear its successor.
+const SUCCESSOR_WAIT: Duration = Duration::from_millis(500);
+/// Rule 13: how long the link may be down before the holder resigns.
+const LINK_PATIENCE: Duration = Duration::from_secs(1);
+/// Rule 8: the step between two ranks.
+const RANK_STEP: Duration = Duration::from_millis(200);
+/// Rule 8: between the last three probes.
+const ASK_STEP: Duration = Duration::from_millis(20);
+/// How long a marked announcement proves that its sender holds or held the claim.
+const CLAIMANT_MEMORY: Duration = Duration::from_secs(10);
+/// How long an unmarked answer of a member can keep a restarted holder from announcing.
+const PROBING_LIMIT: Duration = Duration::from_secs(1);
+/// Rule 5: the verification of a grant against a mark of a higher epoch.
+const VERIFY_WINDOW: Duration = Duration::from_secs(1);
+/// After the kernel refused an address.
+const ASSIGN_RETRY: Duration = Duration::from_secs(1);
+/// How long ago a neighbour may have answered to count as alive.
+const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(25);
+
+/// Where the claim stands on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Released,
+    /// Worn and refreshed, not announced, until it is known whether it is still ours (rule 9).
+    Probing(Probing),
+    Holding(Holding),
+    /// Worn until the successor is heard (rules 4 and 11).
+    Yielding(Yielding),
+    /// The agent may end.
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Probing {
+    since: Moment,
+    /// By what right it was held before.
+    before: Tenure,
+    /// The highest epoch known when it was last held.
+    basis: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holding {
+    tenure: Tenure,
+    since: Moment,
+    epoch: u32,
+    /// A grant to another up to this epoch was known when we took the claim, and does not refute us.
+    basis: u32,
+    /// Verifying our grant against a mark of a higher epoch, since then.
+    verifying: Option<Moment>,
+    /// Not confirmed since then.
+    unconfirmed_since: Option<Moment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Yielding {
+    reason: YieldReason,
+    since: Moment,
+    until: Moment,
+    epoch: u32,
+    tenure: Tenure,
+}
+
+/// How far a succession without an authority has got (rule 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Succession {
+    Idle,
+    Waiting { at: Moment },
+    Asking { since: Moment, asked: u8, next: Moment },
+}
+
+/// What an effect under way was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    Assign,
+    Withdraw,
+    Probe(IpAddr, ProbeTo),
+}
+
+/// What is known of the VIPs on our own interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Address {
+    Absent,
+    Ordered,
+    Present,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claimant {
+    mark: Mark,
+    at: Moment,
+}
+
+/// One claim's state machine on one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    settings: Settings,
+    rng: Rng,
+    lease: LeaseMachine,
+    watcher: Watcher,
+    state: State,
+    state_since: Moment,
+    succession: Succession,
+    address: Address,
+    refresh_due: Moment,
+    announced: Option<Mark>,
+    listening: Option<(BTreeSet<Vip>, BTreeSet<IpAddr>)>,
+    saved: Option<ClaimMemory>,
+    pending: BTreeMap<EffectId, Pending>,
+    next_id: u64,
+    promised: Option<Moment>,
+    link_down_since: Option<Moment>,
+    health: Option<Health>,
+    service: Option<Health>,
+    stay_out_until: Option<Moment>,
+    stopping: bool,
+    stop_after: Option<EffectId>,
+    /// How the claim was held when the agent stopped and the VIP stayed.
+    held_at_stop: Option<(u32, Tenure)>,
+    claimants: BTreeMap<Mac, Claimant>,
+    /// The last to announce, by whatever right: during an outage the wire says who holds.
+    announcer: Option<(Mac, Mark)>,
+    members: BTreeMap<NodeName, Member>,
+    campaign_reason: TakeReason,
+    conflicts: u64,
+    told_conflicts: BTreeMap<(Mac, Verdict), Moment>,
+    defended_at: Option<Moment>,
+    told_silent: bool,
+    told_holder: Option<(Option<String>, u32)>,
+    invited_at_epoch: Option<u32>,
+    taken_from: Option<(NodeId, u32, Moment)>,
+    false_takeovers: Option<u32>,
+}
+
+impl Machine {
+    pub(crate) fn new(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
+        let memory = found.memory.clone().unwrap_or_default();
+        let mut lease =
+            LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
+        if settings.authority == Authority::Standalone {
+            lease.unreachable(now);
+        }
+        let worn = !found.addresses.is_empty();
+        let before = if memory.held { Tenure::Detached } else { Tenure::Provisional };
+        let state = if worn {
+            State::Probing(Probing { since: now, before, basis: memory.epoch })
+        } else {
+            State::Released
+        };
+        let watcher = Watcher::new(settings.detection, watched_vip(&settings), now);
+        Self {
+            rng: Rng::new(seed),
+            lease,
+            watcher,
+            state,
+            state_since: now,
+            succession: Succession::Idle,
+            address: if worn { Address::Present } else { Address::Absent },
+            refresh_due: now,
+            announced: None,
+            listening: None,
+            members: memory.members.clone(),
+            saved: Some(memory),
+            pending: BTreeMap::new(),
+            next_id: 1,
+            promised: None,
+            link_down_since: (!found.link_up).then_some(now),
+            health: None,
+            service: None,
+            stay_out_until: None,
+            stopping: false,
+            stop_after: None,
+            held_at_stop: None,
+            claimants: BTreeMap::new(),
+            announcer: None,
+            campaign_reason: TakeReason::Free,
+            conflicts: 0,
+            told_conflicts: BTreeMap::new(),
+            defended_at: None,
+            told_silent: false,
+            told_holder: None,
+            invited_at_epoch: None,
+            taken_from: None,
+            false_takeovers: None,
+            settings,
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Moment, input: &Input, out: &mut Output) {
+        self.notice_freeze(now, out);
+        self.take_in(now, input, out);
+        self.step(now, out);
+        self.promised = self.next_deadline(now);
+    }
+
+    pub(crate) fn promised(&self) -> Option<Moment> {
+        self.promised
+    }
+
+    /// Looks at all facts and does what they demand now.
+    fn step(&mut self, now: Moment, out: &mut Output) {
+        self.learn_members();
+        self.retarget(now, out);
+        self.transit(now, out);
+        self.hold_duties(now, out);
+        self.pursue(now, out);
+        self.probe(now, out);
+        self.refresh(now, out);
+        self.announce(out);
+        self.listen(out);
+        self.save(out);
+    }
+
+    fn take_in(&mut self, now: Moment, input: &Input, out: &mut Output) {
+        match input {
+            Input::Tick => {}
+            Input::Frame(frame) => self.on_frame(now, frame, out),
+            Input::Address(AddressChange::Removed { vip, expired }) => {
+                self.on_removed(now, *vip, *expired, out)
+            }
+            Input::Link(link) => self.on_link(now, *link, out),
+            Input::Lease(report) => self.on_report(now, report, out),
+            Input::Outcome { id, outcome } => self.on_outcome(now, *id, outcome, out),
+            Input::Health(health) => self.on_health(*health, out),
+            Input::Service(health) => self.service = Some(*health),
+            Input::Shutdown => self.on_shutdown(now, out),
+        }
+    }
+
+    fn on_report(&mut self, now: Moment, report: &LeaseReport, out: &mut Output) {
+        let reach = match report {
+            LeaseReport::Observed(record) => self.lease.observe(now, record.clone(), Source::Watch),
+            LeaseReport::Absent => self.lease.observe_absent(now),
+            LeaseReport::Unanswered { id } if self.lease.awaits(*id) => self.lease.unreachable(now),
+            LeaseReport::Unanswered { .. } => None,
+            LeaseReport::WatchLost => self.lease.unreachable(now),
+        };
+        self.tell_reach(reach, out);
+    }
+
+    fn on_outcome(&mut self, now: Moment, id: EffectId, outcome: &Outcome, out: &mut Output) {
+        match outcome {
+            Outcome::Lease(outcome) => self.on_lease_outcome(now, id, outcome, out),
+            Outcome::Done => self.on_kernel_done(id, out),
+            Outcome::Failed(cause) => self.on_kernel_failed(now, id, cause, out),
+            Outcome::Sent(at) => {
+                if let Some(Pending::Probe(target, to)) = self.pending.remove(&id)
+                    && self.settings.vips.contains(&target)
+                {
+                    self.watcher.sent(*at, to);
+                }
+            }
+        }
+    }
+
+    fn on_lease_outcome(&mut self, now: Moment, id: EffectId, outcome: &LeaseOutcome, out: &mut Output) {
+        if !self.lease.awaits(id) {
+            return;
+        }
+        let reach = self.lease.conclude(now, outcome.clone(), &mut self.rng);
+        self.tell_reach(reach, out);
+    }
+
+    fn tell_reach(&self, reach: Option<Reach>, out: &mut Output) {
+        let claim = self.settings.claim.clone();
+        match reach {
+            Some(Reach::Lost) => out.events.push(Event::AuthorityLost { claim }),
+            Some(Reach::Returned(away)) => out.events.push(Event::AuthorityReturned { claim, away }),
+            None => {}
+        }
+    }
+
+    fn on_health(&mut self, health: Health, out: &mut Output) {
+        if self.health.replace(health) != Some(health) {
+            out.events.push(Event::HealthChanged { healthy: health == Health::Healthy });
+        }
+    }
+
+    fn effect_id(&mut self) -> EffectId {
+        let id = EffectId(self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    fn set_state(&mut self, now: Moment, state: State) {
+        self.state = state;
+        self.state_since = now;
+        self.succession = Succession::Idle;
+    }
+
+    fn is_strict(&self) -> bool {
+        self.settings.on_authority_loss != OnAuthorityLoss::Hold
+    }
+
+    fn link_up(&self) -> bool {
+        self.link_down_since.is_none()
+    }
+
+    fn own_id(&self) -> NodeId {
+        self.settings.node.id()
+    }
+
+    /// Members as the record lists them; what is remembered stays while no record can be read.
+    fn learn_members(&mut self) {
+        if let Some(record) = self.lease.record() {
+            let listed = annotations::members(record);
+            if !listed.is_empty() && listed != self.members {
+                self.members = listed;
+            }
+        }
+        let macs = |member: &Member| member.macs.first().copied();
+        let own = &self.settings.node;
+        let others = self.members.iter().filter(|(name, _)| *name != own);
+        let addresses: Vec<_> = others
+            .flat_map(|(_, member)| member.addresses.iter().map(move |address| (*address, macs(member))))
+            .chain(self.settings.witnesses.iter().map(|address| (*address, None)))
+            .collect();
+        self.watcher.set_neighbours(addresses.into_iter());
+    }
+
+    fn save(&mut self, out: &mut Output) {
+        let memory = self.memory();
+        if self.saved.as_ref() != Some(&memory) {
+            self.saved = Some(memory.clone());
+            out.effects.push(Effect::Save(Snapshot {
+                boot_id: self.settings.boot_id.clone(),
+                instance: self.settings.instance,
+                claims: BTreeMap::from([(self.settings.claim.clone(), memory)]),
+                api_servers: Vec::new(),
+            }));
+        }
+    }
+
+    fn memory(&self) -> ClaimMemory {
+        let (_, tenure) = self.held_as();
+        ClaimMemory {
+            uid: self.lease.record().map(|record| record.uid.clone()).unwrap_or_default(),
+            epoch: self.lease.highest(),
+            held: tenure >= Tenure::Detached,
+            members: self.members.clone(),
+        }
+    }
+
+    fn listen(&mut self, out: &mut Output) {
+        let vips: BTreeSet<Vip> = self.settings.vips.iter().copied().collect();
+        let others: BTreeSet<IpAddr> = self.watcher.neighbours().collect();
+        let wanted = (vips, others);
+        if self.listening.as_ref() != Some(&wanted) {
+            let (vips, others) = wanted.clone();
+            self.listening = Some(wanted);
+            out.effects.push(Effect::Listen { vips, others });
+        }
+    }
+
+    pub(crate) fn status(&self, now: Moment) -> ClaimStatus {
+        let tenure = match &self.state {
+            State::Holding(holding) => Some(holding.tenure),
+            State::Yielding(yielding) => Some(yielding.tenure),
+            _ => None,
+        };
+        let next_request = self.lease.next_deadline(&self.wants(now));
+        ClaimStatus {
+            claim: self.settings.claim.clone(),
+            vips: self.settings.vips.clone(),
+            state: self.state_word().to_owned(),
+            tenure,
+            since: now.since(self.state_since),
+            epoch: self.lease.highest(),
+            holder: self.lease.record().and_then(|record| record.holder.clone()),
+            standing: self.lease.standing().word().to_owned(),
+            authority_in_reach: self.lease.in_reach(),
+            last_contact: self.lease.contact().map(|at| now.since(at)),
+            failures_in_a_row: self.lease.failures(),
+            next_request: next_request.map(|at| at.since(now)),
+            conflicts: self.conflicts,
+            holder_last_answer: self.watcher.last_answer().map(|at| now.since(at)),
+            reason: self.explain(now),
+            members: self.members.keys().map(|name| name.as_str().to_owned()).collect(),
+        }
+    }
+
+    fn state_word(&self) -> &'static str {
+        match &self.state {
+            State::Released => "released",
+            State::Probing(_) => "probing",
+            State::Holding(_) => "holding",
+            State::Yielding(_) => "yielding",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
+/// The address that probes ask for: of a dual-stack claim the IPv4 one, whose ARP needs no link-local source.
+fn watched_vip(settings: &Settings) -> Vip {
+    let first = settings.vips.iter().find(|vip| vip.is_ipv4()).or_else(|| settings.vips.first());
+    first.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+}
+
+/// Marks a link change in the machine.
+impl Machine {
+    fn on_link(&mut self, now: Moment, link: Link, out: &mut Output) {
+        let was_up = self.link_up();
+        match link {
+            Link::Down if was_up => self.link_down_since = Some(now),
+            Link::Up if !was_up => self.link_down_since = None,
+            _ => return,
+        }
+        out.events.push(Event::Link { up: link == Link::Up });
+        self.watcher.restart(now);
+        if link == Link::Up {
+            self.reconsider(now);
+        }
+    }
+}

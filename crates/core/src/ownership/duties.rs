@@ -1,0 +1,239 @@
+//! What a holder does all the time: rules 1, 3, 5, 10 and 12, and the deadlines of everything.
+
+use super::*;
+use crate::effect::Pace as AnnouncePace;
+
+impl Machine {
+    pub(super) fn hold_duties(&mut self, now: Moment, out: &mut Output) {
+        self.update_verification(now);
+        self.update_tenure(now, out);
+        self.tell_invitation(now, out);
+    }
+
+    /// A verification ends with a renewal, or with its window: unverified is unconfirmed (rule 5).
+    fn update_verification(&mut self, now: Moment) {
+        let State::Holding(holding) = &mut self.state else { return };
+        let Some(since) = holding.verifying else { return };
+        if self.lease.renewed_at().is_some_and(|at| at >= since) {
+            holding.verifying = None;
+        } else if now.since(since) >= VERIFY_WINDOW {
+            holding.verifying = None;
+            self.lease.unconfirm();
+        }
+    }
+
+    /// Rule 1: a holder whose authority is out of reach goes on, detached.
+    fn update_tenure(&mut self, now: Moment, out: &mut Output) {
+        let fresh = self.lease.is_fresh(now);
+        let standing = self.lease.standing();
+        let State::Holding(holding) = &mut self.state else { return };
+        let before = holding.tenure;
+        match standing {
+            Standing::Granted { epoch } => {
+                holding.tenure = if fresh { Tenure::Confirmed } else { Tenure::Detached };
+                holding.epoch = epoch;
+                holding.basis = holding.basis.max(epoch);
+            }
+            // Granted once, and the record is being contested or read anew.
+            _ if before == Tenure::Confirmed => holding.tenure = Tenure::Detached,
+            _ => {}
+        }
+        let (to, epoch) = (holding.tenure, holding.epoch);
+        holding.unconfirmed_since = match to {
+            Tenure::Confirmed => None,
+            _ => holding.unconfirmed_since.or(Some(now)),
+        };
+        if before != to {
+            self.state_since = now;
+            out.events.push(Event::TenureChanged {
+                claim: self.settings.claim.clone(),
+                from: before,
+                to,
+                epoch,
+            });
+        }
+    }
+
+    fn tell_invitation(&mut self, now: Moment, out: &mut Output) {
+        let State::Holding(holding) = &self.state else { return };
+        let epoch = holding.epoch;
+        let inviting = self.wants(now).publication.invite == annotations::Invite::Yes;
+        if !inviting {
+            self.invited_at_epoch = None;
+        } else if self.invited_at_epoch != Some(epoch) {
+            self.invited_at_epoch = Some(epoch);
+            out.events.push(Event::Invited { claim: self.settings.claim.clone() });
+        }
+    }
+
+    // === the address (rule 10) ===
+
+    fn wears(&self) -> bool {
+        !matches!(self.state, State::Released | State::Stopped)
+    }
+
+    /// The dead-man switch, set anew every third of the lifetime.
+    pub(super) fn refresh(&mut self, now: Moment, out: &mut Output) {
+        // What was found before a restart is refreshed; what is not there is only added by a holder.
+        let absent_and_unsure = self.address == Address::Absent && !matches!(self.state, State::Holding(_));
+        if !self.wears() || now < self.refresh_due || absent_and_unsure {
+            return;
+        }
+        self.refresh_due = now + self.settings.lifetime / 3;
+        if self.address == Address::Absent {
+            self.address = Address::Ordered;
+        }
+        let id = self.effect_id();
+        self.pending.insert(id, Pending::Assign);
+        out.effects.push(Effect::Assign {
+            id,
+            claim: self.settings.claim.clone(),
+            vips: self.settings.vips.clone(),
+            lifetime: self.settings.lifetime,
+        });
+    }
+
+    pub(super) fn on_removed(&mut self, now: Moment, vip: Vip, expired: bool, out: &mut Output) {
+        if !self.wears() || !self.settings.vips.contains(&vip) {
+            return;
+        }
+        let claim = self.settings.claim.clone();
+        if !expired {
+            out.events.push(Event::AddressRestored { claim, vip });
+            self.refresh_due = now;
+            return;
+        }
+        // Nobody refreshed it: this agent stood still. Another may hold the claim by now (rule 9).
+        out.events.push(Event::AddressExpired { claim, vip });
+        self.lease.doubt(now);
+        self.withdraw(now, YieldReason::Expired, out);
+    }
+
+    pub(super) fn on_kernel_done(&mut self, id: EffectId, out: &mut Output) {
+        match self.pending.remove(&id) {
+            Some(Pending::Assign) if self.wears() => self.address = Address::Present,
+            _ => {}
+        }
+        self.stop_when_done(id, out);
+    }
+
+    pub(super) fn on_kernel_failed(&mut self, now: Moment, id: EffectId, cause: &str, out: &mut Output) {
+        if self.pending.remove(&id) == Some(Pending::Assign) {
+            if self.address == Address::Ordered {
+                self.address = Address::Absent;
+            }
+            self.refresh_due = now + ASSIGN_RETRY;
+            let (claim, cause) = (self.settings.claim.clone(), cause.to_owned());
+            out.events.push(Event::AddressFailed { claim, cause });
+        }
+        self.stop_when_done(id, out);
+    }
+
+    fn stop_when_done(&mut self, id: EffectId, out: &mut Output) {
+        if self.stop_after != Some(id) {
+            return;
+        }
+        self.stop_after = None;
+        if self.state == State::Stopped {
+            out.effects.push(Effect::Stop);
+        }
+    }
+
+    // === announcing (rule 3) ===
+
+    /// How this node holds, as its announcements say it.
+    pub(super) fn own_mark(&self) -> Option<Mark> {
+        let (tenure, epoch) = match &self.state {
+            State::Holding(holding) => (holding.tenure, holding.epoch),
+            State::Yielding(yielding) if yielding.reason == YieldReason::HandOver => {
+                (yielding.tenure, yielding.epoch)
+            }
+            _ => return None,
+        };
+        Some(Mark { tenure, epoch, node: self.own_id() })
+    }
+
+    pub(super) fn announce(&mut self, out: &mut Output) {
+        let may = self.address == Address::Present && self.link_up();
+        let wanted = self.own_mark().filter(|_| may);
+        match (self.announced, wanted) {
+            (before, after) if before == after => {}
+            (_, None) => self.silence(out),
+            (None, Some(_)) => self.order_announcement(AnnouncePace::Burst, out),
+            (Some(_), Some(_)) => self.order_announcement(AnnouncePace::Steady, out),
+        }
+    }
+
+    pub(super) fn order_announcement(&mut self, pace: AnnouncePace, out: &mut Output) {
+        let Some(mark) = self.own_mark() else { return };
+        if self.address != Address::Present || !self.link_up() {
+            return;
+        }
+        self.announced = Some(mark);
+        out.effects.push(Effect::Announce {
+            claim: self.settings.claim.clone(),
+            vips: self.settings.vips.clone(),
+            mark,
+            pace,
+        });
+    }
+
+    // === deadlines ===
+
+    /// The next moment at which something may be due. Never earlier than the facts demand; a tick too many is harmless.
+    pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        if self.state == State::Stopped {
+            return None;
+        }
+        let lease_enabled = self.settings.authority == Authority::Lease;
+        let lease = lease_enabled.then(|| self.lease.next_deadline(&self.wants(now))).flatten();
+        // What is due already has been looked at in this step: only a later moment brings news, except for requests.
+        [self.watcher_deadline(now), lease, self.succession_deadline(), self.own_deadline()]
+            .into_iter()
+            .flatten()
+            .chain(self.thresholds(now).into_iter().flatten().filter(|at| *at > now))
+            .min()
+            .map(|at| at.max(now))
+    }
+
+    fn own_deadline(&self) -> Option<Moment> {
+        let refresh =
+            (self.wears() && self.address != Address::Absent) || matches!(self.state, State::Holding(_));
+        refresh.then_some(self.refresh_due)
+    }
+
+    /// Moments at which a condition of time alone turns true.
+    fn thresholds(&self, now: Moment) -> [Option<Moment>; 14] {
+        let lease = self.settings.lease.duration;
+        let silent = self.watcher.silent_since();
+        let expires = self.lease.expires_at();
+        let state = match &self.state {
+            State::Probing(probing) => Some(probing.since + PROBING_LIMIT),
+            State::Yielding(yielding) => Some(yielding.until),
+            State::Holding(holding) => holding.verifying.map(|since| since + VERIFY_WINDOW),
+            _ => None,
+        };
+        let strict = match (&self.state, self.settings.on_authority_loss) {
+            (State::Holding(holding), OnAuthorityLoss::ReleaseAfter(patience)) => {
+                holding.unconfirmed_since.map(|since| since + patience)
+            }
+            _ => None,
+        };
+        [
+            state,
+            strict,
+            self.lease.fresh_until(),
+            self.stay_out_until,
+            self.link_down_since.map(|since| since + LINK_PATIENCE),
+            expires,
+            expires.map(|at| at + self.settings.lifetime.max(lease)),
+            expires.map(|at| at + self.settings.lifetime.max(lease) + lease),
+            Some(silent + self.evidence_patience(now)),
+            Some(silent + self.watcher.long_silence()),
+            Some(silent + self.settings.detection.interval * 3),
+            Some(silent + lease),
+            Some(silent + lease * 2),
+            self.watcher.settled_at(),
+        ]
+    }
+}

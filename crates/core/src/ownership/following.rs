@@ -1,0 +1,358 @@
+//! What a node that does not hold does: rules 2, 6, 7, 8 and 12.
+
+use super::*;
+use crate::authority::annotations::{Invite, Publication};
+use crate::authority::lease::{Campaign, GrantWish, Wants};
+use crate::placement;
+use crate::watcher::{Pace, Target};
+
+/// The probers of one claim: the first three in rank.
+const PROBERS: usize = 3;
+
+impl Machine {
+    /// Rule 2 and what follows it: why this node should take the lease now, if it should.
+    pub(super) fn campaign(&self, now: Moment) -> Option<TakeReason> {
+        match self.state {
+            State::Released => self.campaign_as_follower(now),
+            State::Probing(_) | State::Holding(_) if self.contests(now) => Some(TakeReason::Resumption),
+            _ => None,
+        }
+    }
+
+    fn campaign_as_follower(&self, now: Moment) -> Option<TakeReason> {
+        if !self.may_hold(now) {
+            return None;
+        }
+        match self.lease.standing() {
+            Standing::Unknown | Standing::Granted { .. } => None,
+            Standing::Vacant { .. } => {
+                (self.handicap(now) == Duration::ZERO || self.is_dark(now)).then_some(TakeReason::Free)
+            }
+            Standing::Absent => self.expired(now).map(|_| TakeReason::Free),
+            Standing::Denied { holder, .. } => self.campaign_against(now, &holder),
+        }
+    }
+
+    fn campaign_against(&self, now: Moment, holder: &str) -> Option<TakeReason> {
+        if !self.lease.is_current(now) {
+            return None;
+        }
+        if self.invitation_for_us() {
+            return Some(TakeReason::Invitation);
+        }
+        // Our own name under another run: this node rebooted, or two share a name; the wire tells which.
+        if holder == self.settings.node.as_str() && self.is_silent_for(now, self.watcher.long_silence()) {
+            return Some(TakeReason::Expired);
+        }
+        self.expired(now).or_else(|| self.evidence(now))
+    }
+
+    /// Rule 6: the lease has expired, and the incumbent is silent or had its grace.
+    fn expired(&self, now: Moment) -> Option<TakeReason> {
+        if !self.lease.is_current(now) {
+            return None;
+        }
+        let expired_at = self.lease.expires_at().filter(|at| now >= *at)?;
+        let patience = self.watcher.long_silence() + self.handicap(now);
+        let silent = self.is_silent_for(now, patience);
+        let grace_over = now >= expired_at + self.grace() + self.handicap(now);
+        let failing = self.service == Some(Health::Unhealthy) && self.health == Some(Health::Healthy);
+        (silent || grace_over || failing).then_some(TakeReason::Expired)
+    }
+
+    /// The incumbent's grace: one more lease duration, and no less than the VIP's lifetime in the kernel, because
+    /// whoever still wears the VIP after that is alive, and whoever does not is silent.
+    fn grace(&self) -> Duration {
+        self.settings.lease.duration.max(self.settings.lifetime)
+    }
+
+    /// Rule 7: the holder is dead on the wire, and it is a Mainstay node's lease.
+    fn evidence(&self, now: Moment) -> Option<TakeReason> {
+        let allowed = !self.is_strict()
+            && self.lease.holder_is_mainstay()
+            && (self.handicap(now) == Duration::ZERO || self.is_dark(now));
+        let patience = self.evidence_patience(now);
+        (allowed && self.watcher.evidence(now, patience).is_ok()).then_some(TakeReason::Evidence)
+    }
+
+    pub(super) fn evidence_patience(&self, now: Moment) -> Duration {
+        self.watcher.patience(self.lease.false_takeovers(now), self.settings.lease.duration)
+    }
+
+    fn is_silent_for(&self, now: Moment, patience: Duration) -> bool {
+        self.watcher.silence(now, patience).is_ok()
+    }
+
+    /// Nobody has worn the VIP for a whole lease duration.
+    fn is_dark(&self, now: Moment) -> bool {
+        self.is_silent_for(now, self.settings.lease.duration)
+    }
+
+    /// Rule 2's exception: a node that could not serve, or that nobody on the link answers, campaigns all the same
+    /// when the claim has been dark for so much longer that nobody else can.
+    fn handicap(&self, now: Moment) -> Duration {
+        let alone = self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false);
+        let unfit = self.health == Some(Health::Unhealthy);
+        if alone || unfit { self.settings.lease.duration } else { Duration::ZERO }
+    }
+
+    fn invitation_for_us(&self) -> bool {
+        let invited = self.lease.record().is_some_and(annotations::invited);
+        invited && self.health != Some(Health::Unhealthy)
+    }
+
+    /// Whoever wears the VIP asks for the grant: on a record that is free, expired, ours by another run, or older than
+    /// what we hold by, and whose holder gives no sign of life.
+    pub(super) fn contests(&self, now: Moment) -> bool {
+        let basis = match &self.state {
+            State::Holding(holding) => holding.basis,
+            State::Probing(probing) => probing.basis,
+            _ => return false,
+        };
+        if !self.lease.is_settled() || self.is_strict() || self.stopping || !self.link_up() {
+            return false;
+        }
+        match self.lease.standing() {
+            Standing::Vacant { .. } | Standing::Absent => true,
+            Standing::Denied { holder, .. } if holder == self.settings.node.as_str() => true,
+            Standing::Denied { epoch, .. } if epoch <= basis => {
+                !self.lease.renewed_in_reach()
+                    || self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn wants(&self, now: Moment) -> Wants {
+        let campaign = if self.campaign(now).is_some() { Campaign::Take } else { Campaign::Stay };
+        Wants { campaign, grant: self.grant_wish(now), publication: self.publication(now) }
+    }
+
+    fn grant_wish(&self, now: Moment) -> GrantWish {
+        match &self.state {
+            State::Holding(holding) if holding.verifying.is_some() => GrantWish::Verify,
+            State::Yielding(yielding) if yielding.reason == YieldReason::HandOver => GrantWish::Release,
+            State::Released if !self.may_hold(now) => GrantWish::Release,
+            State::Stopped => GrantWish::Release,
+            _ => GrantWish::Keep,
+        }
+    }
+
+    fn publication(&self, now: Moment) -> Publication {
+        let holding = matches!(self.state, State::Holding(_));
+        let unfit = self.health == Some(Health::Unhealthy);
+        let invite = if holding && unfit && self.members.len() > 1 { Invite::Yes } else { Invite::No };
+        let decayed = self.lease.false_takeovers(now);
+        let false_takeovers = self.false_takeovers.or(Some(decayed)).filter(|_| holding);
+        let written = self.lease.record().map_or(0, annotations::false_takeovers);
+        Publication {
+            member: self.settings.own.clone(),
+            invite,
+            false_takeovers: false_takeovers.filter(|count| *count != written),
+        }
+    }
+
+    /// Asks the authority what is due.
+    pub(super) fn pursue(&mut self, now: Moment, out: &mut Output) {
+        if self.settings.authority == Authority::Standalone || (self.state == State::Stopped) {
+            return;
+        }
+        let wants = self.wants(now);
+        self.tell_campaign(now, out);
+        if wants.publication.false_takeovers.is_none() {
+            self.false_takeovers = None;
+        }
+        let id = self.effect_id();
+        if let Some((request, deadline)) = self.lease.poll(now, &wants, id) {
+            out.effects.push(Effect::Lease { id, request, deadline });
+        }
+    }
+
+    fn tell_campaign(&mut self, now: Moment, out: &mut Output) {
+        let Some(reason) = self.campaign(now) else { return };
+        self.campaign_reason = reason;
+        if reason == TakeReason::Evidence && !self.told_silent {
+            self.told_silent = true;
+            let silent = now.since(self.watcher.silent_since());
+            out.events.push(Event::HolderSilent { claim: self.settings.claim.clone(), silent });
+        }
+    }
+
+    // === the wire ===
+
+    /// Watches whom the record names; while the authority is out of reach, whoever announces.
+    pub(super) fn retarget(&mut self, now: Moment, out: &mut Output) {
+        if let Some(target) = self.target_on_record().or_else(|| self.target_on_wire()) {
+            if target.tenure != self.watcher.watched_tenure() {
+                self.told_silent = false;
+            }
+            self.watcher.follow(now, target);
+        }
+        self.tell_holder(out);
+    }
+
+    fn target_on_record(&self) -> Option<Target> {
+        if !self.lease.in_reach() {
+            return None;
+        }
+        let Standing::Denied { holder, epoch } = self.lease.standing() else {
+            return Some(Target::default());
+        };
+        let name = NodeName::new(&holder);
+        let listed = self.members.get(&name).filter(|_| name != self.settings.node);
+        let macs = listed.map(|member| member.macs.clone()).unwrap_or_default();
+        Some(Target { tenure: Some((holder, epoch)), macs })
+    }
+
+    fn target_on_wire(&self) -> Option<Target> {
+        let (mac, mark) = self.announcer?;
+        let name = self.members.keys().find(|name| name.id() == mark.node)?;
+        Some(Target { tenure: Some((name.as_str().to_owned(), mark.epoch)), macs: vec![mac] })
+    }
+
+    fn tell_holder(&mut self, out: &mut Output) {
+        let Some(record) = self.lease.record() else { return };
+        let told = Some((record.holder.clone(), record.transitions));
+        if self.told_holder != told {
+            let (holder, epoch) = (record.holder.clone(), record.transitions);
+            self.told_holder = told;
+            out.events.push(Event::HolderChanged { claim: self.settings.claim.clone(), holder, epoch });
+        }
+    }
+
+    pub(super) fn probe_pace(&self) -> Pace {
+        match &self.state {
+            _ if !self.link_up() => Pace::Off,
+            State::Probing(_) => Pace::Prober,
+            State::Holding(holding) if holding.tenure == Tenure::Provisional => Pace::Bystander,
+            State::Released if self.is_prober() => Pace::Prober,
+            State::Released => Pace::Bystander,
+            _ => Pace::Off,
+        }
+    }
+
+    /// The first three in rank probe, and so does everyone while it is unknown who there is.
+    fn is_prober(&self) -> bool {
+        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(&holder).id());
+        let others = self.members.keys().map(NodeName::id).filter(|id| Some(*id) != holder);
+        placement::rank(&self.settings.claim, self.own_id(), others) < PROBERS
+    }
+
+    /// The silence that the next probes are to prove.
+    fn awaited_silence(&self, now: Moment) -> Duration {
+        let evidence = self.evidence_patience(now);
+        let silent = now.since(self.watcher.silent_since());
+        match &self.state {
+            State::Probing(_) => self.settings.detection.interval * 3,
+            _ if silent < evidence => evidence,
+            _ => self.watcher.long_silence().max(evidence),
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Moment, out: &mut Output) {
+        if !self.link_up() || self.state == State::Stopped {
+            return;
+        }
+        let (pace, outage) = (self.probe_pace(), self.lease.out_since().is_some());
+        let patience = self.awaited_silence(now);
+        for order in self.watcher.poll(now, pace, outage, patience) {
+            self.send_probe(order.target, order.to, None, out);
+        }
+    }
+
+    fn send_probe(&mut self, target: IpAddr, to: ProbeTo, mark: Option<Mark>, out: &mut Output) {
+        let id = self.effect_id();
+        self.pending.insert(id, Pending::Probe(target, to));
+        out.effects.push(Effect::Probe { id, target, to, mark });
+    }
+
+    pub(super) fn watcher_deadline(&self, now: Moment) -> Option<Moment> {
+        if !self.link_up() || self.state == State::Stopped {
+            return None;
+        }
+        let outage = self.lease.out_since().is_some();
+        self.watcher.next_deadline(now, self.probe_pace(), outage, self.awaited_silence(now))
+    }
+
+    // === succession without an authority (rule 8) ===
+
+    pub(super) fn succeed_without_authority(&mut self, now: Moment, out: &mut Output) {
+        if !self.may_succeed(now) {
+            self.succession = Succession::Idle;
+            return;
+        }
+        match self.succession {
+            Succession::Idle => {
+                let rank = u32::try_from(self.rank_among_living()).unwrap_or(u32::MAX);
+                let wait = RANK_STEP.saturating_mul(rank) + self.rng.duration(RANK_STEP / 4);
+                self.succession = Succession::Waiting { at: now + wait };
+            }
+            Succession::Waiting { at } if now >= at => {
+                self.succession = Succession::Asking { since: now, asked: 0, next: now };
+                self.ask(now, out);
+            }
+            Succession::Waiting { .. } => {}
+            Succession::Asking { .. } => self.ask(now, out),
+        }
+    }
+
+    /// Three probes, 20 ms apart; then, if nobody who announces answered, the claim is ours, provisionally.
+    fn ask(&mut self, now: Moment, out: &mut Output) {
+        let Succession::Asking { since, asked, next } = self.succession else { return };
+        if now < next {
+            return;
+        }
+        if asked == 3 {
+            let epoch = self.lease.highest();
+            self.take(now, (Tenure::Provisional, epoch), TakeReason::Succession, out);
+            return;
+        }
+        let mark = Mark { tenure: Tenure::Candidate, epoch: self.lease.highest(), node: self.own_id() };
+        self.send_probe(self.watcher.vip(), ProbeTo::All, Some(mark), out);
+        self.succession = Succession::Asking { since, asked: asked + 1, next: now + ASK_STEP };
+    }
+
+    /// A better-ranked node asks too: it comes first.
+    pub(super) fn defer_to(&mut self, now: Moment, candidate: NodeId) {
+        let claim = &self.settings.claim;
+        let better = placement::score(claim, candidate) > placement::score(claim, self.own_id());
+        if better && self.succession != Succession::Idle {
+            self.succession = Succession::Waiting { at: now + RANK_STEP + RANK_STEP / 2 };
+        }
+    }
+
+    fn may_succeed(&self, now: Moment) -> bool {
+        let out = self.lease.out_since().is_some();
+        let unfit = self.health == Some(Health::Unhealthy) && !self.is_dark(now);
+        out && !unfit && !self.is_strict() && self.may_hold(now) && self.is_silent_enough(now)
+    }
+
+    /// Silent for ten intervals, with rule 7's guards. Where a guard cannot be had (the holder was never heard; there
+    /// is no witness, or all are dead too), much longer silence stands in for it: nobody is harmed by a VIP on a node
+    /// that nobody hears, and marks settle what is found when the link returns.
+    fn is_silent_enough(&self, now: Moment) -> bool {
+        let lease = self.settings.lease.duration;
+        self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
+            || (self.watcher.is_witnessed() && self.is_silent_for(now, lease))
+            || self.is_silent_for(now, lease * 2)
+    }
+
+    /// Our place in the claim's order among the members that answered since the VIP fell silent.
+    fn rank_among_living(&self) -> usize {
+        let silent_since = self.watcher.silent_since();
+        let living = |member: &Member| {
+            member.addresses.iter().any(|address| self.watcher.neighbour_heard(address) > Some(silent_since))
+        };
+        let others =
+            self.members.iter().filter(|(name, member)| **name != self.settings.node && living(member));
+        placement::rank(&self.settings.claim, self.own_id(), others.map(|(name, _)| name.id()))
+    }
+
+    pub(super) fn succession_deadline(&self) -> Option<Moment> {
+        match self.succession {
+            Succession::Idle => None,
+            Succession::Waiting { at } => Some(at),
+            Succession::Asking { next, .. } => Some(next),
+        }
+    }
+}

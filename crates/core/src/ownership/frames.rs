@@ -1,0 +1,180 @@
+//! What is heard on the wire: rule 5, and the signs of life that rules 6 to 8 count.
+
+use super::*;
+use crate::conflict::{self, Speaker};
+use crate::effect::Pace as AnnouncePace;
+use crate::input::Frame;
+
+/// A rogue is answered at most this often, and a foreign elector's node is answered once in ten.
+const ROGUE_DEFENCE: Duration = Duration::from_secs(1);
+const FOREIGN_DEFENCE: Duration = Duration::from_secs(10);
+/// One line for each speaker and verdict in this time.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// Speakers remembered for that.
+const TOLD_LIMIT: usize = 64;
+
+impl Machine {
+    pub(super) fn on_frame(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
+        let Some(sender) = frame.sender else {
+            return self.on_candidate(now, frame);
+        };
+        if !self.settings.vips.contains(&sender) {
+            self.watcher.heard(frame.heard_at, frame.mac, sender);
+            return;
+        }
+        let speaker = self.classify(now, frame);
+        if let Speaker::Marked(mark) = speaker {
+            self.remember_claimant(frame, mark);
+            self.watcher.heard(frame.heard_at, frame.mac, sender);
+        }
+        if self.counts_as_worn(now, frame, speaker) {
+            self.watcher.heard(frame.heard_at, frame.mac, sender);
+            self.watcher.answered(frame.heard_at);
+        }
+        if matches!(self.state, State::Holding(_)) {
+            self.settle_conflict(now, frame, (sender, speaker), out);
+        }
+    }
+
+    /// Somebody asks for the VIP before taking it (rule 8).
+    fn on_candidate(&mut self, now: Moment, frame: &Frame) {
+        if let Some(mark) = frame.mark.filter(|mark| mark.tenure == Tenure::Candidate)
+            && self.settings.vips.contains(&frame.target)
+            && mark.node != self.own_id()
+        {
+            self.defer_to(now, mark.node);
+        }
+    }
+
+    fn classify(&self, now: Moment, frame: &Frame) -> Speaker {
+        if let Some(mark) = frame.mark.filter(|mark| mark.tenure > Tenure::Candidate) {
+            return Speaker::Marked(mark);
+        }
+        let listed = self.members.values().any(|member| member.macs.contains(&frame.mac));
+        if listed || self.claimed_lately(now, frame.mac) {
+            return Speaker::Member;
+        }
+        let foreign = self.lease.record().is_some_and(|record| record.holder.is_some())
+            && !self.lease.holder_is_mainstay();
+        if foreign { Speaker::Foreign } else { Speaker::Unknown }
+    }
+
+    fn claimed_lately(&self, now: Moment, mac: Mac) -> bool {
+        self.claimants.get(&mac).is_some_and(|claimant| now.since(claimant.at) <= CLAIMANT_MEMORY)
+    }
+
+    /// Whether the speaker wears the VIP in a way that counts: it announces, or it is the holder that the authority
+    /// names. A member whose kernel merely answers in the VIP's name (on lo, on kube-ipvs0) does not, nor a rogue.
+    fn counts_as_worn(&self, now: Moment, frame: &Frame, speaker: Speaker) -> bool {
+        match speaker {
+            Speaker::Marked(_) | Speaker::Foreign => true,
+            Speaker::Member => {
+                self.watcher.watches(frame.mac)
+                    || self.claimed_lately(now, frame.mac)
+                    || matches!(self.state, State::Probing(_))
+                    || self.watcher.watched_tenure().is_none()
+            }
+            Speaker::Unknown => false,
+        }
+    }
+
+    fn remember_claimant(&mut self, frame: &Frame, mark: Mark) {
+        self.claimants.insert(frame.mac, Claimant { mark, at: frame.heard_at });
+        self.announcer = Some((frame.mac, mark));
+        if self.claimants.len() > TOLD_LIMIT {
+            let oldest = self.claimants.iter().min_by_key(|(_, claimant)| claimant.at).map(|(mac, _)| *mac);
+            oldest.and_then(|mac| self.claimants.remove(&mac));
+        }
+    }
+
+    fn settle_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Speaker), out: &mut Output) {
+        let (vip, speaker) = on;
+        let Some(ours) = self.own_mark() else { return };
+        let own_mac = self.settings.own.macs.first().copied();
+        let verdict = conflict::judge(&self.settings.claim, (ours, own_mac), (speaker, frame.mac));
+        // The kernel of a claimant answers without a mark: its claim was judged by its announcements.
+        if verdict == Verdict::Misconfigured && self.claimed_lately(now, frame.mac) {
+            return;
+        }
+        self.conflicts += 1;
+        self.tell_conflict(now, frame, (vip, verdict), out);
+        match verdict {
+            Verdict::Defend => self.on_lower_mark(now, speaker, out),
+            Verdict::Yield => {
+                self.lease.abandon();
+                self.withdraw(now, YieldReason::Outranked, out);
+            }
+            Verdict::Verify => self.verify(now, out),
+            Verdict::Foreign => self.meet_foreign(now, ours, out),
+            Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),
+            Verdict::Misconfigured => {}
+        }
+    }
+
+    fn on_lower_mark(&mut self, now: Moment, speaker: Speaker, out: &mut Output) {
+        self.notice_false_takeover(now, speaker, out);
+        self.defend(now, out);
+    }
+
+    /// The holder whose claim we took on evidence speaks as a holder of that very epoch: it was alive.
+    fn notice_false_takeover(&mut self, now: Moment, speaker: Speaker, out: &mut Output) {
+        let (Speaker::Marked(mark), Some((node, epoch, at))) = (speaker, self.taken_from) else { return };
+        if mark.node == node && mark.epoch <= epoch && now.since(at) <= self.settings.lease.duration {
+            self.taken_from = None;
+            let count = self.lease.false_takeovers(now).saturating_add(1);
+            self.false_takeovers = Some(count);
+            out.events.push(Event::FalseTakeover { claim: self.settings.claim.clone(), count });
+        }
+    }
+
+    /// Rule 5: a mark of a higher epoch than our fresh grant. Ask the authority, defending meanwhile.
+    fn verify(&mut self, now: Moment, out: &mut Output) {
+        if let State::Holding(holding) = &mut self.state {
+            holding.verifying.get_or_insert(now);
+        }
+        self.defend(now, out);
+    }
+
+    /// Another elector's node speaks: a confirmed holder stands on its grant; any other defends once and yields to a
+    /// second frame, because that node cannot read marks.
+    fn meet_foreign(&mut self, now: Moment, ours: Mark, out: &mut Output) {
+        let defended = self.defended_at.is_some_and(|at| now.since(at) < FOREIGN_DEFENCE);
+        if ours.tenure == Tenure::Confirmed {
+            return self.defend_within(now, ROGUE_DEFENCE, out);
+        }
+        if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {
+            self.lease.abandon();
+            return self.withdraw(now, YieldReason::Defended, out);
+        }
+        if !defended {
+            self.defend(now, out);
+        }
+    }
+
+    fn defend_within(&mut self, now: Moment, interval: Duration, out: &mut Output) {
+        if self.defended_at.is_none_or(|at| now.since(at) >= interval) {
+            self.defend(now, out);
+        }
+    }
+
+    fn defend(&mut self, now: Moment, out: &mut Output) {
+        self.defended_at = Some(now);
+        self.order_announcement(AnnouncePace::Defend, out);
+    }
+
+    fn tell_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Verdict), out: &mut Output) {
+        let (vip, verdict) = on;
+        let key = (frame.mac, verdict);
+        if self.told_conflicts.get(&key).is_some_and(|at| now.since(*at) < TELL_AGAIN) {
+            return;
+        }
+        if self.told_conflicts.len() >= TOLD_LIMIT {
+            self.told_conflicts.retain(|_, at| now.since(*at) < TELL_AGAIN);
+        }
+        if self.told_conflicts.len() < TOLD_LIMIT {
+            self.told_conflicts.insert(key, now);
+        }
+        let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
+        out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
+    }
+}

@@ -1,0 +1,334 @@
+//! Rule 7's eyes: is the holder alive on the wire?
+//!
+//! A follower asks the holder's kernel by probes of the VIP and counts silence as BFD does, interval x multiplier. It
+//! also keeps the paths to the other members known, and looks for witnesses that its own link works.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::effect::ProbeTo;
+use crate::names::Mac;
+use crate::settings::Detection;
+use crate::time::Moment;
+use crate::vip::Vip;
+
+/// The fastest that witnesses are asked while the holder is silent, and the slowest that members are asked at all.
+const MEMBER_INTERVAL: Duration = Duration::from_secs(10);
+/// How often members are asked during an outage, when rank among the living decides.
+const MEMBER_INTERVAL_IN_OUTAGE: Duration = Duration::from_secs(1);
+/// How often a follower that is no prober asks for the VIP.
+const BYSTANDER_INTERVAL: Duration = Duration::from_secs(1);
+/// Sent probes remembered: evidence needs two.
+const SENT_KEPT: usize = 8;
+
+/// How eagerly the VIP is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Not at all: this node holds the claim, or its link is down.
+    Off,
+    /// Once a second.
+    Bystander,
+    /// At the detection interval.
+    Prober,
+}
+
+/// What is missing for evidence of death (rule 7). In the order in which it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It is not silent for long enough.
+    Silence,
+    /// Too few probes left this host since its last answer, or the last was not a broadcast.
+    Probes,
+    /// It was never heard at all: the path may never have worked.
+    Path,
+    /// Nobody answered since it fell silent: our own link may be broken.
+    Witness,
+}
+
+/// Whom the watcher watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The holder's identity and epoch; another is another tenure, and silence counts anew.
+    pub tenure: Option<(String, u32)>,
+    /// Its hardware addresses, when known.
+    pub macs: Vec<Mac>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Neighbour {
+    mac: Option<Mac>,
+    heard: Option<Moment>,
+    asked: Option<Moment>,
+}
+
+/// One probe to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeOrder {
+    /// The address asked for.
+    pub target: IpAddr,
+    /// Whom.
+    pub to: ProbeTo,
+}
+
+/// What one node sees of its claim's holder and of the other members on the wire.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    detection: Detection,
+    vip: Vip,
+    target: Target,
+    since: Moment,
+    last_answer: Option<Moment>,
+    sent: Vec<(Moment, bool)>,
+    last_order: Option<Moment>,
+    broadcast_at: Option<Moment>,
+    paths: BTreeMap<Mac, Moment>,
+    neighbours: BTreeMap<IpAddr, Neighbour>,
+}
+
+impl Watcher {
+    /// A watcher that has seen nothing; `vip` is the address it asks for.
+    #[must_use]
+    pub fn new(detection: Detection, vip: Vip, now: Moment) -> Self {
+        Self {
+            detection,
+            vip,
+            target: Target::default(),
+            since: now,
+            last_answer: None,
+            sent: Vec::new(),
+            last_order: None,
+            broadcast_at: None,
+            paths: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// Watches `target` from now on.
+    pub fn follow(&mut self, now: Moment, target: Target) {
+        if self.target.tenure != target.tenure {
+            self.restart(now);
+        }
+        self.target = target;
+    }
+
+    /// Silence counts anew from now on: nothing seen before says anything about what is watched now.
+    pub fn restart(&mut self, now: Moment) {
+        self.since = now;
+        self.last_answer = None;
+        self.broadcast_at = None;
+        self.sent.clear();
+    }
+
+    /// The other members' and the witnesses' addresses, with the hardware address where it is known.
+    pub fn set_neighbours(&mut self, addresses: impl Iterator<Item = (IpAddr, Option<Mac>)>) {
+        let mut old = std::mem::take(&mut self.neighbours);
+        for (address, mac) in addresses {
+            let mut neighbour = old.remove(&address).unwrap_or_default();
+            neighbour.mac = mac.or(neighbour.mac);
+            self.neighbours.insert(address, neighbour);
+        }
+    }
+
+    /// A known node spoke: the path to it works.
+    pub fn heard(&mut self, at: Moment, mac: Mac, sender: IpAddr) {
+        self.paths.insert(mac, at);
+        if let Some(neighbour) = self.neighbours.get_mut(&sender) {
+            neighbour.heard = neighbour.heard.max(Some(at));
+            neighbour.mac = Some(mac);
+        }
+    }
+
+    /// Somebody whom we count wears the VIP.
+    pub fn answered(&mut self, at: Moment) {
+        self.last_answer = self.last_answer.max(Some(at));
+    }
+
+    /// A probe of the VIP left this host.
+    pub fn sent(&mut self, at: Moment, to: ProbeTo) {
+        if self.sent.len() == SENT_KEPT {
+            self.sent.remove(0);
+        }
+        self.sent.push((at, to == ProbeTo::All));
+    }
+
+    /// The last answer in this tenure.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Moment> {
+        self.last_answer
+    }
+
+    /// Since when the VIP is silent, or has been watched without an answer.
+    #[must_use]
+    pub fn silent_since(&self) -> Moment {
+        self.last_answer.unwrap_or(self.since).max(self.since)
+    }
+
+    /// Rule 7's threshold under `doublings` of the multiplier, within `longest`. One that was never seen in this
+    /// tenure gets ten intervals.
+    #[must_use]
+    pub fn patience(&self, doublings: u32, longest: Duration) -> Duration {
+        let intervals = if self.last_answer.is_some() { self.detection.multiplier } else { 10 };
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        self.detection.interval.saturating_mul(intervals).saturating_mul(factor).min(longest)
+    }
+
+    /// Ten intervals: the silence after which nobody wears the VIP (rules 6 and 8).
+    #[must_use]
+    pub fn long_silence(&self) -> Duration {
+        self.detection.interval * 10
+    }
+
+    /// What is missing for the VIP to count as silent for `patience`: the weak form, without path and witness.
+    ///
+    /// # Errors
+    /// The first thing that is missing.
+    pub fn silence(&self, now: Moment, patience: Duration) -> Result<(), Lack> {
+        let base = self.silent_since();
+        if now.since(base) < patience {
+            return Err(Lack::Silence);
+        }
+        let since: Vec<bool> = self.sent.iter().filter(|(at, _)| *at > base).map(|(_, all)| *all).collect();
+        let settled = self.sent.last().is_some_and(|(at, _)| now.since(*at) >= self.detection.interval / 4);
+        if since.len() < 2 || since.last() != Some(&true) || !settled {
+            return Err(Lack::Probes);
+        }
+        Ok(())
+    }
+
+    /// What is missing for evidence that the holder is dead, silent for `patience`.
+    ///
+    /// # Errors
+    /// The first thing that is missing.
+    pub fn evidence(&self, now: Moment, patience: Duration) -> Result<(), Lack> {
+        self.silence(now, patience)?;
+        if !self.target.macs.iter().any(|mac| self.paths.contains_key(mac)) {
+            return Err(Lack::Path);
+        }
+        if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }
+    }
+
+    /// Whether any neighbour answered within `window`; `None` when there is none to ask.
+    #[must_use]
+    pub fn company(&self, now: Moment, window: Duration) -> Option<bool> {
+        if self.neighbours.is_empty() {
+            return None;
+        }
+        Some(self.neighbours.values().any(|n| n.heard.is_some_and(|at| now.since(at) <= window)))
+    }
+
+    /// Whether any neighbour but the `except`ed answered within `window`: another member lives.
+    #[must_use]
+    pub fn member_company(&self, now: Moment, window: Duration, except: &[IpAddr]) -> bool {
+        let mut members = self.neighbours.iter().filter(|(address, _)| !except.contains(address));
+        members.any(|(_, n)| n.heard.is_some_and(|at| now.since(at) <= window))
+    }
+
+    /// Whether a neighbour answered since the VIP fell silent: our own link works.
+    #[must_use]
+    pub fn is_witnessed(&self) -> bool {
+        let witnessed = self.silent_since() + self.detection.interval;
+        self.neighbours.values().any(|neighbour| neighbour.heard > Some(witnessed))
+    }
+
+    /// The address asked for.
+    #[must_use]
+    pub fn vip(&self) -> Vip {
+        self.vip
+    }
+
+    /// The other members' and the witnesses' addresses.
+    pub fn neighbours(&self) -> impl Iterator<Item = IpAddr> {
+        self.neighbours.keys().copied()
+    }
+
+    /// The holder's identity and epoch, while one is watched.
+    #[must_use]
+    pub fn watched_tenure(&self) -> Option<(String, u32)> {
+        self.target.tenure.clone()
+    }
+
+    /// Whether `mac` is the watched holder's.
+    #[must_use]
+    pub fn watches(&self, mac: Mac) -> bool {
+        self.target.macs.contains(&mac)
+    }
+
+    /// When the last probe sent has had its time to be answered.
+    #[must_use]
+    pub fn settled_at(&self) -> Option<Moment> {
+        self.sent.last().map(|(at, _)| *at + self.detection.interval / 4)
+    }
+
+    /// When this address last answered.
+    #[must_use]
+    pub fn neighbour_heard(&self, address: &IpAddr) -> Option<Moment> {
+        self.neighbours.get(address).and_then(|neighbour| neighbour.heard)
+    }
+
+    /// The probes that are due, at `pace` for the VIP; `outage` asks members more often; `patience` is the silence
+    /// that is being waited for.
+    pub fn poll(&mut self, now: Moment, pace: Pace, outage: bool, patience: Duration) -> Vec<ProbeOrder> {
+        let mut orders = Vec::new();
+        if self.vip_due(now, pace, patience).is_some_and(|due| due <= now) {
+            orders.push(self.vip_probe(now, patience));
+        }
+        let interval = self.neighbour_interval(now, pace, outage);
+        for (address, neighbour) in &mut self.neighbours {
+            if neighbour.asked.is_none_or(|at| now.since(at) >= interval) {
+                neighbour.asked = Some(now);
+                let to = neighbour.mac.map_or(ProbeTo::All, ProbeTo::One);
+                orders.push(ProbeOrder { target: *address, to });
+            }
+        }
+        orders
+    }
+
+    /// When `poll` has something to send next.
+    #[must_use]
+    pub fn next_deadline(&self, now: Moment, pace: Pace, outage: bool, patience: Duration) -> Option<Moment> {
+        let interval = self.neighbour_interval(now, pace, outage);
+        let neighbours = self.neighbours.values().map(|n| n.asked.map_or(now, |at| at + interval)).min();
+        let suspicion = self.suspected_at(pace).filter(|at| *at > now);
+        [self.vip_due(now, pace, patience), neighbours, suspicion].into_iter().flatten().min()
+    }
+
+    /// When the holder becomes suspect: one and a half intervals without an answer.
+    fn suspected_at(&self, pace: Pace) -> Option<Moment> {
+        (pace == Pace::Prober).then(|| self.silent_since() + self.detection.interval * 3 / 2)
+    }
+
+    fn neighbour_interval(&self, now: Moment, pace: Pace, outage: bool) -> Duration {
+        match self.suspected_at(pace) {
+            Some(at) if now >= at && now.since(at) < self.long_silence() * 3 => self.detection.interval,
+            _ if outage => MEMBER_INTERVAL_IN_OUTAGE,
+            _ => MEMBER_INTERVAL,
+        }
+    }
+
+    fn vip_due(&self, now: Moment, pace: Pace, patience: Duration) -> Option<Moment> {
+        let interval = match pace {
+            Pace::Off => return None,
+            Pace::Bystander => BYSTANDER_INTERVAL,
+            Pace::Prober => self.detection.interval,
+        };
+        let regular = self.last_order.map_or(now, |at| at + interval);
+        // The broadcast that evidence needs leaves early enough to be answered before patience ends.
+        let last_call = self.silent_since() + patience.saturating_sub(self.detection.interval * 3 / 5);
+        let called = self.broadcast_at.is_some_and(|at| at >= last_call);
+        Some(if called || pace != Pace::Prober { regular } else { regular.min(last_call.max(self.since)) })
+    }
+
+    fn vip_probe(&mut self, now: Moment, patience: Duration) -> ProbeOrder {
+        self.last_order = Some(now);
+        let last_call = self.silent_since() + patience.saturating_sub(self.detection.interval * 3 / 5);
+        let to = match self.target.macs.first() {
+            Some(mac) if now < last_call => ProbeTo::One(*mac),
+            _ => ProbeTo::All,
+        };
+        if to == ProbeTo::All {
+            self.broadcast_at = Some(now);
+        }
+        ProbeOrder { target: self.vip, to }
+    }
+}
