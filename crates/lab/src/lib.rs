@@ -1,1 +1,13 @@
-//! (to come)
+//! Breaks things: simulated and real networks with faults, an embedded API server, probes and benchmarks.
+//!
+//! Everything here judges the agents from outside: by frames on the wire and by what each kernel says it holds.
+
+#![deny(unsafe_code)]
+
+mod netlink;
+pub mod netns;
+#[expect(
+    unsafe_code,
+    reason = "setns, packet sockets and clocks have no safe interface in the standard library"
+)]
+mod sys;

@@ -1,0 +1,212 @@
+//! One host: a namespace with `eth0` on the segment, in which processes and threads can run.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use mainstay_core::names::Mac;
+
+use super::holders::{self, HeldAddress};
+use super::process::Process;
+use super::{Namespace, Segment, sysctl};
+
+/// The device that joins a host to its segment, as the host sees it.
+pub(crate) const DEVICE: &str = "eth0";
+
+/// A host's own addresses: one IPv4 (/24) and one IPv6 (/64, unique local).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Within 10.77.0.0/24.
+    pub ipv4: Ipv4Addr,
+    /// Within fd00:77::/64.
+    pub ipv6: Ipv6Addr,
+    /// The hardware address: fixed, locally administered.
+    pub mac: Mac,
+}
+
+impl Addresses {
+    /// 10.77.0.`number`, fd00:77::`number` (written in hexadecimal) and 02:6d:73:00:00:`number`.
+    #[must_use]
+    pub const fn numbered(number: u8) -> Self {
+        Self {
+            ipv4: Ipv4Addr::new(10, 77, 0, number),
+            ipv6: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number as u16),
+            mac: Mac([0x02, 0x6d, 0x73, 0, 0, number]),
+        }
+    }
+}
+
+/// A host on a segment. Clones refer to the same host.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    namespace: Namespace,
+    port: String,
+    addresses: Addresses,
+}
+
+impl Host {
+    pub(super) fn create(segment: &Segment, name: &str, addresses: Addresses) -> Result<Self> {
+        let namespace = Namespace::new(format!("{}{name}", segment.0.prefix))?;
+        // Before there is a device, so that no address is ever tentative and none comes from a router.
+        namespace.enter(|| {
+            sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+            sysctl("net/ipv6/conf/default/accept_ra", "0")
+        })??;
+        let host =
+            Self(Arc::new(Inner { name: name.to_owned(), namespace, port: format!("p-{name}"), addresses }));
+        host.join(segment)?;
+        Ok(host)
+    }
+
+    /// Lays the cable: the veth pair, the port on the bridge, the addresses.
+    fn join(&self, segment: &Segment) -> Result<()> {
+        let Inner { namespace, port, addresses, .. } = &*self.0;
+        let mac = addresses.mac;
+        segment.0.switch.batch(
+            "ip",
+            &[
+                format!(
+                    "link add {port} type veth peer name {DEVICE} address {mac} netns {}",
+                    namespace.name
+                ),
+                format!("link set {port} master {} up", super::BRIDGE),
+            ],
+        )?;
+        namespace.batch(
+            "ip",
+            &[
+                "link set lo up".to_owned(),
+                format!("addr add {}/24 dev {DEVICE}", addresses.ipv4),
+                format!("addr add {}/64 dev {DEVICE} nodad", addresses.ipv6),
+                format!("link set {DEVICE} up"),
+            ],
+        )
+    }
+
+    /// The host's name on its segment.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name of its namespace, as `ip netns exec` takes it.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace.name
+    }
+
+    /// The device in the host: always `eth0`.
+    #[must_use]
+    pub fn device(&self) -> &'static str {
+        DEVICE
+    }
+
+    /// The name of its port on the bridge, in the bridge's namespace.
+    #[must_use]
+    pub fn port(&self) -> &str {
+        &self.0.port
+    }
+
+    /// Its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.0.addresses.mac
+    }
+
+    /// Its own IPv4 address.
+    #[must_use]
+    pub fn ipv4(&self) -> Ipv4Addr {
+        self.0.addresses.ipv4
+    }
+
+    /// Its own IPv6 address.
+    #[must_use]
+    pub fn ipv6(&self) -> Ipv6Addr {
+        self.0.addresses.ipv6
+    }
+
+    /// Starts `command` in this host. Only the network is the host's: files and processes are the machine's.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run(&self, mut command: Command) -> Result<Process> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        // A child inherits the network namespace of the thread that starts it.
+        let child = self.enter(|| command.spawn())?.with_context(|| format!("cannot start {program}"))?;
+        Ok(Process::new(child, program))
+    }
+
+    /// Runs a command in this host to its successful end and gives what it wrote to its standard output.
+    ///
+    /// # Errors
+    /// If it fails; the message has what it wrote to its standard error.
+    pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = self
+            .enter(|| Command::new(program).args(arguments).output())?
+            .with_context(|| format!("cannot start {program}"))?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(
+            output.status.success(),
+            "{program} {arguments:?} in {}: {}",
+            self.name(),
+            complaint.trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs `work` on a thread of its own inside this host and waits for it. Sockets made there stay in the host.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.0.namespace.enter(work)
+    }
+
+    /// Runs `work` on a thread of its own inside this host and does not wait: for servers and runtimes.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let host = self.clone();
+        let inside = move || host.0.namespace.enter_here().map(|()| work());
+        std::thread::Builder::new()
+            .name(self.name().to_owned())
+            .spawn(inside)
+            .context("cannot start a thread")
+    }
+
+    /// A TCP listener in this host.
+    ///
+    /// # Errors
+    /// If the address is not the host's or the port is taken.
+    pub fn bind_tcp(&self, address: impl Into<SocketAddr>) -> Result<TcpListener> {
+        let address = address.into();
+        self.enter(|| TcpListener::bind(address))?
+            .with_context(|| format!("cannot listen on {address} in {}", self.name()))
+    }
+
+    /// Every address this host's kernel has now, on any device.
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    pub fn addresses(&self) -> Result<Vec<HeldAddress>> {
+        self.enter(holders::dump)?
+    }
+
+    /// Whether this host's kernel has `address` now, on any device.
+    ///
+    /// # Errors
+    /// As [`Host::addresses`].
+    pub fn holds(&self, address: IpAddr) -> Result<bool> {
+        Ok(self.addresses()?.iter().any(|held| held.address == address))
+    }
+}
