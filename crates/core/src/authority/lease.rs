@@ -360,7 +360,8 @@ impl LeaseMachine {
             LeaseOutcome::Conflict => self.conflicted(now, rng),
             LeaseOutcome::Throttled { retry_after } => {
                 if let Some(pause) = retry_after {
-                    self.backoff.retry_after(pause.min(self.timing.duration / 3));
+                    // A third of a lease is the longest pause of a holder (rule 6); the jitter takes the rest of it.
+                    self.backoff.retry_after(pause.min(request_deadline(self.timing)));
                 }
                 self.fail(now, rng)
             }
@@ -746,3 +747,6 @@ fn same_election(a: &LeaseRecord, b: &LeaseRecord) -> bool {
     (&a.uid, &a.holder, a.duration_seconds, &a.acquire_time, &a.renew_time, a.transitions)
         == (&b.uid, &b.holder, b.duration_seconds, &b.acquire_time, &b.renew_time, b.transitions)
 }
+
+#[cfg(test)]
+mod tests;
