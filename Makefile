@@ -1,0 +1,43 @@
+# `make` lists what there is. ARGS="..." is handed on to the program or the tests.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long sim lab check bench bench-long
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the machine lacks (as root), or say what to install
+	@scripts/setup.sh
+
+demo: setup ## three nodes, a client, API outages and deaths; report in target/demo/report.html
+	$(CARGO) build --package mainstay
+	$(TARGET)/debug/mainstay demo $(ARGS)
+
+test: setup ## all tests, those in network namespaces included; under 10 minutes on 2 cores
+	$(CARGO) test --workspace --no-fail-fast $(ARGS)
+
+test-long: setup ## all tests, with 20 times as many seeds of the simulation
+	MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
+
+sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
+	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
+		$(CARGO) test --package mainstay-lab --lib sim -- --nocapture $(ARGS)
+
+lab: setup ## the tests in network namespaces alone, with their output
+	$(CARGO) test --package mainstay-dataplane --package mainstay-lab --test '*' -- --nocapture $(ARGS)
+
+check: setup ## format, clippy with warnings denied, and the tree's own rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) xtask tidy
+
+bench: setup ## measure the promised figures; target/bench/foundation.json; under 25 minutes
+	$(CARGO) build --release --package mainstay --no-default-features
+	$(CARGO) bench --package mainstay-lab --bench foundation -- $(ARGS)
+
+bench-long: ## the same with more runs of each figure
+	$(MAKE) bench ARGS="--long $(ARGS)"
