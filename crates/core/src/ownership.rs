@@ -452,3 +452,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,9 +188,11 @@ impl Watcher {
         if now.since(base) < patience {
             return Err(Lack::Silence);
         }
-        let since: Vec<bool> = self.sent.iter().filter(|(at, _)| *at > base).map(|(_, all)| *all).collect();
-        let settled = self.sent.last().is_some_and(|(at, _)| now.since(*at) >= self.detection.interval / 4);
-        if since.len() < 2 || since.last() != Some(&true) || !settled {
+        // A probe counts once it has had its time to be answered.
+        let settled = |at: Moment| now.since(at) >= self.detection.interval / 4;
+        let asked: Vec<bool> =
+            self.sent.iter().filter(|(at, _)| *at > base && settled(*at)).map(|(_, all)| *all).collect();
+        if asked.len() < 2 || asked.last() != Some(&true) {
             return Err(Lack::Probes);
         }
         Ok(())
