@@ -1,6 +1,19 @@
 //! Makes the kernel and the wire match what the core ordered: addresses, announcements, probes, listening.
 //!
 //! It acts on the kernel and on the wire and cannot name Kubernetes: nothing that happens to the API server can
-//! reach it.
+//! reach it. [`plane::Dataplane`] is the face; [`announce`], [`plan`] and [`kernel`] are its pure parts.
+#![deny(unsafe_code)]
 
 pub mod announce;
+mod books;
+pub mod counters;
+pub mod kernel;
+#[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
+mod linux;
+pub mod plan;
+pub mod plane;
+mod segment;
+
+pub use linux::addresses::ADDRESS_PROTOCOL;
+pub use linux::clock;
+pub use linux::links::{DescribeError, LinkDescription, default_interface, describe};

@@ -1,0 +1,88 @@
+//! Order is proven by what the pacer says.
+
+use std::net::IpAddr;
+
+use mainstay_core::names::NodeName;
+use mainstay_core::vip::Tenure;
+
+use super::*;
+
+fn vip(last: u8) -> Vip {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn mark() -> Mark {
+    Mark { tenure: Tenure::Confirmed, epoch: 1, node: NodeName::new("n1").id() }
+}
+
+fn claim() -> ClaimId {
+    ClaimId::control_plane()
+}
+
+fn ms(milliseconds: u64) -> Moment {
+    Moment::from_millis(milliseconds)
+}
+
+fn books() -> Books {
+    Books::new(Pacer::new(Duration::from_secs(3), 1))
+}
+
+#[test]
+fn nothing_is_announced_before_it_is_there() {
+    let mut books = books();
+    books.announce(ms(0), &claim(), (&[vip(8), vip(9)], mark()), Pace::Burst);
+    books.announce(ms(1), &claim(), (&[vip(8), vip(9)], mark()), Pace::Steady);
+    books.assigned(ms(2), &[vip(8)], ms(15_000));
+    assert!(books.pacer.due(ms(3)).is_empty());
+    books.assigned(ms(4), &[vip(9)], ms(15_000));
+    assert_eq!(books.pacer.due(ms(4)).len(), 4, "both forms of both, and the burst was not forgotten");
+    assert_eq!(books.pacer.next_deadline(), Some(ms(54)));
+}
+
+#[test]
+fn a_refresh_leaves_the_schedule_alone() {
+    let mut books = books();
+    books.assigned(ms(0), &[vip(9)], ms(15_000));
+    books.announce(ms(0), &claim(), (&[vip(9)], mark()), Pace::Steady);
+    assert_eq!(books.pacer.due(ms(0)).len(), 1);
+    let next = books.pacer.next_deadline();
+    books.assigned(ms(500), &[vip(9)], ms(15_500));
+    assert_eq!(books.pacer.next_deadline(), next);
+}
+
+#[test]
+fn what_goes_is_silent_until_it_is_back() {
+    let mut books = books();
+    books.assigned(ms(0), &[vip(8), vip(9)], ms(15_000));
+    books.announce(ms(0), &claim(), (&[vip(8), vip(9)], mark()), Pace::Steady);
+    books.pacer.due(ms(0));
+    assert_eq!(books.removed(ms(10), vip(9), Some(false)), Some(false));
+    assert_eq!(books.removed(ms(10), vip(9), Some(false)), None, "told once");
+    assert!(books.pacer.due(ms(4_000)).iter().all(|one| one.vip == vip(8)));
+    books.assigned(ms(4_010), &[vip(9)], ms(15_000));
+    assert!(books.pacer.due(ms(4_010)).iter().any(|one| one.vip == vip(9)), "at once");
+}
+
+#[test]
+fn expiry_is_told_from_removal() {
+    let mut books = books();
+    books.assigned(ms(0), &[vip(7), vip(8), vip(9)], ms(15_000));
+    assert_eq!(books.removed(ms(1), vip(7), Some(true)), Some(true), "the kernel's word counts");
+    let kept =
+        Present { ip: vip(9), prefix: 32, owner: Owner::Ours, remaining: Some(Duration::from_secs(9)) };
+    assert_eq!(books.compare(ms(6_000), &[kept]), [(vip(8), false)]);
+    assert_eq!(books.compare(ms(15_001), &[]), [(vip(9), true)]);
+}
+
+#[test]
+fn a_withdrawal_is_no_removal() {
+    let mut books = books();
+    books.assigned(ms(0), &[vip(9)], ms(15_000));
+    books.announce(ms(0), &claim(), (&[vip(9)], mark()), Pace::Steady);
+    books.withdrawing(ms(1), &[vip(9)]);
+    assert_eq!(books.removed(ms(2), vip(9), Some(false)), None);
+    assert!(books.compare(ms(3), &[]).is_empty());
+    assert!(books.pacer.due(ms(4_000)).is_empty(), "and not announced any more");
+    books.silence(&claim());
+    assert_eq!(books.pacer.next_deadline(), None);
+}

@@ -1,0 +1,123 @@
+//! The port to the kernel's addresses, and how an order is carried out through it.
+
+use std::io;
+use std::time::Duration;
+
+use mainstay_core::vip::Vip;
+
+use crate::plan::{self, Present, Step};
+
+#[cfg(test)]
+mod tests;
+
+/// What carrying out an order needs of a kernel: one interface's addresses.
+pub trait Kernel {
+    /// All addresses on the interface.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer, or the interface is gone.
+    fn addresses(&mut self) -> Result<Vec<Present>, KernelError>;
+
+    /// Makes one change.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it, or does not answer.
+    fn apply(&mut self, step: &Step) -> Result<(), KernelError>;
+}
+
+/// Why the kernel did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The address to be added is there, or the one to be refreshed is not: somebody was faster. Read again.
+    #[error("the address changed meanwhile")]
+    Raced,
+    /// The kernel's refusal.
+    #[error("{what}: {cause}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// The kernel's words.
+        cause: io::Error,
+    },
+    /// The socket to the kernel failed, or no answer came in time. Open another and ask again.
+    #[error("netlink, {what}: {cause}")]
+    Broken {
+        /// What was asked.
+        what: String,
+        /// What went wrong.
+        cause: io::Error,
+    },
+}
+
+/// What became of an order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The addresses for which the kernel did it, or had it so already.
+    pub done: Vec<Vip>,
+    /// The others, each with why; empty when all is as ordered.
+    pub failed: Vec<String>,
+}
+
+impl Applied {
+    /// All failures in one line; `Ok` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// The line.
+    pub fn outcome(&self) -> Result<(), String> {
+        if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
+    }
+
+    fn note(&mut self, vip: Vip, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.done.push(vip),
+            Err(words) => self.failed.push(words),
+        }
+    }
+}
+
+/// Puts every address of `vips` there with `lifetime`. One that fails does not stop the others.
+pub fn assign(kernel: &mut impl Kernel, vips: &[Vip], lifetime: Duration) -> Applied {
+    carry_out(kernel, vips, |vip, present| {
+        plan::assign(vip, lifetime, present).map(Some).map_err(|refused| refused.to_string())
+    })
+}
+
+/// Takes every address of `vips` away that is there and ours.
+pub fn withdraw(kernel: &mut impl Kernel, vips: &[Vip]) -> Applied {
+    carry_out(kernel, vips, |vip, present| Ok(plan::withdraw(vip, present)))
+}
+
+type Planned = Result<Option<Step>, String>;
+
+fn carry_out(kernel: &mut impl Kernel, vips: &[Vip], plan: impl Fn(Vip, &[Present]) -> Planned) -> Applied {
+    let mut applied = Applied::default();
+    let present = match kernel.addresses() {
+        Ok(present) => present,
+        Err(error) => return Applied { failed: vec![error.to_string()], ..applied },
+    };
+    for vip in vips {
+        let result = one(kernel, *vip, &present, &plan);
+        applied.note(*vip, result);
+    }
+    applied
+}
+
+/// One address; read again and planned anew once, should somebody have been faster.
+fn one(
+    kernel: &mut impl Kernel,
+    vip: Vip,
+    present: &[Present],
+    plan: impl Fn(Vip, &[Present]) -> Planned,
+) -> Result<(), String> {
+    let Some(step) = plan(vip, present)? else { return Ok(()) };
+    match kernel.apply(&step) {
+        Err(KernelError::Raced) => {}
+        other => return other.map_err(|error| error.to_string()),
+    }
+    let present = kernel.addresses().map_err(|error| error.to_string())?;
+    let Some(step) = plan(vip, &present)? else { return Ok(()) };
+    kernel.apply(&step).map_err(|error| format!("{vip}: {error}"))
+}

@@ -1,0 +1,84 @@
+//! Orders against a modelled interface, which somebody else changes too.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::plan::Owner;
+
+/// One interface, with what somebody does to it just before our next change.
+#[derive(Default)]
+struct Model {
+    addresses: Vec<Present>,
+    meanwhile: Vec<Present>,
+    refuse: Option<Vip>,
+}
+
+impl Kernel for Model {
+    fn addresses(&mut self) -> Result<Vec<Present>, KernelError> {
+        Ok(self.addresses.clone())
+    }
+
+    fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        self.addresses.append(&mut self.meanwhile);
+        let (Step::Add { vip, .. } | Step::Refresh { vip, .. } | Step::Remove { vip }) = *step;
+        if self.refuse == Some(vip) {
+            let cause = io::Error::from_raw_os_error(libc::EACCES);
+            return Err(KernelError::Refused { what: format!("adding {vip}"), cause });
+        }
+        let at = self.addresses.iter().position(|one| one.ip == vip);
+        match (*step, at) {
+            (Step::Add { vip, lifetime }, None) => self.addresses.push(ours(vip, lifetime)),
+            (Step::Refresh { vip, lifetime }, Some(at)) => self.addresses[at] = ours(vip, lifetime),
+            (Step::Remove { .. }, Some(at)) => {
+                self.addresses.remove(at);
+            }
+            _ => return Err(KernelError::Raced),
+        }
+        Ok(())
+    }
+}
+
+fn ours(ip: IpAddr, lifetime: Duration) -> Present {
+    Present { ip, prefix: plan::host_prefix(ip), owner: Owner::Ours, remaining: Some(lifetime) }
+}
+
+fn vip(last: u8) -> Vip {
+    IpAddr::from([10, 0, 0, last])
+}
+
+const LIFE: Duration = Duration::from_secs(15);
+
+#[test]
+fn assigning_twice_and_withdrawing_twice_is_success() {
+    let mut model = Model::default();
+    for _ in 0..2 {
+        assert_eq!(assign(&mut model, &[vip(9)], LIFE).outcome(), Ok(()));
+        assert_eq!(model.addresses, [ours(vip(9), LIFE)]);
+    }
+    for _ in 0..2 {
+        assert_eq!(withdraw(&mut model, &[vip(9)]).outcome(), Ok(()));
+        assert!(model.addresses.is_empty());
+    }
+}
+
+#[test]
+fn somebody_faster_is_seen_and_the_hosts_own_respected() {
+    let hosts = Present { ip: vip(9), prefix: 24, owner: Owner::Other, remaining: None };
+    let mut model = Model { meanwhile: vec![hosts], ..Model::default() };
+    let words = assign(&mut model, &[vip(9)], LIFE).outcome().expect_err("it is the host's");
+    assert!(words.contains("10.0.0.9/24"), "{words}");
+    assert_eq!(model.addresses, [hosts]);
+
+    let mut model = Model { meanwhile: vec![ours(vip(9), Duration::from_secs(1))], ..Model::default() };
+    assert_eq!(assign(&mut model, &[vip(9)], LIFE).outcome(), Ok(()));
+    assert_eq!(model.addresses, [ours(vip(9), LIFE)]);
+}
+
+#[test]
+fn one_refusal_leaves_the_others_done() {
+    let mut model = Model { refuse: Some(vip(8)), ..Model::default() };
+    let applied = assign(&mut model, &[vip(8), vip(9)], LIFE);
+    assert_eq!(applied.done, [vip(9)]);
+    assert_eq!(applied.failed.len(), 1);
+    assert!(applied.failed[0].contains("10.0.0.8"), "{:?}", applied.failed);
+}

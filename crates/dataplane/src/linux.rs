@@ -1,0 +1,11 @@
+//! The only netlink, raw sockets and `unsafe` of this crate.
+
+pub(crate) mod addresses;
+pub mod clock;
+pub(crate) mod filter;
+pub(crate) mod links;
+pub(crate) mod message;
+pub(crate) mod monitor;
+pub(crate) mod packet;
+pub(crate) mod route;
+pub(crate) mod worker;

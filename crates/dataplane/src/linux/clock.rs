@@ -1,0 +1,42 @@
+//! The clock that the core's moments are read from: `CLOCK_BOOTTIME`, which goes on while the host is suspended, so
+//! that a lease does not seem fresh after a nap.
+
+use std::io;
+use std::time::Duration;
+
+use mainstay_core::time::Moment;
+
+/// Now, on this host's boot clock.
+#[must_use]
+pub fn now() -> Moment {
+    Moment::from_nanos(read(libc::CLOCK_BOOTTIME))
+}
+
+/// The boot this host is in (`/proc/sys/kernel/random/boot_id`).
+///
+/// # Errors
+///
+/// When `/proc` is not mounted or not readable.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// How old a wall-clock time stamp is that the kernel took (`SO_TIMESTAMPNS` knows no other clock); zero if the wall
+/// clock was set back since.
+pub(crate) fn age(stamp_nanos: u64) -> Duration {
+    Duration::from_nanos(read(libc::CLOCK_REALTIME).saturating_sub(stamp_nanos))
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec for the whole call. The call cannot fail: both clocks exist on
+    // every Linux since 2.6.39, and the pointer is good.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    to_nanos(time.tv_sec, time.tv_nsec)
+}
+
+/// Seconds and nanoseconds as the kernel writes them, in nanoseconds; negative ones count as zero.
+pub(crate) fn to_nanos(seconds: i64, nanoseconds: i64) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(nanoseconds).unwrap_or(0))
+}

@@ -1,0 +1,452 @@
+//! The face of the data plane: effects go in, inputs come out.
+//!
+//! Everything here runs on the loop's own thread, but for changes to addresses, which wait for the kernel on theirs.
+//! An address is announced only while it is on the interface (`books`). What the kernel tells unasked (`linux/monitor`)
+//! is news; every ten seconds, and whenever news may be missing, all of it is read anew and compared.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use mainstay_core::effect::Effect;
+use mainstay_core::input::{AddressChange, EffectId, Input, Link, Outcome};
+use mainstay_core::time::Moment;
+use mainstay_core::vip::Vip;
+
+use crate::announce::Pacer;
+use crate::books::Books;
+use crate::counters::Counters;
+use crate::linux::clock;
+use crate::linux::filter::Wanted;
+use crate::linux::links::{self, DescribeError, LinkDescription, LinkMessage, Survey};
+use crate::linux::monitor::{Monitor, News};
+use crate::linux::worker::{Order, Report, Worker, refused};
+use crate::segment::{Own, Segment, link_local};
+
+/// How often everything is read anew, news or none.
+const SURVEY_EVERY: Duration = Duration::from_secs(10);
+/// How long an order may stay with the kernel before it is reported as failed. It goes on, and what it does in the
+/// end is noted.
+const ORDER_OVERDUE: Duration = Duration::from_secs(3);
+/// Between attempts to start the kernel thread again.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// What the data plane is told at its start.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// The interface that wears the virtual addresses.
+    pub interface: String,
+    /// Between steady announcements (`vip_arpRate`), +-10 %.
+    pub announce_every: Duration,
+    /// Feeds the jitter.
+    pub seed: u64,
+}
+
+/// Why the data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The interface is not there, is no Ethernet, or cannot be read.
+    #[error(transparent)]
+    Interface(#[from] DescribeError),
+    /// A socket or a thread is not to be had.
+    #[error("cannot open {what}: {cause}; the agent needs CAP_NET_ADMIN and CAP_NET_RAW")]
+    Refused {
+        /// What was to be opened.
+        what: &'static str,
+        /// The kernel's words.
+        cause: io::Error,
+    },
+}
+
+/// The data plane of one interface.
+#[derive(Debug)]
+pub struct Dataplane {
+    interface: String,
+    segment: Segment,
+    monitor: Monitor,
+    worker: Worker,
+    books: Books,
+    link: Link,
+    /// Orders with the kernel thread, oldest first, and since when.
+    under_way: VecDeque<(EffectId, Moment)>,
+    ready: VecDeque<Input>,
+    survey_at: Moment,
+    /// How much news of our link there was.
+    link_news: u64,
+    /// When to try again to start the kernel thread, should that have failed.
+    restart_at: Option<Moment>,
+    sending: Health,
+    counters: Counters,
+}
+
+/// Whether the last frame went out: a change of it is worth one line of log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Well,
+    Failing,
+}
+
+impl Dataplane {
+    /// Opens the data plane of an interface, in the calling thread's network namespace and runtime; and says what it
+    /// found there. Addresses of ours that it found are watched from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(settings: LinkSettings) -> Result<(Self, LinkDescription), OpenError> {
+        let refused = |what| move |cause| OpenError::Refused { what, cause };
+        // Subscribed before the first read: what changes in between is heard.
+        let monitor = Monitor::open().map_err(refused("a netlink subscription"))?;
+        let described = links::describe(&settings.interface)?;
+        let own = Own {
+            index: described.index,
+            mac: described.mac,
+            link_local: link_local(described.addresses.iter().copied()),
+            macs: [described.mac].into(),
+        };
+        let segment = Segment::open(own).map_err(refused("a packet socket"))?;
+        let worker = Worker::start(settings.interface.clone()).map_err(refused("the kernel thread"))?;
+        let mut plane = Self {
+            interface: settings.interface,
+            segment,
+            monitor,
+            worker,
+            books: Books::new(Pacer::new(settings.announce_every, settings.seed)),
+            link: described.state,
+            under_way: VecDeque::new(),
+            ready: VecDeque::new(),
+            survey_at: clock::now(),
+            link_news: 0,
+            restart_at: None,
+            sending: Health::Well,
+            counters: Counters::default(),
+        };
+        plane.note_found(&described);
+        Ok((plane, described))
+    }
+
+    fn note_found(&mut self, described: &LinkDescription) {
+        let now = clock::now();
+        for found in &described.found {
+            self.books.assigned(now, &[found.ip], now + found.remaining.unwrap_or(Duration::MAX));
+        }
+    }
+
+    /// Takes an order. Never blocks. Gives back what is no business of the data plane's.
+    pub fn submit(&mut self, effect: Effect) -> Option<Effect> {
+        let now = clock::now();
+        match effect {
+            Effect::Assign { id, vips, lifetime, .. } => {
+                let index = self.segment.own.index;
+                self.order(now, id, Order::Assign { id, index, vips, lifetime });
+            }
+            Effect::Withdraw { id, vips, .. } => {
+                self.books.withdrawing(now, &vips);
+                self.order(now, id, Order::Withdraw { id, index: self.segment.own.index, vips });
+            }
+            Effect::Announce { claim, vips, mark, pace } => {
+                self.books.announce(now, &claim, (&vips, mark), pace);
+            }
+            Effect::Silence { claim } => self.books.silence(&claim),
+            Effect::Probe { id, target, to, mark } => {
+                let sent = self.segment.probe(target, to, mark);
+                let outcome = match self.note_send(sent) {
+                    Ok(()) => {
+                        self.counters.probes_sent += 1;
+                        Outcome::Sent(clock::now())
+                    }
+                    Err(error) => Outcome::Failed(format!("probing {target}: {error}")),
+                };
+                self.ready.push_back(Input::Outcome { id, outcome });
+            }
+            Effect::Listen { vips, others } => self.listen(Wanted { vips, others }),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// The next thing that happened. Cancel-safe. Announcements are sent while this is awaited.
+    pub async fn next(&mut self) -> Input {
+        loop {
+            if self.ready.is_empty() {
+                self.look();
+            }
+            self.announce();
+            if let Some(input) = self.ready.pop_front() {
+                return input;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Everything that has happened up to now, without waiting: to be handled before a deadline of the core is, so
+    /// that an answer that has arrived is never taken for silence.
+    pub fn drain(&mut self) -> Vec<Input> {
+        self.look();
+        self.announce();
+        self.ready.drain(..).collect()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// When the next announcement is due; `None` while nothing is announced.
+    #[must_use]
+    pub fn next_announcement(&self) -> Option<Moment> {
+        self.books.pacer.next_deadline()
+    }
+
+    /// Frames first: whatever else happened is judged by what was heard.
+    fn look(&mut self) {
+        self.segment.drain(&mut self.counters, &mut self.ready);
+        self.read_news();
+        while let Ok(report) = self.worker.reports.try_recv() {
+            self.report(report);
+        }
+        self.watch_the_clock(clock::now());
+    }
+
+    async fn wait(&mut self) {
+        let deadline = [self.books.pacer.next_deadline(), self.overdue_at(), self.restart_at]
+            .into_iter()
+            .flatten()
+            .fold(self.survey_at, Moment::min);
+        tokio::select! {
+            biased;
+            // An error is the runtime's end; whatever it is, what follows reads the sockets and sees for itself.
+            _ = self.segment.readable() => {}
+            _ = self.monitor.readable() => {}
+            report = self.worker.reports.recv(), if self.restart_at.is_none() => match report {
+                // What it told before is read before it, as in `look`.
+                Some(report) => {
+                    self.read_news();
+                    self.report(report);
+                }
+                None => self.restart_worker(),
+            },
+            () = tokio::time::sleep(deadline.since(clock::now())) => {}
+        }
+    }
+
+    fn announce(&mut self) {
+        let now = clock::now();
+        for one in self.books.pacer.due(now) {
+            let sent = self.segment.announce(&one);
+            if self.note_send(sent).is_ok() {
+                self.counters.announced(one.vip, clock::now());
+            }
+        }
+    }
+
+    fn note_send(&mut self, sent: io::Result<()>) -> io::Result<()> {
+        let health = if sent.is_ok() { Health::Well } else { Health::Failing };
+        if let Err(error) = &sent {
+            self.counters.send_errors += 1;
+            if self.sending == Health::Well {
+                tracing::warn!(interface = self.interface, %error, "the device does not take frames");
+            }
+        } else if self.sending == Health::Failing {
+            tracing::info!(interface = self.interface, "the device takes frames again");
+        }
+        self.sending = health;
+        sent
+    }
+
+    fn listen(&mut self, wanted: Wanted) {
+        if let Err(error) = self.segment.listen(wanted) {
+            self.counters.receive_errors += 1;
+            tracing::error!(interface = self.interface, %error, "cannot change what is listened for");
+        }
+    }
+
+    fn order(&mut self, now: Moment, id: EffectId, order: Order) {
+        self.under_way.push_back((id, now));
+        if let Err((order, why)) = self.worker.order(order) {
+            self.report(refused(&order, &why));
+        }
+    }
+
+    fn ask_survey(&mut self) {
+        self.survey_at = clock::now() + SURVEY_EVERY;
+        // A full queue of orders brings news of its own; the next survey comes.
+        let _ = self.worker.order(Order::Survey { news: self.link_news });
+    }
+
+    fn report(&mut self, report: Report) {
+        let now = clock::now();
+        match report {
+            Report::Assigned { id, applied, until } => {
+                self.books.assigned(now, &applied.done, until);
+                self.outcome(id, applied.outcome());
+            }
+            Report::Withdrawn { id, applied } => self.outcome(id, applied.outcome()),
+            // Overtaken by news, which may tell of a later device than it does.
+            Report::Surveyed { news, .. } if news != self.link_news => self.ask_survey(),
+            Report::Surveyed { result: Ok(survey), .. } => self.compare(now, &survey),
+            Report::Surveyed { result: Err(error), .. } => {
+                self.counters.kernel_errors += 1;
+                tracing::warn!(interface = self.interface, error, "cannot read the interface");
+            }
+        }
+    }
+
+    /// Told once: not again after it was overdue.
+    fn outcome(&mut self, id: EffectId, result: Result<(), String>) {
+        let Some(at) = self.under_way.iter().position(|(one, _)| *one == id) else { return };
+        self.under_way.remove(at);
+        let outcome = match result {
+            Ok(()) => Outcome::Done,
+            Err(words) => {
+                self.counters.kernel_errors += 1;
+                Outcome::Failed(words)
+            }
+        };
+        self.ready.push_back(Input::Outcome { id, outcome });
+    }
+
+    fn overdue_at(&self) -> Option<Moment> {
+        self.under_way.front().map(|(_, since)| *since + ORDER_OVERDUE)
+    }
+
+    fn watch_the_clock(&mut self, now: Moment) {
+        while let Some((id, _)) =
+            self.under_way.front().copied().filter(|(_, since)| *since + ORDER_OVERDUE <= now)
+        {
+            self.outcome(id, Err(format!("the kernel has not answered for {ORDER_OVERDUE:?}")));
+        }
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart_worker();
+        }
+        if self.survey_at <= now {
+            self.ask_survey();
+        }
+    }
+
+    fn restart_worker(&mut self) {
+        self.counters.kernel_errors += 1;
+        tracing::error!(interface = self.interface, "the kernel thread ended; starting another");
+        for (id, _) in self.under_way.clone() {
+            self.outcome(id, Err("the kernel thread ended".to_owned()));
+        }
+        match Worker::start(self.interface.clone()) {
+            Ok(worker) => {
+                self.worker = worker;
+                self.restart_at = None;
+                self.survey_at = clock::now();
+            }
+            Err(error) => {
+                self.restart_at = Some(clock::now() + RESTART_AFTER);
+                tracing::error!(interface = self.interface, %error, "cannot start the kernel thread");
+            }
+        }
+    }
+
+    fn read_news(&mut self) {
+        loop {
+            match self.monitor.read() {
+                Ok(Some(news)) => news.into_iter().for_each(|one| self.news(one)),
+                Ok(None) => return,
+                Err(error) => {
+                    self.counters.receive_errors += 1;
+                    tracing::warn!(interface = self.interface, %error, "reading the kernel's news");
+                    return self.ask_survey();
+                }
+            }
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Link(link) => self.link_news(&link),
+            News::AddressGone(gone) if gone.index == self.segment.own.index => {
+                let left = gone.present.remaining.is_some_and(|left| left.is_zero());
+                self.address_gone(gone.present.ip, left);
+            }
+            News::AddressGone(_) => {}
+            News::Lost => {
+                self.counters.news_lost += 1;
+                self.ask_survey();
+            }
+        }
+    }
+
+    fn address_gone(&mut self, vip: Vip, zero_left: bool) {
+        match self.books.removed(clock::now(), vip, Some(zero_left)) {
+            Some(expired) => self.removed(vip, expired),
+            // Perhaps the end of an address that an order under way has just put there.
+            None if !self.under_way.is_empty() => self.ask_survey(),
+            None => {}
+        }
+    }
+
+    fn removed(&mut self, vip: Vip, expired: bool) {
+        self.counters.removed += 1;
+        self.ready.push_back(Input::Address(AddressChange::Removed { vip, expired }));
+    }
+
+    fn compare(&mut self, now: Moment, survey: &Survey) {
+        self.segment.own.macs = links::macs(&survey.links);
+        match survey.links.iter().find(|link| link.name == self.interface) {
+            Some(link) => self.meet(link),
+            None => self.set_link(Link::Down),
+        }
+        self.segment.own.link_local = link_local(survey.addresses.iter().map(|one| one.ip));
+        for (vip, expired) in self.books.compare(now, &survey.addresses) {
+            self.removed(vip, expired);
+        }
+    }
+
+    fn link_news(&mut self, link: &LinkMessage) {
+        self.segment.own.macs.extend(link.mac.filter(|_| !link.gone));
+        let is_ours = link.index == self.segment.own.index;
+        if is_ours || link.name == self.interface {
+            self.link_news += 1;
+        }
+        if link.gone && is_ours {
+            self.set_link(Link::Down);
+            for (vip, expired) in self.books.lose_all(clock::now()) {
+                self.removed(vip, expired);
+            }
+        } else if !link.gone && (is_ours || link.name == self.interface) {
+            self.meet(link);
+        }
+    }
+
+    /// The interface as it is now: perhaps another device of the same name.
+    fn meet(&mut self, link: &LinkMessage) {
+        if link.name == self.interface && link.index != self.segment.own.index {
+            self.move_to(link);
+        }
+        if let Some(mac) = link.mac {
+            self.segment.own.mac = mac;
+        }
+        self.set_link(link.state);
+    }
+
+    fn move_to(&mut self, link: &LinkMessage) {
+        for (vip, expired) in self.books.lose_all(clock::now()) {
+            self.removed(vip, expired);
+        }
+        let own = Own { index: link.index, link_local: None, ..self.segment.own.clone() };
+        match self.segment.reopen(own) {
+            Ok(()) => tracing::info!(interface = self.interface, index = link.index, "the interface is back"),
+            Err(error) => {
+                self.counters.receive_errors += 1;
+                tracing::error!(interface = self.interface, %error, "cannot listen on the interface");
+            }
+        }
+    }
+
+    fn set_link(&mut self, state: Link) {
+        if self.link == state {
+            return;
+        }
+        self.link = state;
+        self.ready.push_back(Input::Link(state));
+        // Going down flushes IPv6 addresses, coming up makes a new link-local one.
+        self.ask_survey();
+    }
+}
