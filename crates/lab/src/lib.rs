@@ -6,6 +6,7 @@
 
 mod netlink;
 pub mod netns;
+pub mod probe;
 #[expect(
     unsafe_code,
     reason = "setns, packet sockets and clocks have no safe interface in the standard library"

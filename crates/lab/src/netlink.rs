@@ -7,7 +7,9 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -64,8 +66,27 @@ fn parse(datagram: &[u8]) -> Vec<NetlinkPayload<RouteNetlinkMessage>> {
     payloads
 }
 
+/// Whether the kernel is asking for `address` on `interface` right now and has packets waiting for the answer.
+pub(crate) fn is_resolving(socket: &Socket, interface: u32, address: IpAddr) -> Result<bool> {
+    // One entry, not a dump: the reply is the entry, or ENOENT.
+    send(socket, RouteNetlinkMessage::GetNeighbour(neighbour(interface, address)), 0)?;
+    let payloads = receive(socket).context("the kernel did not tell a neighbour's state")?;
+    Ok(payloads.iter().any(|payload| match payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => {
+            entry.header.state == NeighbourState::Incomplete
+        }
+        _ => false,
+    }))
+}
+
 /// Deletes the neighbour entry for `address` on `interface`; none there is what is wanted.
 pub(crate) fn forget_neighbour(socket: &Socket, interface: u32, address: IpAddr) -> Result<()> {
+    send(socket, RouteNetlinkMessage::DelNeighbour(neighbour(interface, address)), NLM_F_ACK)?;
+    acknowledged(socket)
+}
+
+/// The key of a neighbour entry.
+fn neighbour(interface: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = interface;
     let destination = match address {
@@ -79,8 +100,7 @@ pub(crate) fn forget_neighbour(socket: &Socket, interface: u32, address: IpAddr)
         }
     };
     message.attributes.push(NeighbourAttribute::Destination(destination));
-    send(socket, RouteNetlinkMessage::DelNeighbour(message), NLM_F_ACK)?;
-    acknowledged(socket)
+    message
 }
 
 fn acknowledged(socket: &Socket) -> Result<()> {

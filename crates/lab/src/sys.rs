@@ -241,3 +241,10 @@ pub(crate) fn wait_readable(descriptors: &[RawFd], limit: Duration) -> io::Resul
     }
     Ok(polled.iter().map(|one| one.revents != 0).collect())
 }
+
+/// Whether `descriptor` can be written now, or has failed: for a connect under way, whether it is decided.
+pub(crate) fn writable(descriptor: RawFd) -> bool {
+    let mut polled = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pointer refers to one live pollfd, and the time-out is zero.
+    unsafe { libc::poll(&raw mut polled, 1, 0) > 0 }
+}

@@ -44,6 +44,7 @@ impl Filter {
     fn rules(&self) -> Vec<String> {
         match self {
             Self::OneWay { from, to } => vec![format!("iifname p-{from} oifname p-{to} drop")],
+            Self::Loss { host, percent: 100.. } => both_ways(host, ""),
             Self::Loss { host, percent } => both_ways(host, &format!("numgen random mod 100 < {percent}")),
             Self::TcpPort { host, port } => vec![
                 format!("oifname p-{host} meta l4proto tcp th dport {port} drop"),
@@ -154,12 +155,13 @@ impl Segment {
         self.on_switch("ip", &["link", "set", host.port(), "down"])
     }
 
-    /// Plugs the cable in again; the port forwards at once.
+    /// Plugs the cable in again; frames pass when it returns.
     ///
     /// # Errors
-    /// If iproute2 refuses.
+    /// If iproute2 refuses, or the link does not come up.
     pub fn port_up(&self, host: &Host) -> Result<()> {
-        self.on_switch("ip", &["link", "set", host.port(), "up"])
+        self.on_switch("ip", &["link", "set", host.port(), "up"])?;
+        host.await_link(self)
     }
 
     /// Silent partition: the host's port drops every frame, both ways, and the host's link stays up.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mainstay_core::names::Mac;
@@ -14,6 +15,9 @@ use super::{Namespace, Segment, sysctl};
 
 /// The device that joins a host to its segment, as the host sees it.
 pub(crate) const DEVICE: &str = "eth0";
+
+/// How long a link may take to come up.
+const LINK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A host's own addresses: one IPv4 (/24) and one IPv6 (/64, unique local).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,28 @@ impl Host {
                 format!("addr add {}/64 dev {DEVICE} nodad", addresses.ipv6),
                 format!("link set {DEVICE} up"),
             ],
-        )
+        )?;
+        self.await_link(segment)
+    }
+
+    /// Waits until frames pass: the kernel notices a carrier in its own time (linkwatch), and until then the bridge's
+    /// port is disabled and the host's device throws frames away.
+    pub(super) fn await_link(&self, segment: &Segment) -> Result<()> {
+        let deadline = Instant::now() + LINK_LIMIT;
+        let link =
+            |device: &str| Command::new("ip").args(["-o", "-d", "link", "show", "dev", device]).output();
+        loop {
+            let port = segment.0.switch.enter(|| link(self.port()))?.context("cannot start ip")?;
+            let device = self.enter(|| link(DEVICE))?.context("cannot start ip")?;
+            let says = |output: &std::process::Output, words: &str| {
+                String::from_utf8_lossy(&output.stdout).contains(words)
+            };
+            if says(&port, "state forwarding") && says(&device, "state UP") {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "host {}: no link after {LINK_LIMIT:?}", self.name());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The host's name on its segment.
