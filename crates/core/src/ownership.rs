@@ -158,6 +158,9 @@ pub(crate) struct Machine {
     /// How the claim was held when the agent stopped and the VIP stayed.
     held_at_stop: Option<(u32, Tenure)>,
     claimants: BTreeMap<Mac, Claimant>,
+    /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
+    may_have_rival: bool,
+    forced_until: Option<Moment>,
     /// The last to announce, by whatever right: during an outage the wire says who holds.
     announcer: Option<(Mac, Mark)>,
     members: BTreeMap<NodeName, Member>,
@@ -212,6 +215,8 @@ impl Machine {
             stop_after: None,
             held_at_stop: None,
             claimants: BTreeMap::new(),
+            may_have_rival: false,
+            forced_until: None,
             announcer: None,
             campaign_reason: TakeReason::Free,
             conflicts: 0,

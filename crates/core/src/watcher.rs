@@ -19,14 +19,18 @@ const MEMBER_INTERVAL: Duration = Duration::from_secs(10);
 const MEMBER_INTERVAL_IN_OUTAGE: Duration = Duration::from_secs(1);
 /// How often a follower that is no prober asks for the VIP.
 const BYSTANDER_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a holder that may have a rival asks for it.
+const RIVAL_INTERVAL: Duration = Duration::from_millis(500);
 /// Sent probes remembered: evidence needs two.
 const SENT_KEPT: usize = 8;
 
 /// How eagerly the VIP is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Not at all: this node holds the claim, or its link is down.
+    /// Not at all: this node holds the claim undisputed, or its link is down.
     Off,
+    /// Twice a second, everyone: this node holds the claim, and another may, too.
+    Rival,
     /// Once a second.
     Bystander,
     /// At the detection interval.
@@ -273,7 +277,7 @@ impl Watcher {
     pub fn poll(&mut self, now: Moment, pace: Pace, outage: bool, patience: Duration) -> Vec<ProbeOrder> {
         let mut orders = Vec::new();
         if self.vip_due(now, pace, patience).is_some_and(|due| due <= now) {
-            orders.push(self.vip_probe(now, patience));
+            orders.push(self.vip_probe(now, pace, patience));
         }
         let interval = self.neighbour_interval(now, pace, outage);
         for (address, neighbour) in &mut self.neighbours {
@@ -311,6 +315,7 @@ impl Watcher {
     fn vip_due(&self, now: Moment, pace: Pace, patience: Duration) -> Option<Moment> {
         let interval = match pace {
             Pace::Off => return None,
+            Pace::Rival => RIVAL_INTERVAL,
             Pace::Bystander => BYSTANDER_INTERVAL,
             Pace::Prober => self.detection.interval,
         };
@@ -321,11 +326,11 @@ impl Watcher {
         Some(if called || pace != Pace::Prober { regular } else { regular.min(last_call.max(self.since)) })
     }
 
-    fn vip_probe(&mut self, now: Moment, patience: Duration) -> ProbeOrder {
+    fn vip_probe(&mut self, now: Moment, pace: Pace, patience: Duration) -> ProbeOrder {
         self.last_order = Some(now);
         let last_call = self.silent_since() + patience.saturating_sub(self.detection.interval * 3 / 5);
         let to = match self.target.macs.first() {
-            Some(mac) if now < last_call => ProbeTo::One(*mac),
+            Some(mac) if now < last_call && pace != Pace::Rival => ProbeTo::One(*mac),
             _ => ProbeTo::All,
         };
         if to == ProbeTo::All {

@@ -8,6 +8,16 @@ impl Machine {
         self.update_verification(now);
         self.update_tenure(now, out);
         self.tell_invitation(now, out);
+        self.may_have_rival = self.looks_for_rival(now);
+    }
+
+    /// Whether to ask on the wire for another holder: frames are exchanged within half a second of a partition's end,
+    /// however rarely announcements are sent.
+    fn looks_for_rival(&self, now: Moment) -> bool {
+        let State::Holding(holding) = &self.state else { return false };
+        holding.tenure != Tenure::Confirmed
+            || self.lease.out_since().is_some()
+            || self.forced_until.is_some_and(|until| now < until)
     }
 
     /// A verification ends with a renewal, or with its window: unverified is unconfirmed (rule 5).

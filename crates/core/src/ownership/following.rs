@@ -224,7 +224,7 @@ impl Machine {
         match &self.state {
             _ if !self.link_up() => Pace::Off,
             State::Probing(_) => Pace::Prober,
-            State::Holding(holding) if holding.tenure == Tenure::Provisional => Pace::Bystander,
+            State::Holding(_) if self.may_have_rival => Pace::Rival,
             State::Released if self.is_prober() => Pace::Prober,
             State::Released => Pace::Bystander,
             _ => Pace::Off,
@@ -255,8 +255,11 @@ impl Machine {
         }
         let (pace, outage) = (self.probe_pace(), self.lease.out_since().is_some());
         let patience = self.awaited_silence(now);
+        // A holder's question shows its mark: who holds as well can answer for itself.
+        let mark = self.own_mark();
         for order in self.watcher.poll(now, pace, outage, patience) {
-            self.send_probe(order.target, order.to, None, out);
+            let mark = mark.filter(|_| order.target == self.watcher.vip());
+            self.send_probe(order.target, order.to, mark, out);
         }
     }
 

@@ -16,7 +16,7 @@ const TOLD_LIMIT: usize = 64;
 impl Machine {
     pub(super) fn on_frame(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
         let Some(sender) = frame.sender else {
-            return self.on_candidate(now, frame);
+            return self.on_question(now, frame, out);
         };
         if !self.settings.vips.contains(&sender) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
@@ -36,13 +36,19 @@ impl Machine {
         }
     }
 
-    /// Somebody asks for the VIP before taking it (rule 8).
-    fn on_candidate(&mut self, now: Moment, frame: &Frame) {
-        if let Some(mark) = frame.mark.filter(|mark| mark.tenure == Tenure::Candidate)
-            && self.settings.vips.contains(&frame.target)
-            && mark.node != self.own_id()
-        {
-            self.defer_to(now, mark.node);
+    /// Somebody asks for the VIP: before taking it (rule 8), or because it holds and looks for a rival.
+    fn on_question(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
+        let Some(mark) = frame.mark.filter(|mark| mark.node != self.own_id()) else { return };
+        if !self.settings.vips.contains(&frame.target) {
+            return;
+        }
+        if mark.tenure == Tenure::Candidate {
+            return self.defer_to(now, mark.node);
+        }
+        self.remember_claimant(frame, mark);
+        self.watcher.answered(frame.heard_at);
+        if matches!(self.state, State::Holding(_)) {
+            self.settle_conflict(now, frame, (frame.target, Speaker::Marked(mark)), out);
         }
     }
 
@@ -91,10 +97,16 @@ impl Machine {
         let (vip, speaker) = on;
         let Some(ours) = self.own_mark() else { return };
         let own_mac = self.settings.own.macs.first().copied();
-        let verdict = conflict::judge(&self.settings.claim, (ours, own_mac), (speaker, frame.mac));
+        let judge = |ours| conflict::judge(&self.settings.claim, (ours, own_mac), (speaker, frame.mac));
+        let mut verdict = judge(ours);
+        // Nobody can verify what the authority does not answer: then the grant is not fresh.
+        if verdict == Verdict::Verify && self.lease.out_since().is_some() {
+            verdict = judge(Mark { tenure: Tenure::Detached, ..ours });
+            self.lease.unconfirm();
+        }
         // The kernel of a claimant answers without a mark: its claim was judged by its announcements.
         if verdict == Verdict::Misconfigured && self.claimed_lately(now, frame.mac) {
-            return;
+            return self.show_mark(now, out);
         }
         self.conflicts += 1;
         self.tell_conflict(now, frame, (vip, verdict), out);
@@ -107,7 +119,14 @@ impl Machine {
             Verdict::Verify => self.verify(now, out),
             Verdict::Foreign => self.meet_foreign(now, ours, out),
             Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),
-            Verdict::Misconfigured => {}
+            Verdict::Misconfigured => self.show_mark(now, out),
+        }
+    }
+
+    /// A member's kernel answered our question: it may hold as well, and shall see our mark.
+    fn show_mark(&mut self, now: Moment, out: &mut Output) {
+        if self.may_have_rival {
+            self.defend_within(now, ROGUE_DEFENCE, out);
         }
     }
 

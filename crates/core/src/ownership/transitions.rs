@@ -166,6 +166,9 @@ impl Machine {
         let unconfirmed_since = (tenure != Tenure::Confirmed).then_some(now);
         let basis = self.lease.highest();
         self.remember_predecessor(now, reason);
+        if matches!(reason, TakeReason::Evidence | TakeReason::Expired | TakeReason::Succession) {
+            self.forced_until = Some(now + self.settings.lifetime);
+        }
         self.set_state(
             now,
             State::Holding(Holding { tenure, since: now, epoch, basis, verifying: None, unconfirmed_since }),
