@@ -1,1 +1,35 @@
-//! (to come)
+//! Talks to the Kubernetes API servers: the Lease of a claim, its watch, and where the other API servers are.
+//!
+//! This is the only crate that may name kube-rs, and it holds no network privilege. It decides nothing: it carries
+//! out [`mainstay_core::effect::Effect::Lease`] and says what it sees as [`mainstay_core::input::Input`].
+//!
+//! ```text
+//!            ┌ adapter ── one task a lease call ─┐
+//! LeaseCall ─┤                                   ├─ race ─ fleet ─┬ servers (pure: which, in what order)
+//!            ├ follow ─── list, watch ───────────┤                ├ credentials (kubeconfig, in-cluster)
+//!            └ learn ──── EndpointSlices ────────┘                └ transport (own pools, TLS, TCP time-outs)
+//! ```
+//!
+//! Deliberately absent: a cache of objects, a polling read, a retry of a write (the core reads back instead).
+#![forbid(unsafe_code)]
+
+mod access;
+mod adapter;
+mod answer;
+mod chance;
+pub mod credentials;
+mod engine;
+mod fleet;
+mod follow;
+mod learn;
+mod lease;
+mod microtime;
+mod race;
+pub mod servers;
+mod transport;
+mod verify;
+mod watch_stream;
+
+pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Timing};
+pub use credentials::Source;
+pub use servers::{ServerKind, ServerState, ServerStatus};

@@ -1,0 +1,257 @@
+//! The adapter: carries out lease requests, follows the Lease, learns API servers. Runs on the control plane's runtime.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use mainstay_core::backoff::Backoff;
+use mainstay_core::effect::LeaseRequest;
+use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Traffic;
+use crate::answer::Answer;
+use crate::chance;
+use crate::credentials::Source;
+use crate::engine::{Engine, Observer, Plan};
+use crate::fleet::{Ask, Fleet, whole};
+use crate::follow::{self, LeaseObserver};
+use crate::learn::{self, SliceObserver};
+use crate::lease::{Seen, created, record};
+use crate::microtime;
+use crate::race::Pace;
+use crate::servers::ServerStatus;
+
+/// What the adapter is told before it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where address and credentials come from.
+    pub source: Source,
+    /// `kubernetes_addr`: the address to use instead of the source's.
+    pub server: Option<String>,
+    /// This host's own API server, if it is to have one: `https://127.0.0.1:6443`.
+    pub local: Option<String>,
+    /// Servers learned before (the snapshot's).
+    pub learned: Vec<String>,
+    /// Addresses never to depend on.
+    pub vips: Vec<IpAddr>,
+    /// The Lease.
+    pub lease: LeaseName,
+    /// How patient to be.
+    pub timing: Timing,
+}
+
+/// A Lease's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseName {
+    /// `cp_namespace`.
+    pub namespace: String,
+    /// `vip_leasename`.
+    pub name: String,
+}
+
+impl LeaseName {
+    pub(crate) fn collection(&self) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
+    }
+
+    fn object(&self) -> String {
+        format!("{}/{}", self.collection(), self.name)
+    }
+}
+
+/// How patient to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// An unanswered request is sent to the next server as well after this.
+    pub hedge_after: Duration,
+    /// A server that leaves a request unanswered for this long counts as out of reach.
+    pub unanswered_after: Duration,
+    /// A watch of the Lease without an event for this long is checked by a list.
+    pub watch_silence: Duration,
+    /// The longest backoff between attempts to follow the Lease.
+    pub backoff_cap: Duration,
+    /// The deadline of a list, and of opening a watch.
+    pub list_deadline: Duration,
+}
+
+impl Timing {
+    /// For a Lease that its holder renews every `retry_period`.
+    #[must_use]
+    pub fn for_retry_period(retry_period: Duration) -> Self {
+        Self {
+            hedge_after: Duration::from_millis(150),
+            unanswered_after: Duration::from_millis(500),
+            watch_silence: (retry_period * 3).max(Duration::from_secs(5)),
+            backoff_cap: Duration::from_secs(3),
+            list_deadline: Duration::from_secs(3),
+        }
+    }
+
+    pub(crate) fn pace(&self, deadline: Duration) -> Pace {
+        Pace { hedge_after: self.hedge_after, unanswered_after: self.unanswered_after, deadline }
+    }
+}
+
+/// One lease effect of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseCall {
+    /// For the outcome.
+    pub id: EffectId,
+    /// What.
+    pub request: LeaseRequest,
+    /// When to give up.
+    pub deadline: Duration,
+}
+
+/// What the adapter lets others see.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// Every known API server and how it does.
+    pub servers: watch::Receiver<Vec<ServerStatus>>,
+    /// The learned ones as URLs, for the snapshot.
+    pub learned: watch::Receiver<Vec<String>>,
+    /// Why there are no credentials, while there are none, or the last load of them failed.
+    pub trouble: watch::Receiver<Option<String>>,
+}
+
+/// The adapter.
+pub struct LeaseAdapter {
+    settings: Settings,
+    fleet: Arc<Fleet>,
+    seen: Arc<Mutex<Seen>>,
+    learned: watch::Sender<Vec<String>>,
+}
+
+impl LeaseAdapter {
+    /// An adapter that has done nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> (Self, Handles) {
+        let (status_sender, servers) = watch::channel(Vec::new());
+        let (learned_sender, learned) = watch::channel(settings.learned.clone());
+        let (trouble_sender, trouble) = watch::channel(None);
+        let fleet = Arc::new(Fleet::new(settings.clone(), status_sender, trouble_sender));
+        let adapter = Self { settings, fleet, seen: Arc::default(), learned: learned_sender };
+        (adapter, Handles { servers, learned, trouble })
+    }
+
+    /// Serves until cancelled, or until nobody asks any more. Nothing else ends it: what it runs is restarted after a
+    /// panic, and missing credentials are waited for.
+    ///
+    /// Every call gets exactly one outcome, at its deadline at the latest. Calls do not wait for each other.
+    pub async fn run(
+        self,
+        mut requests: mpsc::Receiver<LeaseCall>,
+        reports: mpsc::Sender<Input>,
+        cancel: CancellationToken,
+    ) {
+        let mut tasks = JoinSet::new();
+        self.start_following(&mut tasks, &reports);
+        self.start_learning(&mut tasks);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                call = requests.recv() => match call {
+                    Some(call) => self.start_call(&mut tasks, call, reports.clone()),
+                    None => break,
+                },
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        tasks.shutdown().await;
+    }
+
+    fn start_following(&self, tasks: &mut JoinSet<()>, reports: &mpsc::Sender<Input>) {
+        let (seen, reports) = (Arc::clone(&self.seen), reports.clone());
+        let name = self.settings.lease.name.clone();
+        let observer =
+            move || LeaseObserver { name: name.clone(), seen: Arc::clone(&seen), reports: reports.clone() };
+        tasks.spawn(supervise(Arc::clone(&self.fleet), follow::plan(&self.settings), observer));
+    }
+
+    fn start_learning(&self, tasks: &mut JoinSet<()>) {
+        let (fleet, learned) = (Arc::clone(&self.fleet), self.learned.clone());
+        let observer = move || SliceObserver {
+            fleet: Arc::clone(&fleet),
+            learned: learned.clone(),
+            slices: std::collections::BTreeMap::new(),
+        };
+        tasks.spawn(supervise(Arc::clone(&self.fleet), learn::plan(&self.settings), observer));
+    }
+
+    fn start_call(&self, tasks: &mut JoinSet<()>, call: LeaseCall, reports: mpsc::Sender<Input>) {
+        let (fleet, seen) = (Arc::clone(&self.fleet), Arc::clone(&self.seen));
+        let ask = self.ask(&call);
+        tasks.spawn(async move {
+            let id = call.id;
+            let say = |input| async {
+                // When nobody listens any more the agent is ending.
+                let _ = reports.send(input).await;
+            };
+            let unanswered = async || say(Input::Lease(LeaseReport::Unanswered { id })).await;
+            let race = fleet.race(&ask, whole, unanswered);
+            // Loading credentials comes before the race, and counts.
+            let answer = match tokio::time::timeout(call.deadline, race).await {
+                Ok((ended, _)) => ended.answer,
+                Err(_) => Answer::Unknown("no answer within the deadline".to_owned()),
+            };
+            let outcome = Outcome::Lease(outcome(&answer, &seen));
+            say(Input::Outcome { id, outcome }).await;
+        });
+    }
+
+    fn ask(&self, call: &LeaseCall) -> Ask {
+        let (lease, now) = (&self.settings.lease, microtime::now());
+        // The server gives up when we do, so that a write does not come true long after.
+        let limit = format!("timeout={}s", call.deadline.as_secs().max(1));
+        let (method, path, body) = match &call.request {
+            LeaseRequest::Read => (Method::GET, lease.object(), None),
+            LeaseRequest::Create(draft) => {
+                (Method::POST, lease.collection(), Some(created(&lease.namespace, &lease.name, draft, &now)))
+            }
+            LeaseRequest::Update { resource_version, draft } => {
+                let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let name = (lease.namespace.as_str(), lease.name.as_str());
+                (Method::PUT, lease.object(), Some(seen.updated(name, resource_version, draft, &now)))
+            }
+        };
+        let body = body.map(|object| Bytes::from(object.to_string())).unwrap_or_default();
+        let pace = self.settings.timing.pace(call.deadline);
+        Ask { method, path: format!("{path}?{limit}"), body, traffic: Traffic::Lease, pace, last: None }
+    }
+}
+
+/// Keeps an engine running: a panic is logged, and it starts anew after a pause.
+async fn supervise<O: Observer + 'static>(fleet: Arc<Fleet>, plan: Plan, observer: impl Fn() -> O) {
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+    let mut rng = chance::rng();
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(Engine::new(Arc::clone(&fleet), plan.clone(), observer()).run());
+        if let Some(Err(error)) = task.join_next().await {
+            tracing::error!(path = plan.path, "following stopped, starting it again: {error}");
+        }
+        tokio::time::sleep(backoff.next(&mut rng)).await;
+    }
+}
+
+/// The core's word for an answer.
+fn outcome(answer: &Answer<Value>, seen: &Mutex<Seen>) -> LeaseOutcome {
+    match answer {
+        Answer::Success(object) => {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).note(object);
+            LeaseOutcome::Record(record(object))
+        }
+        Answer::Absent => LeaseOutcome::Absent,
+        Answer::Conflict => LeaseOutcome::Conflict,
+        Answer::Forbidden(_) => LeaseOutcome::Forbidden,
+        Answer::Throttled(retry_after) => LeaseOutcome::Throttled { retry_after: *retry_after },
+        Answer::Refused(_) => LeaseOutcome::Unreachable,
+        Answer::Gone | Answer::Unknown(_) => LeaseOutcome::Unknown,
+    }
+}

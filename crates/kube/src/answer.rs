@@ -1,0 +1,166 @@
+//! What one API server said to one request, told apart by what it means for the lease. Pure.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use serde_json::Value;
+
+/// What one server's answer (or silence) means.
+#[derive(Debug)]
+pub(crate) enum Answer<T> {
+    /// Done.
+    Success(T),
+    /// 404 from the API itself: there is no such object.
+    Absent,
+    /// 409.
+    Conflict,
+    /// 410: the resource version is too old to watch from.
+    Gone,
+    /// 401, 403, or another 4xx: not done, and asking again does not help.
+    Forbidden(String),
+    /// 429, or 503 with Retry-After: not done.
+    Throttled(Option<Duration>),
+    /// The connection was not made: nothing was sent.
+    Refused(String),
+    /// Sent, and perhaps done: a 5xx, a broken connection, an answer that makes no sense.
+    Unknown(String),
+}
+
+impl<T> Answer<T> {
+    /// How it reads in a status line, for answers that count against the server.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Success(_) | Self::Absent | Self::Conflict | Self::Gone => None,
+            Self::Forbidden(text) | Self::Refused(text) | Self::Unknown(text) => Some(text.clone()),
+            Self::Throttled(Some(wait)) => Some(format!("overloaded; retry after {} s", wait.as_secs())),
+            Self::Throttled(None) => Some("overloaded".to_owned()),
+        }
+    }
+
+    /// The same answer about another payload, where there is none.
+    pub(crate) fn without_payload<U>(self) -> Option<Answer<U>> {
+        Some(match self {
+            Self::Success(_) => return None,
+            Self::Absent => Answer::Absent,
+            Self::Conflict => Answer::Conflict,
+            Self::Gone => Answer::Gone,
+            Self::Forbidden(text) => Answer::Forbidden(text),
+            Self::Throttled(wait) => Answer::Throttled(wait),
+            Self::Refused(text) => Answer::Refused(text),
+            Self::Unknown(text) => Answer::Unknown(text),
+        })
+    }
+}
+
+/// What a complete response that is not a success means.
+pub(crate) fn failure<T>(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer<T> {
+    let object: Option<Value> = serde_json::from_slice(body).ok();
+    let text = describe(status, object.as_ref());
+    match status {
+        StatusCode::NOT_FOUND if is_api_status(object.as_ref()) => Answer::Absent,
+        // A bare 404 comes from a proxy, or from a server that has not registered the API yet.
+        StatusCode::NOT_FOUND => Answer::Unknown(text),
+        StatusCode::CONFLICT => Answer::Conflict,
+        StatusCode::GONE => Answer::Gone,
+        StatusCode::TOO_MANY_REQUESTS => Answer::Throttled(retry_after(headers)),
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(header::RETRY_AFTER) => {
+            Answer::Throttled(retry_after(headers))
+        }
+        StatusCode::REQUEST_TIMEOUT => Answer::Unknown(text),
+        status if status.is_client_error() => Answer::Forbidden(text),
+        _ => Answer::Unknown(text),
+    }
+}
+
+/// What a complete response with a JSON object in it means.
+pub(crate) fn object(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Answer<Value> {
+    if !status.is_success() {
+        return failure(status, headers, body);
+    }
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) if value.is_object() => Answer::Success(value),
+        Ok(_) => Answer::Unknown(format!("HTTP {status}, and the body is no JSON object")),
+        Err(error) => Answer::Unknown(format!("HTTP {status}, and the body is no JSON: {error}")),
+    }
+}
+
+/// Whole seconds of Retry-After (RFC 9110 section 10.2.3). Kubernetes never sends the date form; it counts as absent.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn is_api_status(object: Option<&Value>) -> bool {
+    object.is_some_and(|status| status["kind"] == "Status" && status["reason"] == "NotFound")
+}
+
+fn describe(status: StatusCode, object: Option<&Value>) -> String {
+    match object.and_then(|object| object["message"].as_str()) {
+        Some(message) => format!("HTTP {status}: {message}"),
+        None => format!("HTTP {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOT_FOUND: &str =
+        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+
+    fn name(answer: &Answer<Value>) -> String {
+        match answer {
+            Answer::Success(_) => "success".to_owned(),
+            Answer::Absent => "absent".to_owned(),
+            Answer::Conflict => "conflict".to_owned(),
+            Answer::Gone => "gone".to_owned(),
+            Answer::Forbidden(_) => "forbidden".to_owned(),
+            Answer::Throttled(wait) => format!("throttled {wait:?}"),
+            Answer::Refused(_) => "refused".to_owned(),
+            Answer::Unknown(_) => "unknown".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_status_code_has_one_meaning() {
+        for (status, retry_after, body, expected) in [
+            (200, None, "{}", "success"),
+            (201, None, r#"{"kind":"Lease"}"#, "success"),
+            (200, None, "", "unknown"),
+            (200, None, "[]", "unknown"),
+            (200, None, "<html>", "unknown"),
+            (302, None, "", "unknown"),
+            (400, None, "{}", "forbidden"),
+            (401, None, "{}", "forbidden"),
+            (403, None, "{}", "forbidden"),
+            (404, None, NOT_FOUND, "absent"),
+            (404, None, "404 page not found", "unknown"),
+            (408, None, "", "unknown"),
+            (409, None, "{}", "conflict"),
+            (410, None, "{}", "gone"),
+            (422, None, "{}", "forbidden"),
+            (429, None, "", "throttled None"),
+            (429, Some("7"), "", "throttled Some(7s)"),
+            (429, Some("Fri, 31 Dec 1999 23:59:59 GMT"), "", "throttled None"),
+            (500, None, "", "unknown"),
+            (502, None, "", "unknown"),
+            (503, None, "", "unknown"),
+            (503, Some("1"), "", "throttled Some(1s)"),
+            (504, None, "", "unknown"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = retry_after {
+                headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+            }
+            let answer = object(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes());
+            assert_eq!(name(&answer), expected, "{status} {retry_after:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_repeats_the_servers_words() {
+        let body = br#"{"kind":"Status","message":"leases is forbidden"}"#;
+        let answer: Answer<Value> = failure(StatusCode::FORBIDDEN, &HeaderMap::new(), body);
+        assert_eq!(answer.complaint().as_deref(), Some("HTTP 403 Forbidden: leases is forbidden"));
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the API servers' address and our credentials come from: a kubeconfig, or the pod's service account.
+//!
+//! Loading is kube-rs's; this module names the source in every error. Nothing here is final: whoever loads retries,
+//! because a kubeconfig may appear after the agent (kubeadm writes it) and tokens and certificates are renewed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use thiserror::Error;
+
+/// Where credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This kubeconfig's current context (`k8s_config_file`).
+    Kubeconfig(PathBuf),
+    /// The service account that Kubernetes mounts into a pod.
+    InCluster,
+}
+
+/// Why there are no usable credentials. Always worth retrying: files change.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// The kubeconfig is missing or wrong.
+    #[error("k8s_config_file={path}: {cause}; give the path of a readable kubeconfig whose current-context is complete", path = .path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in one line.
+        cause: String,
+    },
+    /// There is no usable service account.
+    #[error("in-cluster credentials: {cause}; mount a service account token, or set k8s_config_file")]
+    InCluster {
+        /// What is wrong with them, in one line.
+        cause: String,
+    },
+}
+
+impl Source {
+    /// Loads the credentials and throws them away: for a clear word at the start.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing, unreadable or incomplete.
+    pub async fn check(&self) -> Result<(), CredentialsError> {
+        let config = self.load().await?;
+        crate::access::Access::build(0, &config).map(|_| ()).map_err(|cause| self.error(&cause))
+    }
+
+    pub(crate) async fn load(&self) -> Result<Config, CredentialsError> {
+        match self {
+            Self::Kubeconfig(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| self.error(&chain(&error)))?;
+                let options = KubeConfigOptions::default();
+                let loaded = Config::from_custom_kubeconfig(file, &options).await;
+                loaded.map_err(|error| self.error(&chain(&error)))
+            }
+            Self::InCluster => Config::incluster().map_err(|error| self.error(&chain(&error))),
+        }
+    }
+
+    pub(crate) fn error(&self, cause: &str) -> CredentialsError {
+        let cause = cause.to_owned();
+        match self {
+            Self::Kubeconfig(path) => CredentialsError::Kubeconfig { path: path.clone(), cause },
+            Self::InCluster => CredentialsError::InCluster { cause },
+        }
+    }
+}
+
+/// An error with its causes in one line, each said once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = one_line(&error.to_string());
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = one_line(&error.to_string());
+        if !text.contains(&part) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {part}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,334 @@
+//! All known API servers together: in which order, with which credentials, and what became of each request.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use mainstay_core::time::Moment;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::access::{Access, Traffic};
+use crate::adapter::Settings;
+use crate::answer::{self, Answer};
+use crate::chance;
+use crate::race::{Ended, Pace, race};
+use crate::servers::{Book, Report, ServerKind, ServerStatus};
+use crate::transport::{self, Outgoing};
+
+/// The longest body we read: a Lease has a few hundred bytes, a list of EndpointSlices a few thousand.
+const LONGEST_BODY: usize = 1 << 20;
+/// Credentials are loaded at most this often.
+const LOAD_PAUSE: Duration = Duration::from_millis(500);
+/// During an outage they are loaded again when they are this old.
+const LOAD_AGAIN: Duration = Duration::from_secs(10);
+/// How long to look up the configured server's name, to see whether it is our own VIP.
+const LOOKUP: Duration = Duration::from_millis(500);
+
+/// A request that can be sent more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: http::Method,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) body: Bytes,
+    pub(crate) traffic: Traffic,
+    pub(crate) pace: Pace,
+    /// This server is asked after all others.
+    pub(crate) last: Option<String>,
+}
+
+/// The known API servers and how to talk to them.
+pub(crate) struct Fleet {
+    settings: Settings,
+    origin: Instant,
+    book: Mutex<Book>,
+    access: Mutex<Option<Arc<Access>>>,
+    load: tokio::sync::Mutex<Load>,
+    status: watch::Sender<Vec<ServerStatus>>,
+    trouble: watch::Sender<Option<String>>,
+}
+
+/// How loading the credentials went.
+#[derive(Default)]
+struct Load {
+    tried_at: Option<Instant>,
+    generation: u64,
+}
+
+impl Fleet {
+    pub(crate) fn new(
+        settings: Settings,
+        status: watch::Sender<Vec<ServerStatus>>,
+        trouble: watch::Sender<Option<String>>,
+    ) -> Self {
+        let mut book = Book::new(settings.vips.clone(), chance::rng());
+        book.set(Moment::ZERO, ServerKind::Configured, settings.server.as_slice());
+        book.set(Moment::ZERO, ServerKind::Local, settings.local.as_slice());
+        book.set(Moment::ZERO, ServerKind::Learned, &settings.learned);
+        let (access, load) = (Mutex::default(), tokio::sync::Mutex::default());
+        let fleet =
+            Self { settings, origin: Instant::now(), book: Mutex::new(book), access, load, status, trouble };
+        fleet.publish();
+        fleet
+    }
+
+    /// Replaces the learned servers.
+    pub(crate) fn learn(&self, urls: &[String]) {
+        self.book().set(self.now(), ServerKind::Learned, urls);
+        let all: Vec<String> = self.book().urls();
+        if let Some(access) = self.current() {
+            access.retain(&all);
+        }
+        self.publish();
+    }
+
+    /// Sends copies of `ask` to the servers in their order until one gives an answer that counts. `read` turns a
+    /// response into what is wanted.
+    pub(crate) async fn race<T, Read>(
+        self: &Arc<Self>,
+        ask: &Ask,
+        read: fn(Response<Incoming>) -> Read,
+        unanswered: impl AsyncFnOnce(),
+    ) -> (Ended<T>, Vec<String>)
+    where
+        T: Send + 'static,
+        Read: Future<Output = Answer<T>> + Send + 'static,
+    {
+        if let Err(cause) = self.access().await {
+            return (Ended { answer: Answer::Refused(cause), by: None }, Vec::new());
+        }
+        let mut order = self.book().order(self.now());
+        order.sort_by_key(|url| ask.last.as_ref() == Some(url));
+        let start = |place: usize| {
+            let (fleet, url, ask) = (Arc::clone(self), order[place].clone(), ask.clone());
+            // A task of its own: the copy goes on when another has won, and tells how its server does.
+            let copy = tokio::spawn(async move { fleet.copy(&url, &ask, read).await });
+            async move { copy.await.unwrap_or_else(|error| Answer::Unknown(format!("request task: {error}"))) }
+        };
+        let ended = race(order.len(), ask.pace, start, unanswered).await;
+        (ended, order)
+    }
+
+    /// One copy to one server, with a note in the book at its end.
+    async fn copy<T, Read>(&self, url: &str, ask: &Ask, read: fn(Response<Incoming>) -> Read) -> Answer<T>
+    where
+        Read: Future<Output = Answer<T>>,
+    {
+        let (deadline, exchange) = (ask.pace.deadline, self.exchange(url, ask, read));
+        let answer = tokio::time::timeout(deadline, exchange)
+            .await
+            .unwrap_or_else(|_| Answer::Unknown(format!("no answer within {} ms", deadline.as_millis())));
+        self.note(url, &answer);
+        answer
+    }
+
+    /// Sends the request, and after a 401 once more with credentials loaded anew.
+    async fn exchange<T, Read>(&self, url: &str, ask: &Ask, read: fn(Response<Incoming>) -> Read) -> Answer<T>
+    where
+        Read: Future<Output = Answer<T>>,
+    {
+        let mut access = match self.access().await {
+            Ok(access) => access,
+            Err(cause) => return Answer::Refused(cause),
+        };
+        let mut renewed = false;
+        loop {
+            match self.send(&access, url, ask).await {
+                Answer::Success(response) if response.status() == StatusCode::UNAUTHORIZED && !renewed => {
+                    match self.reload(access.generation).await {
+                        Some(fresh) => (access, renewed) = (fresh, true),
+                        None => return read(response).await,
+                    }
+                }
+                Answer::Success(response) => return read(response).await,
+                other => {
+                    let unreadable =
+                        || Answer::Unknown("an answer without a payload was expected".to_owned());
+                    return other.without_payload().unwrap_or_else(unreadable);
+                }
+            }
+        }
+    }
+
+    async fn send(&self, access: &Access, url: &str, ask: &Ask) -> Answer<Response<Incoming>> {
+        let kind = self.book().kind(url).unwrap_or(ServerKind::Learned);
+        match request(url, ask) {
+            Ok(request) => transport::send(access.service(url, kind, ask.traffic), request).await,
+            Err(error) => Answer::Refused(format!("{url}: {error}")),
+        }
+    }
+
+    /// Notes how `url` answered.
+    fn note<T>(&self, url: &str, answer: &Answer<T>) {
+        let report = match answer {
+            Answer::Throttled(wait) => Report::Throttled(*wait),
+            other => other.complaint().map_or(Report::Answered, Report::Failed),
+        };
+        self.report(url, report);
+    }
+
+    pub(crate) fn report(&self, url: &str, report: Report) {
+        self.book().report(self.now(), url, report);
+        self.publish();
+    }
+
+    /// The credentials, loaded if they are not yet.
+    async fn access(&self) -> Result<Arc<Access>, String> {
+        if let Some(access) = self.current() {
+            return Ok(access);
+        }
+        let mut load = self.load.lock().await;
+        if let Some(access) = self.current() {
+            return Ok(access);
+        }
+        let trouble = || self.trouble.borrow().clone().unwrap_or_else(|| "no credentials".to_owned());
+        if load.tried_at.is_some_and(|at| at.elapsed() < LOAD_PAUSE) {
+            return Err(trouble());
+        }
+        self.load_now(&mut load).await.ok_or_else(trouble)
+    }
+
+    /// Loads the credentials anew, unless somebody else has since `seen`, or did just now.
+    async fn reload(&self, seen: u64) -> Option<Arc<Access>> {
+        let mut load = self.load.lock().await;
+        if load.generation != seen {
+            return self.current();
+        }
+        if load.tried_at.is_some_and(|at| at.elapsed() < LOAD_PAUSE) {
+            return None;
+        }
+        self.load_now(&mut load).await
+    }
+
+    /// In an outage: perhaps it is our credentials that are old (a new certificate authority shows as a refusal).
+    pub(crate) async fn freshen(&self) {
+        let mut load = self.load.lock().await;
+        if load.tried_at.is_none_or(|at| at.elapsed() >= LOAD_AGAIN) {
+            self.load_now(&mut load).await;
+        }
+    }
+
+    /// `None` when there are none; those we had stay.
+    async fn load_now(&self, load: &mut Load) -> Option<Arc<Access>> {
+        load.tried_at = Some(Instant::now());
+        let (source, generation) = (self.settings.source.clone(), load.generation + 1);
+        let runtime = tokio::runtime::Handle::current();
+        let built = tokio::task::spawn_blocking(move || {
+            let config = runtime.block_on(source.load()).map_err(|error| error.to_string())?;
+            Access::build(generation, &config).map_err(|cause| source.error(&cause).to_string())
+        });
+        let built = built.await.unwrap_or_else(|error| Err(format!("loading credentials: {error}")));
+        match built {
+            Ok(access) => {
+                load.generation = generation;
+                Some(self.adopt(access).await)
+            }
+            Err(cause) => {
+                self.complain(Some(cause));
+                None
+            }
+        }
+    }
+
+    async fn adopt(&self, access: Access) -> Arc<Access> {
+        let access = Arc::new(access);
+        if self.settings.server.is_none() {
+            self.book().set(self.now(), ServerKind::Configured, std::slice::from_ref(&access.server));
+        }
+        *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&access));
+        self.complain(None);
+        self.look_up().await;
+        self.publish();
+        access
+    }
+
+    /// Finds out whether the configured server's name means our own VIP (kubeadm's `controlPlaneEndpoint` does).
+    async fn look_up(&self) {
+        let names = self.book().names();
+        for (url, name, port) in names {
+            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((name, port))).await;
+            if let Ok(Ok(addresses)) = found {
+                let addresses: Vec<_> = addresses.map(|address| address.ip()).collect();
+                self.book().resolved(&url, &addresses);
+            }
+        }
+    }
+
+    fn complain(&self, cause: Option<String>) {
+        let changed = self.trouble.send_if_modified(|trouble| {
+            let changed = *trouble != cause;
+            trouble.clone_from(&cause);
+            changed
+        });
+        match cause {
+            Some(cause) if changed => tracing::warn!("no credentials for the API server, trying on: {cause}"),
+            None if changed => tracing::info!("credentials for the API server loaded"),
+            _ => {}
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Access>> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::ZERO + self.origin.elapsed()
+    }
+
+    fn publish(&self) {
+        let (now, wall) = (self.now(), SystemTime::now());
+        let status = self.book().status(now, |moment| wall_text(wall, now, moment));
+        self.status.send_if_modified(|old| {
+            // Texts made from two readings of two clocks differ by a little: only what is real counts.
+            let same = old.len() == status.len() && old.iter().zip(&status).all(|(old, new)| old.same(new));
+            if !same {
+                *old = status;
+            }
+            !same
+        });
+    }
+}
+
+fn request(url: &str, ask: &Ask) -> Result<Outgoing, http::Error> {
+    http::Request::builder()
+        .method(ask.method.clone())
+        .uri(format!("{url}{}", ask.path))
+        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(ask.body.clone()))
+}
+
+/// Reads a whole response with a JSON object in it.
+pub(crate) async fn whole(response: Response<Incoming>) -> Answer<Value> {
+    let (head, body) = response.into_parts();
+    match Limited::new(body, LONGEST_BODY).collect().await {
+        Ok(body) => answer::object(head.status, &head.headers, &body.to_bytes()),
+        Err(error) => Answer::Unknown(format!("the answer broke off: {error}")),
+    }
+}
+
+/// Takes a response whose body is to be followed; the body of a refusal is read.
+pub(crate) async fn stream(response: Response<Incoming>) -> Answer<Response<Incoming>> {
+    if response.status().is_success() {
+        return Answer::Success(response);
+    }
+    match whole(response).await.without_payload() {
+        Some(answer) => answer,
+        None => Answer::Unknown("a failure read as a success".to_owned()),
+    }
+}
+
+fn wall_text(wall: SystemTime, now: Moment, moment: Moment) -> String {
+    let moment = if moment > now { wall + moment.since(now) } else { wall - now.since(moment) };
+    jiff::Timestamp::try_from(moment).map(|moment| format!("{moment:.0}")).unwrap_or_default()
+}

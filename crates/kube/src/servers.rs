@@ -1,0 +1,287 @@
+//! Which API servers are known, how each does, and in what order to ask them. Pure: time is an argument.
+//!
+//! The order: the local server (it is reachable when the network is not), then whichever answered last, then those
+//! never asked; a server that fails goes to the back. A failing *local* server is tried first again whenever its
+//! backoff has passed, so that it is preferred again once it recovers; the others need no trial, because they are
+//! asked anyway when those before them fail. A server at one of our own VIPs is asked only if no other is known: the
+//! VIP may be on the very node that is to be told so.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::Uri;
+use mainstay_core::backoff::Backoff;
+use mainstay_core::rng::Rng;
+use mainstay_core::time::Moment;
+use serde::Serialize;
+
+/// How long a failing local server is left alone: doubling from the first to the second.
+const TRIAL_BASE: Duration = Duration::from_secs(1);
+const TRIAL_CAP: Duration = Duration::from_secs(30);
+
+/// Where we know a server from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerKind {
+    /// On this host.
+    Local,
+    /// `kubernetes_addr`, the kubeconfig, or the service's environment variables.
+    Configured,
+    /// The `kubernetes` EndpointSlice.
+    Learned,
+}
+
+/// How a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerState {
+    /// Never asked.
+    Untried,
+    /// Its last answer was one.
+    Answering,
+    /// Its last answer was none, or an error.
+    Failing,
+}
+
+/// One API server, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStatus {
+    /// Its address.
+    pub url: String,
+    /// Where we know it from.
+    pub kind: ServerKind,
+    /// How it does.
+    pub state: ServerState,
+    /// Failures in a row.
+    pub failures_in_a_row: u32,
+    /// Since when the state has been so: RFC 3339, this host's wall clock.
+    pub since: String,
+    /// What went wrong last, if it is failing.
+    pub last_error: Option<String>,
+    /// When it is tried again in its preferred place (RFC 3339); it is asked earlier when all others fail.
+    pub next_retry: Option<String>,
+}
+
+impl ServerStatus {
+    /// Whether `other` says the same, times aside.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let facts = |status: &Self| {
+            (status.kind, status.state, status.failures_in_a_row, status.next_retry.is_some())
+        };
+        (&self.url, &self.last_error, facts(self)) == (&other.url, &other.last_error, facts(other))
+    }
+}
+
+/// What became of asking a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It gave an answer that makes sense (a 404 and a 409 do).
+    Answered,
+    /// It did not; why.
+    Failed(String),
+    /// It asked us to wait.
+    Throttled(Option<Duration>),
+}
+
+/// One known server.
+#[derive(Clone, Debug)]
+struct Server {
+    url: String,
+    kind: ServerKind,
+    state: ServerState,
+    failures: u32,
+    since: Moment,
+    answered_at: Option<Moment>,
+    last_error: Option<String>,
+    backoff: Backoff,
+    retry_at: Option<Moment>,
+}
+
+/// The known servers.
+#[derive(Clone, Debug)]
+pub struct Book {
+    servers: Vec<Server>,
+    vips: Vec<IpAddr>,
+    /// URLs whose host name means one of the VIPs.
+    own: BTreeSet<String>,
+    rng: Rng,
+}
+
+impl Book {
+    /// An empty book that avoids servers at `vips`; `rng` is for the jitter of backoff.
+    #[must_use]
+    pub fn new(vips: Vec<IpAddr>, rng: Rng) -> Self {
+        Self { servers: Vec::new(), vips, own: BTreeSet::new(), rng }
+    }
+
+    /// Replaces all servers of one kind. A server known already (of any kind) keeps its record; text that is no
+    /// `http` or `https` URL with a host is left out.
+    pub fn set(&mut self, now: Moment, kind: ServerKind, urls: &[String]) {
+        let urls: Vec<String> = urls.iter().filter_map(|url| normalise(url)).collect();
+        self.servers.retain(|server| server.kind != kind || urls.contains(&server.url));
+        for url in urls {
+            match self.servers.iter_mut().find(|server| server.url == url) {
+                Some(server) => server.kind = server.kind.min(kind),
+                None => self.servers.push(Server::new(now, url, kind)),
+            }
+        }
+    }
+
+    /// The servers in the order in which to ask them now.
+    #[must_use]
+    pub fn order(&self, now: Moment) -> Vec<String> {
+        let mut servers: Vec<&Server> = self.servers.iter().collect();
+        servers.sort_by_key(|server| server.rank(now));
+        let others: Vec<&&Server> = servers.iter().filter(|server| !self.is_own(&server.url)).collect();
+        if others.is_empty() {
+            return servers.iter().map(|server| server.url.clone()).collect();
+        }
+        others.iter().map(|server| server.url.clone()).collect()
+    }
+
+    /// Notes what became of asking `url`.
+    pub fn report(&mut self, now: Moment, url: &str, report: Report) {
+        let Some(server) = self.servers.iter_mut().find(|server| server.url == url) else { return };
+        match report {
+            Report::Answered => server.answered(now),
+            Report::Failed(cause) => server.failed(now, cause, None, &mut self.rng),
+            Report::Throttled(wait) => server.failed(now, "overloaded".to_owned(), wait, &mut self.rng),
+        }
+    }
+
+    /// All servers for people, in the order in which they are asked. `wall` turns a moment into text.
+    #[must_use]
+    pub fn status(&self, now: Moment, wall: impl Fn(Moment) -> String) -> Vec<ServerStatus> {
+        let mut servers: Vec<&Server> = self.servers.iter().collect();
+        servers.sort_by_key(|server| (self.is_own(&server.url), server.rank(now)));
+        servers.iter().map(|server| server.status(&wall)).collect()
+    }
+
+    /// All URLs, in no order.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.servers.iter().map(|server| server.url.clone()).collect()
+    }
+
+    /// Where we know `url` from.
+    #[must_use]
+    pub fn kind(&self, url: &str) -> Option<ServerKind> {
+        self.servers.iter().find(|server| server.url == url).map(|server| server.kind)
+    }
+
+    /// The servers that are known by a name: URL, name, port.
+    #[must_use]
+    pub fn names(&self) -> Vec<(String, String, u16)> {
+        let named = |server: &Server| {
+            let uri: Uri = server.url.parse().ok()?;
+            let host = uri.host().filter(|_| host_address(&server.url).is_none())?;
+            let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+            Some((server.url.clone(), host.to_owned(), uri.port_u16().unwrap_or(default)))
+        };
+        self.servers.iter().filter_map(named).collect()
+    }
+
+    /// The name in `url` means these addresses.
+    pub fn resolved(&mut self, url: &str, addresses: &[IpAddr]) {
+        if addresses.iter().any(|address| self.vips.contains(address)) {
+            self.own.insert(url.to_owned());
+        } else {
+            self.own.remove(url);
+        }
+    }
+
+    /// Whether the server's host is one of our VIPs.
+    fn is_own(&self, url: &str) -> bool {
+        self.own.contains(url) || host_address(url).is_some_and(|address| self.vips.contains(&address))
+    }
+}
+
+impl Server {
+    fn new(now: Moment, url: String, kind: ServerKind) -> Self {
+        let backoff = Backoff::new(TRIAL_BASE, TRIAL_CAP);
+        let state = ServerState::Untried;
+        Self {
+            url,
+            kind,
+            state,
+            failures: 0,
+            since: now,
+            answered_at: None,
+            last_error: None,
+            backoff,
+            retry_at: None,
+        }
+    }
+
+    /// Smaller is asked earlier.
+    fn rank(&self, now: Moment) -> (u8, u64, ServerKind) {
+        let resting = self.retry_at.is_some_and(|at| now < at);
+        let tier = match (self.state, self.kind) {
+            (ServerState::Failing, ServerKind::Local) if !resting => 0,
+            (ServerState::Failing, _) if resting => 4,
+            (ServerState::Failing, _) => 3,
+            (_, ServerKind::Local) => 0,
+            (ServerState::Answering, _) => 1,
+            (ServerState::Untried, _) => 2,
+        };
+        let latest_first = u64::MAX - self.answered_at.map_or(0, Moment::as_nanos);
+        (tier, latest_first, self.kind)
+    }
+
+    fn answered(&mut self, now: Moment) {
+        self.answered_at = Some(now);
+        if self.state != ServerState::Answering {
+            (self.state, self.since) = (ServerState::Answering, now);
+        }
+        (self.failures, self.last_error, self.retry_at) = (0, None, None);
+        self.backoff.reset();
+    }
+
+    fn failed(&mut self, now: Moment, cause: String, wait: Option<Duration>, rng: &mut Rng) {
+        if self.state != ServerState::Failing {
+            (self.state, self.since) = (ServerState::Failing, now);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(cause);
+        self.backoff.retry_after(wait.unwrap_or_default());
+        self.retry_at = Some(now + self.backoff.next(rng));
+    }
+
+    fn status(&self, wall: impl Fn(Moment) -> String) -> ServerStatus {
+        ServerStatus {
+            url: self.url.clone(),
+            kind: self.kind,
+            state: self.state,
+            failures_in_a_row: self.failures,
+            since: wall(self.since),
+            last_error: self.last_error.clone(),
+            next_retry: self.retry_at.map(wall),
+        }
+    }
+}
+
+/// `text` as a URL without a trailing slash; `https` and port 6443 where it names none.
+#[must_use]
+pub fn normalise(text: &str) -> Option<String> {
+    let text = text.trim();
+    let full = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("https://[{address}]:6443"),
+        Ok(IpAddr::V4(address)) => format!("https://{address}:6443"),
+        Err(_) if text.contains("://") => text.to_owned(),
+        Err(_) => format!("https://{text}"),
+    };
+    let uri: Uri = full.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty())?;
+    Some(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')))
+}
+
+fn host_address(url: &str) -> Option<IpAddr> {
+    let uri: Uri = url.parse().ok()?;
+    uri.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

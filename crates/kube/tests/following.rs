@@ -1,0 +1,149 @@
+//! Following the Lease by watch, through everything that a server can do to a watch.
+#![expect(clippy::unwrap_used, reason = "test")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Double, Mode, Rig, eventually, lease, timing};
+use mainstay_core::input::LeaseReport;
+use mainstay_kube::Timing;
+use serde_json::json;
+
+async fn followed() -> (Double, Rig) {
+    let server = Double::start().await;
+    server.store.lock().unwrap().put(lease("node-a"));
+    let mut rig = Rig::start(&server.url, &[]);
+    rig.observed("node-a").await;
+    watching(&server).await;
+    (server, rig)
+}
+
+async fn watching(server: &Double) {
+    eventually("somebody watches", || server.store.lock().unwrap().watchers() > 0).await;
+}
+
+fn put(server: &Double, holder: &str) {
+    server.store.lock().unwrap().put(lease(holder));
+}
+
+#[tokio::test]
+async fn changes_are_watched_and_never_polled() {
+    let (server, mut rig) = followed().await;
+    for round in 0..20 {
+        let holder = format!("node-{round}");
+        put(&server, &holder);
+        rig.observed(&holder).await;
+    }
+    server.store.lock().unwrap().delete();
+    rig.report("absent", |report| *report == LeaseReport::Absent).await;
+    put(&server, "node-z");
+    rig.observed("node-z").await;
+    let store = server.store.lock().unwrap();
+    assert_eq!((store.lists(), store.count(&["/leases?", "watch=true"])), (1, 1));
+}
+
+#[tokio::test]
+async fn an_absent_lease_is_told() {
+    let server = Double::start().await;
+    let mut rig = Rig::start(&server.url, &[]);
+    rig.report("absent", |report| *report == LeaseReport::Absent).await;
+    put(&server, "node-a");
+    rig.observed("node-a").await;
+}
+
+#[tokio::test]
+async fn a_watch_that_the_server_ends_is_opened_again_from_where_it_was() {
+    let (server, mut rig) = followed().await;
+    for round in 0..4 {
+        server.store.lock().unwrap().drop_watches();
+        let holder = format!("node-{round}");
+        put(&server, &holder);
+        rig.observed(&holder).await;
+        watching(&server).await;
+    }
+    assert_eq!(server.store.lock().unwrap().lists(), 1, "no list was needed");
+}
+
+#[tokio::test]
+async fn a_version_too_old_is_followed_by_a_list() {
+    let (server, mut rig) = followed().await;
+    {
+        let mut store = server.store.lock().unwrap();
+        store.drop_watches();
+        store.put(lease("node-b"));
+        store.compacted = 2;
+    }
+    rig.observed("node-b").await;
+    watching(&server).await;
+    // And as an event of the watch, as a server sends it when it compacts.
+    {
+        let mut store = server.store.lock().unwrap();
+        store.emit_raw(&json!({"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}));
+        store.put(lease("node-c"));
+    }
+    rig.observed("node-c").await;
+    assert!(server.store.lock().unwrap().lists() >= 2);
+}
+
+#[tokio::test]
+async fn every_outage_is_told_and_survived() {
+    let (server, mut rig) = followed().await;
+    let modes = [
+        Mode::Status(401, None),
+        Mode::Status(403, None),
+        Mode::Status(429, Some(1)),
+        Mode::Status(500, None),
+        Mode::Status(503, None),
+        Mode::LoseReply,
+        Mode::Hang,
+    ];
+    for (round, mode) in modes.into_iter().enumerate() {
+        server.set(mode.clone());
+        server.store.lock().unwrap().drop_watches();
+        rig.report(&format!("lost under {mode:?}"), |report| *report == LeaseReport::WatchLost).await;
+        let holder = format!("node-{round}");
+        put(&server, &holder);
+        let lists = server.store.lock().unwrap().lists();
+        server.set(Mode::Serve);
+        rig.observed(&holder).await;
+        assert!(server.store.lock().unwrap().lists() > lists, "{mode:?}: a quorum list comes first");
+        watching(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_and_back_is_found_again() {
+    let (server, mut rig) = followed().await;
+    let address: SocketAddr = server.url.trim_start_matches("http://").parse().unwrap();
+    server.stop();
+    rig.report("lost", |report| *report == LeaseReport::WatchLost).await;
+    let store = Arc::clone(&server.store);
+    drop(server);
+    store.lock().unwrap().put(lease("node-b"));
+    let _again = Double::listen(address, store, 0).await;
+    rig.observed("node-b").await;
+}
+
+#[tokio::test]
+async fn a_watch_that_falls_silent_is_checked_at_another_server() {
+    let silent = Double::start().await;
+    put(&silent, "node-a");
+    let timing = Timing { watch_silence: Duration::from_millis(400), ..timing() };
+    let config = common::ConfigFile::reserve();
+    config.write(&silent.url, "t1");
+    let other = silent.beside().await;
+    let mut rig = Rig::with(config, &[&other.url], timing);
+    rig.observed("node-a").await;
+    watching(&silent).await;
+    // The watch stays open, but what happens is not told in it.
+    {
+        let mut store = silent.store.lock().unwrap();
+        let watchers = store.mute();
+        store.put(lease("node-b"));
+        store.keep(watchers);
+    }
+    rig.observed("node-b").await;
+}
