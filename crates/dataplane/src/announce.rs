@@ -96,6 +96,10 @@ impl Pacer {
 
     /// Announces exactly `vips` for `claim` from now on. Addresses that it announced and that are not named are
     /// dropped; those that are new start as `pace` says (`Steady`: with one announcement at once).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the moment, and the fields of the one effect it carries out"
+    )]
     pub fn set(&mut self, now: Moment, claim: &ClaimId, vips: &[Vip], mark: Mark, pace: Pace) {
         let mut before = self.claims.remove(claim).map(|claim| claim.schedules).unwrap_or_default();
         let mut schedules = BTreeMap::new();

@@ -151,9 +151,9 @@ impl Dataplane {
             Effect::Probe { id, target, to, mark } => {
                 let sent = self.segment.probe(target, to, mark);
                 let outcome = match self.note_send(sent) {
-                    Ok(()) => {
+                    Ok(left_at) => {
                         self.counters.probes_sent += 1;
-                        Outcome::Sent(clock::now())
+                        Outcome::Sent(left_at)
                     }
                     Err(error) => Outcome::Failed(format!("probing {target}: {error}")),
                 };
@@ -241,7 +241,7 @@ impl Dataplane {
         }
     }
 
-    fn note_send(&mut self, sent: io::Result<()>) -> io::Result<()> {
+    fn note_send<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         let health = if sent.is_ok() { Health::Well } else { Health::Failing };
         if let Err(error) = &sent {
             self.counters.send_errors += 1;

@@ -94,19 +94,19 @@ impl Segment {
         }
     }
 
-    /// Sends one probe. An IPv6 probe comes from our link-local address, so that the answer comes to us alone; where
+    /// Sends one probe, and says when it left. An IPv6 probe comes from our link-local address, so that the answer comes to us alone; where
     /// there is none (yet), from the unspecified address, and is answered to all.
-    pub(crate) fn probe(&self, target: IpAddr, to: ProbeTo, mark: Mark) -> io::Result<()> {
-        let (mac, mark) = (self.own.mac.0, Some(to_wire(mark)));
+    pub(crate) fn probe(&self, target: IpAddr, to: ProbeTo, mark: Option<Mark>) -> io::Result<Moment> {
+        let (mac, mark) = (self.own.mac.0, mark.map(to_wire));
         let to = match to {
             ProbeTo::All => wire::To::All,
             ProbeTo::One(mac) => wire::To::One(mac.0),
         };
         match target {
-            IpAddr::V4(target) => self.arp.packet.send(&wire::arp::probe(mac, to, target, mark)),
+            IpAddr::V4(target) => self.arp.packet.send_stamped(&wire::arp::probe(mac, to, target, mark)),
             IpAddr::V6(target) => {
                 let source = self.own.link_local.unwrap_or(Ipv6Addr::UNSPECIFIED);
-                self.nd.packet.send(&wire::ndp::probe(mac, source, to, target, mark))
+                self.nd.packet.send_stamped(&wire::ndp::probe(mac, source, to, target, mark))
             }
         }
     }

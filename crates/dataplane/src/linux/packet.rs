@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_void, sock_filter, socklen_t};
 use mainstay_core::names::Mac;
+use mainstay_core::time::Moment;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
@@ -17,8 +18,14 @@ use crate::linux::monitor::read_now;
 
 /// Room for a burst of frames while the loop is busy, in bytes. Only frames that passed the filter count.
 const SOCKET_BUFFER: usize = 1024 * 1024;
-/// Room for the control messages of one frame: a time stamp needs 32 bytes.
-const CONTROL: usize = 128;
+/// Room for the control messages of one frame: time stamps of both kinds need 96 bytes, an error report 48.
+const CONTROL: usize = 256;
+
+/// `SOF_TIMESTAMPING_*` (`Documentation/networking/timestamping.rst`): ask for the moment a frame is handed to the
+/// driver; report such moments; leave the frame itself out of the report.
+const STAMP_SENT: u32 = 1 << 1;
+const REPORT_SOFTWARE: u32 = 1 << 4;
+const REPORT_STAMP_ONLY: u32 = 1 << 11;
 
 /// One socket on one interface.
 #[derive(Debug)]
@@ -47,6 +54,13 @@ impl Packet {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(SOCKET_BUFFER)?;
         set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)?;
+        // Where it is not to be had, what is sent is stamped by us.
+        let _ = set_option(
+            &socket,
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPING,
+            &(REPORT_SOFTWARE | REPORT_STAMP_ONLY),
+        );
         // Since Linux 4.20; before, each frame says for itself that it is outgoing.
         let _ = set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1);
         attach(&socket, &[sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }])?;
@@ -97,6 +111,56 @@ impl Packet {
     pub(crate) fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.socket.get_ref().send(frame).map(|_| ())
     }
+
+    /// Hands one frame to the device, and says when the driver took it: by the kernel's stamp where it is there at
+    /// once, which it is unless the frame has to queue or the driver takes no stamps; else by our own clock just
+    /// before, for an answer may be here before the call returns.
+    pub(crate) fn send_stamped(&self, frame: &[u8]) -> io::Result<Moment> {
+        let socket = self.socket.get_ref();
+        while sent_stamp(socket).is_some() {}
+        let before = clock::now();
+        send_asking(socket, frame)?;
+        let stamped = sent_stamp(socket).map(|stamp| clock::now() - clock::age(stamp));
+        Ok(stamped.unwrap_or(before).max(before))
+    }
+}
+
+/// Sends, and asks for a stamp of this frame alone.
+fn send_asking(socket: &Socket, frame: &[u8]) -> io::Result<()> {
+    let mut control = Control([0; CONTROL]);
+    let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast::<c_void>(), iov_len: frame.len() };
+    // SAFETY: all-zero is a valid value: numbers and null pointers.
+    let mut header = unsafe { mem::zeroed::<libc::msghdr>() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: `control` is zeroed, aligned for a `cmsghdr`, and much larger than the one message with four bytes of
+    // data that is written into it; `sendmsg` reads it and `frame`, both alive, and writes nothing.
+    let sent = unsafe {
+        let four = length_of::<u32>();
+        header.msg_controllen = usize::try_from(libc::CMSG_SPACE(four)).unwrap_or(CONTROL);
+        let message = libc::CMSG_FIRSTHDR(&raw const header);
+        (*message).cmsg_level = libc::SOL_SOCKET;
+        (*message).cmsg_type = libc::SO_TIMESTAMPING;
+        (*message).cmsg_len = usize::try_from(libc::CMSG_LEN(four)).unwrap_or(CONTROL);
+        libc::CMSG_DATA(message).cast::<u32>().write_unaligned(STAMP_SENT);
+        libc::sendmsg(socket.as_raw_fd(), &raw const header, 0)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The oldest stamp of a frame sent that has not been read, in nanoseconds of the wall clock.
+fn sent_stamp(socket: &Socket) -> Option<u64> {
+    let mut control = Control([0; CONTROL]);
+    // SAFETY: all-zero is a valid value: numbers and null pointers.
+    let mut header = unsafe { mem::zeroed::<libc::msghdr>() };
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL;
+    // SAFETY: the one pointer in `header` is to a live, writable local of the length given beside it.
+    let read = unsafe {
+        libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
+    };
+    if read < 0 { None } else { stamp(&header, libc::SCM_TIMESTAMPING) }
 }
 
 fn attach(socket: &Socket, program: &[sock_filter]) -> io::Result<()> {
@@ -149,7 +213,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     Ok(Received {
         length: length.min(buffer.len()),
-        age: stamp(&header).map(clock::age),
+        age: stamp(&header, libc::SCM_TIMESTAMPNS).map(clock::age),
         outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
     })
 }
@@ -158,15 +222,16 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-/// The kernel's time stamp among the control messages, in nanoseconds of the wall clock.
-fn stamp(header: &libc::msghdr) -> Option<u64> {
+/// The kernel's time stamp of this kind among the control messages, in nanoseconds of the wall clock.
+fn stamp(header: &libc::msghdr, kind: c_int) -> Option<u64> {
     // SAFETY: `header` is as `recvmsg` left it: its control buffer holds `msg_controllen` bytes of whole control
     // messages, aligned for `cmsghdr`; the macros stay inside it. The stamp is read without assuming its alignment,
-    // and only from a message of its type, whose data is a `timespec`.
+    // and only from a message of its type, whose data is a `timespec` (SCM_TIMESTAMPNS) or begins with one
+    // (SCM_TIMESTAMPING: three, of which the first is the software's).
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == libc::SCM_TIMESTAMPNS {
+            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == kind {
                 let time = libc::CMSG_DATA(message).cast::<libc::timespec>().read_unaligned();
                 return Some(clock::to_nanos(time.tv_sec, time.tv_nsec));
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mainstay_core::input::EffectId;
 use mainstay_core::time::Moment;
 use mainstay_core::vip::Vip;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc;
 
 use crate::kernel::{self, Applied, KernelError};
 use crate::linux::addresses::LinkAddresses;
@@ -58,15 +58,15 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct Worker {
     orders: SyncSender<Order>,
-    pub(crate) reports: UnboundedReceiver<Report>,
+    pub(crate) reports: mpsc::Receiver<Report>,
 }
 
 impl Worker {
     /// Starts the thread, in the caller's network namespace.
     pub(crate) fn start(interface: String) -> io::Result<Self> {
         let (orders, waiting) = sync_channel(WAITING);
-        // Never more reports than orders, and of those no more than WAITING wait.
-        let (report, reports) = unbounded_channel();
+        // A full queue of reports makes the thread wait for the loop: none is lost, and no more orders are taken.
+        let (report, reports) = mpsc::channel(WAITING);
         thread::Builder::new()
             .name("kernel".to_owned())
             .stack_size(STACK)
@@ -83,12 +83,12 @@ impl Worker {
     }
 }
 
-fn work(interface: &str, orders: &Receiver<Order>, reports: &UnboundedSender<Report>) {
+fn work(interface: &str, orders: &Receiver<Order>, reports: &mpsc::Sender<Report>) {
     let mut route = None;
     while let Ok(order) = orders.recv() {
         let report = with_route(&mut route, |route| carry_out(route, interface, &order));
         let report = report.unwrap_or_else(|error| refused(&order, &error));
-        if reports.send(report).is_err() {
+        if reports.blocking_send(report).is_err() {
             return;
         }
     }

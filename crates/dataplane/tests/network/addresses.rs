@@ -197,7 +197,7 @@ fn a_device_that_is_replaced_is_followed() {
             id: mainstay_core::input::EffectId(3),
             target: address_of("10.77.0.2"),
             to: mainstay_core::effect::ProbeTo::All,
-            mark: crate::support::mark(),
+            mark: Some(crate::support::mark()),
         };
         assert_eq!(plane.submit(crate::support::listen(&[], &[address_of("10.77.0.2")])), None);
         assert!(matches!(done(&mut plane, probe).await, Outcome::Sent(_)));

@@ -6,7 +6,7 @@ use std::process::Command;
 use mainstay_core::effect::{Effect, Pace, ProbeTo};
 use mainstay_core::input::{EffectId, Outcome};
 
-use crate::support::{Pair, address_of, announce, assign, done, listen, mark, open, text, withdraw};
+use crate::support::{Pair, address_of, announce, assign, done, listen, open, text, withdraw};
 
 /// Set for the copy of this test that runs without privileges.
 const WITHIN: &str = "MAINSTAY_TEST_UNPRIVILEGED";
@@ -17,7 +17,7 @@ async fn everything() {
     assert_eq!(plane.submit(listen(&vips, &[])), None);
     assert_eq!(done(&mut plane, assign(1, &vips, 15)).await, Outcome::Done);
     assert_eq!(plane.submit(announce(&vips, Pace::Burst)), None);
-    let probe = Effect::Probe { id: EffectId(2), target: vips[0], to: ProbeTo::All, mark: mark() };
+    let probe = Effect::Probe { id: EffectId(2), target: vips[0], to: ProbeTo::All, mark: None };
     assert!(matches!(done(&mut plane, probe).await, Outcome::Sent(_)));
     assert_eq!(plane.counters().announced.len(), 2);
     assert_eq!(done(&mut plane, withdraw(3, &vips)).await, Outcome::Done);

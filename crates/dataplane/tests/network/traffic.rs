@@ -218,7 +218,7 @@ fn a_probe_is_answered_by_the_peers_kernel() {
             for to in [ProbeTo::All, ProbeTo::One(peer)] {
                 id += 1;
                 let before = clock::now();
-                let probe = Effect::Probe { id: EffectId(id), target, to, mark: mark() };
+                let probe = Effect::Probe { id: EffectId(id), target, to, mark: Some(mark()) };
                 let Outcome::Sent(sent) = done(&mut plane, probe).await else { panic!("{target} {to:?}") };
                 assert!(sent >= before && sent <= clock::now());
                 let answer = frame(&mut plane).await;
