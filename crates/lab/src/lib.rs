@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod apiserver;
 mod netlink;
 pub mod netns;
 pub mod probe;

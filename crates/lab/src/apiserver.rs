@@ -1,0 +1,137 @@
+//! An embedded Kubernetes API server, in memory, with faults on command.
+//!
+//! Real clients (kube-rs, kubectl) are to accept it, so it speaks to the letter what they live by: resource versions,
+//! watches, conflicts, Status objects. A [`Cluster`] is one store with an authority and a token; each
+//! [`FrontEndHandle`] serves it on one socket and has faults of its own, so that a cluster with an API server on every
+//! node can be built. What is deliberately absent: server-side apply, protobuf, tables, admission, and any controller
+//! but the emptying of a deleted namespace.
+//!
+//! The kinds it knows are one line each in `resource`. [`conformance`] holds the checks that say "as the real one
+//! does"; [`real`] starts a real one where its binaries are.
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+
+mod access;
+mod account;
+pub mod client;
+pub mod conformance;
+mod discovery;
+mod events;
+mod fault;
+mod front_end;
+mod identity;
+mod kubeconfig;
+mod patch;
+pub mod real;
+mod request;
+mod resource;
+mod respond;
+mod selector;
+mod stall;
+mod status;
+mod store;
+mod tls;
+mod validate;
+
+pub use access::Access;
+pub use account::{Account, Reply, Verb, WriteRecord};
+pub use fault::Fault;
+pub use front_end::{FrontEnd, FrontEndHandle, ServeError};
+pub use kubeconfig::{User, kubeconfig};
+pub use patch::Patch;
+pub use resource::{
+    CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, NAMESPACE, NODE, POD, RESOURCES, Resource, SERVICE, Scope,
+};
+pub use selector::Selector;
+pub use stall::Reads;
+pub use status::ApiStatus;
+pub use store::{At, Deleted, Listed, Part, Preconditions, Scan, Seen, Store, StoreOptions, Target, Written};
+pub use tls::{Authority, Identity, TlsError};
+
+/// One cluster: a store, a certificate authority and a bearer token.
+#[derive(Debug)]
+pub struct Cluster {
+    store: Arc<Store>,
+    access: Arc<Access>,
+    authority: Authority,
+    token: String,
+}
+
+impl Cluster {
+    /// A fresh cluster with a random token.
+    ///
+    /// # Errors
+    /// When the authority cannot be made.
+    pub fn new(options: StoreOptions) -> Result<Self, TlsError> {
+        let token = identity::random_token();
+        Ok(Self {
+            store: Arc::new(Store::new(options)),
+            access: Arc::new(Access::of(vec![token.clone()])),
+            authority: Authority::new()?,
+            token,
+        })
+    }
+
+    /// The store behind every front end.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Who is let in; for rotating tokens.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// The certificate authority.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The token that is let in from the start.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Serves on a bound listener over HTTPS, with a certificate for its own address and `addresses`.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or the socket does not serve.
+    pub fn serve_https(
+        &self,
+        name: &str,
+        listener: TcpListener,
+        addresses: &[IpAddr],
+    ) -> Result<FrontEndHandle, ServeError> {
+        let bound =
+            listener.local_addr().map_err(|source| ServeError::Listen { name: name.to_owned(), source })?;
+        let addresses: Vec<IpAddr> = std::iter::once(bound.ip()).chain(addresses.iter().copied()).collect();
+        let tls = self
+            .authority
+            .server_config(&addresses)
+            .map_err(|source| ServeError::Certificate { name: name.to_owned(), source })?;
+        FrontEnd::serve(name, listener, Some(tls), &self.store, &self.access)
+    }
+
+    /// Serves on a bound listener over plain HTTP, with the same tokens.
+    ///
+    /// # Errors
+    /// When the socket does not serve.
+    pub fn serve_http(&self, name: &str, listener: TcpListener) -> Result<FrontEndHandle, ServeError> {
+        FrontEnd::serve(name, listener, None, &self.store, &self.access)
+    }
+
+    /// A kubeconfig for the API server at `url`, with the authority's certificate and the token.
+    pub fn kubeconfig(&self, url: &str) -> String {
+        kubeconfig(url, self.authority.pem(), &User::Token(self.token.clone()))
+    }
+
+    /// A kubeconfig with a client certificate in place of the token.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn kubeconfig_with_certificate(&self, url: &str, user: &str) -> Result<String, TlsError> {
+        let identity = self.authority.client_identity(user, "system:masters")?;
+        Ok(kubeconfig(url, self.authority.pem(), &User::Certificate(identity)))
+    }
+}

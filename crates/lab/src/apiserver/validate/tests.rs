@@ -1,0 +1,73 @@
+//! Tables of what is stored, changed or refused.
+
+use super::*;
+
+fn lease(spec: Value) -> Result<Value, ApiStatus> {
+    let body = json!({ "metadata": { "name": "a" }, "spec": spec });
+    let decoded = decode(LEASE, "kube-system", body)?;
+    check(LEASE, &decoded)?;
+    Ok(decoded["spec"].clone())
+}
+
+#[test]
+fn a_lease_is_decoded_as_the_real_server_does() {
+    let kept = json!({ "holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0, "renewTime": "2026-01-02T03:04:05.000000Z" });
+    assert_eq!(lease(kept.clone()).unwrap(), kept);
+    let table = [
+        (
+            json!({ "renewTime": "2026-01-02T05:04:05.123456+02:00" }),
+            json!({ "renewTime": "2026-01-02T03:04:05.123456Z" }),
+        ),
+        (json!({ "holderIdentity": null, "colour": "red" }), json!({})),
+    ];
+    for (given, stored) in table {
+        assert_eq!(lease(given).unwrap(), stored);
+    }
+}
+
+#[test]
+fn bad_leases_are_refused() {
+    let table = [
+        (json!({ "leaseDurationSeconds": 0 }), 422),
+        (json!({ "leaseTransitions": -1 }), 422),
+        (json!({ "leaseDurationSeconds": "15" }), 400),
+        (json!({ "leaseDurationSeconds": 1.5 }), 400),
+        (json!({ "leaseDurationSeconds": 3_000_000_000_u64 }), 400),
+        (json!({ "holderIdentity": 1 }), 400),
+        (json!({ "renewTime": "2026-01-02T03:04:05Z" }), 400),
+        (json!({ "renewTime": "2026-01-02T03:04:05.123Z" }), 400),
+        (json!({ "renewTime": "2026-01-02T03:04:05.123456789Z" }), 400),
+        (json!({ "renewTime": "2026-13-02T03:04:05.123456Z" }), 400),
+        (json!("spec"), 400),
+    ];
+    for (spec, code) in table {
+        assert_eq!(lease(spec.clone()).unwrap_err().code, code, "{spec}");
+    }
+}
+
+#[test]
+fn names_are_rfc_1123_subdomains() {
+    for (name, valid) in [
+        ("a", true),
+        ("plndr-cp-lock", true),
+        ("n1.example.com", true),
+        ("A", false),
+        ("-a", false),
+        ("a-", false),
+        ("a_b", false),
+        ("a..b", false),
+        ("", false),
+    ] {
+        assert_eq!(is_subdomain(name), valid, "{name:?}");
+    }
+    assert!(!is_subdomain(&"a".repeat(254)));
+}
+
+#[test]
+fn an_object_of_another_kind_or_namespace_is_refused() {
+    let refused = |body: Value| decode(LEASE, "kube-system", body).unwrap_err().code;
+    assert_eq!(refused(json!({ "kind": "Node" })), 400);
+    assert_eq!(refused(json!({ "apiVersion": "v1" })), 400);
+    assert_eq!(refused(json!({ "metadata": { "namespace": "default" } })), 400);
+    assert_eq!(refused(json!([])), 400);
+}
