@@ -12,7 +12,9 @@ use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Traffic;
 use crate::answer::Answer;
@@ -186,22 +188,26 @@ impl LeaseAdapter {
 
     fn start_call(&self, tasks: &mut JoinSet<()>, call: LeaseCall, reports: mpsc::Sender<Input>) {
         let (fleet, seen) = (Arc::clone(&self.fleet), Arc::clone(&self.seen));
-        let ask = self.ask(&call);
+        let (ask, id) = (self.ask(&call), call.id);
         tasks.spawn(async move {
-            let id = call.id;
-            let say = |input| async {
-                // When nobody listens any more the agent is ending.
-                let _ = reports.send(input).await;
-            };
-            let unanswered = async || say(Input::Lease(LeaseReport::Unanswered { id })).await;
-            let race = fleet.race(&ask, whole, unanswered);
+            let telling = reports.clone();
+            // A task of its own, so that even a panic has an outcome.
+            let task = tokio::spawn(async move {
+                let unanswered = async || {
+                    // When nobody listens any more the agent is ending.
+                    let _ = telling.send(Input::Lease(LeaseReport::Unanswered { id })).await;
+                };
+                fleet.race(&ask, whole, unanswered).await.0.answer
+            });
             // Loading credentials comes before the race, and counts.
-            let answer = match tokio::time::timeout(call.deadline, race).await {
-                Ok((ended, _)) => ended.answer,
+            let answer = match timeout(call.deadline, AbortOnDropHandle::new(task)).await {
+                Ok(answer) => {
+                    answer.unwrap_or_else(|error| Answer::Unknown(format!("lease request: {error}")))
+                }
                 Err(_) => Answer::Unknown("no answer within the deadline".to_owned()),
             };
             let outcome = Outcome::Lease(outcome(&answer, &seen));
-            say(Input::Outcome { id, outcome }).await;
+            let _ = reports.send(Input::Outcome { id, outcome }).await;
         });
     }
 

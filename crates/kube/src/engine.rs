@@ -187,10 +187,20 @@ impl<O: Observer> Engine<O> {
         let ask = self.ask(format!(
             "{path}?{selector}&watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}"
         ));
-        let observer = &mut self.observer;
-        let (ended, order) = self.fleet.race(&ask, stream, async || observer.lost().await).await;
+        let (observer, mut told) = (&mut self.observer, false);
+        let unanswered = async || {
+            observer.lost().await;
+            told = true;
+        };
+        let (ended, order) = self.fleet.race(&ask, stream, unanswered).await;
         match (ended.answer, ended.by.and_then(|place| order.into_iter().nth(place))) {
-            (Answer::Success(response), Some(url)) => Ok(Some((url, response))),
+            (Answer::Success(response), Some(url)) => {
+                // Slow, but not lost: a list takes the word back. What the watch repeats of it is left out.
+                if told {
+                    self.list().await?;
+                }
+                Ok(Some((url, response)))
+            }
             (Answer::Gone, _) => Ok(None),
             (answer, _) => Err(self.explain(answer)),
         }
@@ -224,8 +234,10 @@ impl<O: Observer> Engine<O> {
             WatchEvent::Present(object) => {
                 version(&object).clone_into(at);
                 let (name, version) = entry(&object);
-                self.known.insert(name, version);
-                self.observer.present(object).await;
+                if !self.knows(&name, &version) {
+                    self.known.insert(name, version);
+                    self.observer.present(object).await;
+                }
             }
             WatchEvent::Deleted(object) => {
                 version(&object).clone_into(at);
@@ -242,6 +254,14 @@ impl<O: Observer> Engine<O> {
         self.quiet = 0;
         self.backoff.reset();
         None
+    }
+
+    /// Whether we have seen this version of the object, or a later one. Resource versions of one kind are numbers that
+    /// grow (KEP-5504); ones that are not are never known.
+    fn knows(&self, name: &str, version: &str) -> bool {
+        let number = |text: &str| text.parse::<u64>().ok();
+        let known = self.known.get(name).and_then(|known| number(known));
+        known.zip(number(version)).is_some_and(|(known, version)| version <= known)
     }
 
     /// Waits before going on, unless the last thing we did went well.

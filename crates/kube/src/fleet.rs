@@ -26,6 +26,8 @@ const LONGEST_BODY: usize = 1 << 20;
 const LOAD_PAUSE: Duration = Duration::from_millis(500);
 /// During an outage they are loaded again when they are this old.
 const LOAD_AGAIN: Duration = Duration::from_secs(10);
+/// How long loading may take: a credential plugin runs in it.
+const LOAD_LIMIT: Duration = Duration::from_secs(10);
 /// How long to look up the configured server's name, to see whether it is our own VIP.
 const LOOKUP: Duration = Duration::from_millis(500);
 
@@ -222,7 +224,10 @@ impl Fleet {
             let config = runtime.block_on(source.load()).map_err(|error| error.to_string())?;
             Access::build(generation, &config).map_err(|cause| source.error(&cause).to_string())
         });
-        let built = built.await.unwrap_or_else(|error| Err(format!("loading credentials: {error}")));
+        let built = match tokio::time::timeout(LOAD_LIMIT, built).await {
+            Ok(built) => built.unwrap_or_else(|error| Err(format!("loading credentials: {error}"))),
+            Err(_) => Err(format!("loading credentials took longer than {} s", LOAD_LIMIT.as_secs())),
+        };
         match built {
             Ok(access) => {
                 load.generation = generation;

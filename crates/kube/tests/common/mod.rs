@@ -23,6 +23,7 @@ use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Sourc
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up.
@@ -56,6 +57,8 @@ pub struct Store {
     muted: Vec<mpsc::Sender<String>>,
     /// The token that is accepted; any, while empty.
     pub token: String,
+    /// How many connections came with a client certificate that we trust.
+    pub client_certificates: usize,
     /// Method and path of each request, by front end.
     pub requests: Vec<(usize, String)>,
 }
@@ -176,14 +179,34 @@ impl Double {
 
     /// A front end at an address that was in use before.
     pub async fn listen(address: SocketAddr, store: Arc<Mutex<Store>>, number: usize) -> Self {
+        Self::listen_with(address, store, number, None).await
+    }
+
+    /// A front end of its own that speaks TLS.
+    pub async fn secure(tls: TlsAcceptor) -> Self {
+        Self::listen_with("127.0.0.1:0".parse().unwrap(), Arc::default(), 0, Some(tls)).await
+    }
+
+    async fn listen_with(
+        address: SocketAddr,
+        store: Arc<Mutex<Store>>,
+        number: usize,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         // `SO_REUSEADDR`: connections of the old socket may still be in TIME_WAIT.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(address).unwrap();
         let listener = socket.listen(64).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (mode, cut) = (Arc::new(Mutex::new(Mode::Serve)), CancellationToken::new());
-        let accept = accept(listener, Arc::clone(&store), Arc::clone(&mode), cut.clone(), number);
+        let accept = accept(
+            listener,
+            tls,
+            Front { store: Arc::clone(&store), mode: Arc::clone(&mode), number },
+            cut.clone(),
+        );
         Self { url, store, mode, task: tokio::spawn(accept), cut, number }
     }
 }
@@ -200,27 +223,41 @@ pub async fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-async fn accept(
-    listener: TcpListener,
+#[derive(Clone)]
+struct Front {
     store: Arc<Mutex<Store>>,
     mode: Arc<Mutex<Mode>>,
-    cut: CancellationToken,
     number: usize,
-) {
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, front: Front, cut: CancellationToken) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (store, mode, cut) = (Arc::clone(&store), Arc::clone(&mode), cut.clone());
+        let (tls, front, cut) = (tls.clone(), front.clone(), cut.clone());
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(|request| {
-                let mode = mode.lock().unwrap().clone();
-                answer(Arc::clone(&store), mode, number, request)
-            });
-            let connection = hyper::server::conn::http1::Builder::new();
-            tokio::select! {
-                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
-                () = cut.cancelled() => {}
+            let Some(tls) = tls else { return serve(stream, front, cut).await };
+            // A client that does not trust us ends the handshake.
+            if let Ok(stream) = tls.accept(stream).await {
+                let known = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+                front.store.lock().unwrap().client_certificates += usize::from(known);
+                serve(stream, front, cut).await;
             }
         });
+    }
+}
+
+async fn serve<S>(stream: S, front: Front, cut: CancellationToken)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let service = hyper::service::service_fn(|request| {
+        let mode = front.mode.lock().unwrap().clone();
+        answer(Arc::clone(&front.store), mode, front.number, request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new();
+    tokio::select! {
+        _ = connection.serve_connection(TokioIo::new(stream), service) => {}
+        () = cut.cancelled() => {}
     }
 }
 
