@@ -1,4 +1,5 @@
 //! Every way a kubeconfig can say who we are and whom we trust, against a server that speaks TLS and checks.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail")]
 
 mod common;
 
