@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod backoff;
+pub mod check;
 pub mod conflict;
 pub mod effect;
 pub mod event;

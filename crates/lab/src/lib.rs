@@ -7,6 +7,7 @@
 pub mod apiserver;
 mod netlink;
 pub mod netns;
+pub mod sim;
 pub mod probe;
 #[expect(
     unsafe_code,

@@ -1,0 +1,132 @@
+//! Many hosts in virtual time, on one thread, from one seed.
+//!
+//! Each host has a kernel (addresses with lifetimes, answers to ARP), an agent (the core's machine, unchanged, with
+//! the real announcer) and a clock of its own. Between them are a segment with clients, and API servers that keep
+//! one Lease. A [`Schedule`] says what goes wrong; [`mainstay_core::check`] looks after every step.
+//!
+//! A failing run is its schedule, which is printed as JSON: `MAINSTAY_SIM_SEED=n` runs one generated seed with a
+//! trace, `MAINSTAY_SIM_SEEDS=n` runs more of them.
+
+use std::time::Duration;
+
+use mainstay_core::check::{Bounds, Violation};
+use mainstay_core::node::Node;
+
+mod api;
+mod clock;
+mod faults;
+mod host;
+mod random;
+mod schedule;
+mod segment;
+mod store;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use host::{ANNOUNCE_EVERY, GATEWAY, Machine, VIP};
+pub use random::Random;
+pub use schedule::{ApiForm, Fault, FrontEnds, Kind, Schedule, Whom};
+pub use segment::{Habit, Tally};
+pub use world::{Tune, World};
+
+/// What a run showed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Promises broken, in order of time.
+    pub violations: Vec<Violation>,
+    /// Events handled.
+    pub steps: u64,
+    /// The longest time that the VIP was dark although a fit node was there.
+    pub longest_dark: Duration,
+    /// The longest time that two holders heard each other.
+    pub longest_pair: Duration,
+}
+
+/// Ticks of one agent in one second that are a storm.
+const TICK_STORM: u32 = 400;
+
+/// The VIP's lifetime in a schedule's kernels: the lease duration, at least 10 s (rule 10).
+#[must_use]
+pub fn lifetime(schedule: &Schedule) -> Duration {
+    schedule.lease_duration().max(Duration::from_secs(10))
+}
+
+/// What the promises come to with a schedule's timing.
+#[must_use]
+pub fn bounds(schedule: &Schedule) -> Bounds {
+    let (duration, lifetime) = (schedule.lease_duration(), lifetime(schedule));
+    // Clocks of the hosts run slower than the observer's by at most this.
+    let drift = |time: Duration| time + time * schedule.drift_ppm / 500_000;
+    // Expiry, then the grace for somebody who wears the VIP (rule 6), then the end of an orphan's lifetime (rule 10),
+    // and what the API client needs to come back: a pause of 2 s, a list, a request's deadline.
+    let settle = drift(2 * duration + lifetime + Duration::from_secs(6));
+    Bounds {
+        two_holders: Duration::from_millis(1_050),
+        // Announcements come every 3.3 s at the latest; five of them lost in a row at 20 % is one in 3,000.
+        two_holders_lossy: Duration::from_secs(17),
+        // A fit node takes it by evidence; the damping of false takeovers may put that off until expiry (rule 7).
+        dark_calm: drift(2 * duration + Duration::from_secs(3)),
+        dark: drift(Duration::from_secs(24)) + settle,
+        announcement_gap: drift(ANNOUNCE_EVERY * 5 / 4),
+        orphan: lifetime + Duration::from_millis(50),
+        announced_bare: Duration::from_millis(50),
+        settle,
+        effects_per_second: 150,
+        write_period: Duration::from_secs(schedule.lease.2),
+    }
+}
+
+/// Runs a schedule with the core's own machine.
+#[must_use]
+pub fn run(schedule: &Schedule) -> Report {
+    run_with::<Node>(
+        schedule,
+        Tune { ping_every: Duration::from_secs(3_600), keep_events: false, ..Tune::default() },
+    )
+}
+
+/// Runs a schedule with any machine.
+#[must_use]
+pub fn run_with<M: Machine>(schedule: &Schedule, tune: Tune) -> Report {
+    let mut world = World::<M>::new(schedule.clone(), tune);
+    world.run_for(Duration::from_millis(schedule.duration));
+    let mut violations = world.violations().to_vec();
+    if world.worst_ticks > TICK_STORM {
+        violations.push(Violation {
+            at: world.now(),
+            invariant: mainstay_core::check::Invariant::Storm,
+            detail: format!("{} ticks within a second", world.worst_ticks),
+        });
+    }
+    Report {
+        violations,
+        steps: world.steps(),
+        longest_dark: world.checker().longest_dark,
+        longest_pair: world.checker().longest_pair,
+    }
+}
+
+/// Drops and shortens faults one by one for as long as `fails` says that the schedule still fails.
+#[must_use]
+pub fn shrink(schedule: &Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
+    let mut smallest = schedule.clone();
+    let mut index = smallest.faults.len();
+    while index > 0 {
+        index -= 1;
+        let mut without = smallest.clone();
+        without.faults.remove(index);
+        if fails(&without) {
+            smallest = without;
+        }
+    }
+    for index in 0..smallest.faults.len() {
+        let mut shorter = smallest.clone();
+        let fault = &mut shorter.faults[index];
+        fault.until = fault.from + (fault.until - fault.from) / 2;
+        if fails(&shorter) {
+            smallest = shorter;
+        }
+    }
+    smallest
+}

@@ -1,0 +1,558 @@
+//! One host: a kernel that has addresses and answers for them, and an agent that may be dead or stand still.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use mainstay_core::effect::{Effect, LeaseRequest, ProbeTo};
+use mainstay_core::event::Event;
+use mainstay_core::input::{AddressChange, EffectId, Frame, Health, Input, Link, Outcome};
+use mainstay_core::names::{ClaimId, InstanceId, Mac, NodeName};
+use mainstay_core::node::{Node, Output};
+use mainstay_core::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
+use mainstay_core::snapshot::{Member, Snapshot};
+use mainstay_core::time::Moment;
+use mainstay_core::vip::{Mark, Vip};
+use mainstay_dataplane::announce::Pacer;
+
+use super::clock::Clock;
+use super::random::nanos;
+use super::segment::{Packet, To};
+use super::world::{Ev, World};
+
+/// The one virtual address.
+pub const VIP: Vip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+/// The gateway, which is every node's witness.
+pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
+/// Between announcements (`vip_arpRate`).
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(3);
+/// Frames that a frozen agent's socket keeps.
+const SOCKET_KEEPS: usize = 512;
+
+/// What decides in an agent. The one real implementation is the core's [`Node`]; the tests of the simulation put
+/// machines here that break promises, to see that the checker catches them.
+pub trait Machine {
+    /// A machine that starts now.
+    fn start(settings: Settings, found: Found, now: Moment, seed: u64) -> Self;
+    /// Takes in what happened.
+    fn handle(&mut self, now: Moment, input: &Input) -> Output;
+    /// When it wants a tick at the latest.
+    fn next_deadline(&self) -> Moment;
+    /// Itself in words, for the trace.
+    fn describe(&self, now: Moment) -> String;
+}
+
+impl Machine for Node {
+    fn start(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
+        Self::new(settings, found, now, seed)
+    }
+
+    fn handle(&mut self, now: Moment, input: &Input) -> Output {
+        Self::handle(self, now, input)
+    }
+
+    fn next_deadline(&self) -> Moment {
+        Self::next_deadline(self)
+    }
+
+    fn describe(&self, now: Moment) -> String {
+        format!("{:?}", self.status(now))
+    }
+}
+
+/// A running agent process.
+#[derive(Debug)]
+pub(super) struct Agent<M> {
+    machine: M,
+    pacer: Pacer,
+    listen: (Vec<Vip>, Vec<IpAddr>),
+    tick_at: u64,
+    pace_at: u64,
+    inputs_until: u64,
+    held: VecDeque<Input>,
+    pub(super) announces: Option<Mark>,
+    ticks: (u64, u32),
+}
+
+/// One host.
+#[derive(Debug)]
+pub(super) struct Host<M> {
+    pub(super) name: NodeName,
+    pub(super) mac: Mac,
+    pub(super) own: IpAddr,
+    pub(super) clock: Clock,
+    pub(super) boot: u32,
+    /// Counts runs of the agent, so that what was meant for an earlier one is dropped.
+    pub(super) run: u32,
+    pub(super) agent: Option<Agent<M>>,
+    pub(super) agent_since: u64,
+    pub(super) stopped: bool,
+    pub(super) power_off: u32,
+    pub(super) agent_off: u32,
+    pub(super) host_frozen: u32,
+    pub(super) agent_frozen: u32,
+    pub(super) link_down: u32,
+    pub(super) unhealthy: u32,
+    pub(super) misconfigured: u32,
+    pub(super) addresses: BTreeMap<Vip, u64>,
+    kernel_busy_until: u64,
+    snapshot: Option<Snapshot>,
+    instance: u64,
+    pub(super) last_announced: Option<u64>,
+    pub(super) had_address_at: u64,
+    pub(super) effects: u64,
+    pub(super) writes: u64,
+    pub(super) reads: u64,
+}
+
+impl<M> Host<M> {
+    pub(super) fn new(index: usize, clock: Clock) -> Self {
+        let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
+        Self {
+            name: NodeName::new(&format!("node-{number}")),
+            mac: super::segment::mac_of(index),
+            own: IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)),
+            clock,
+            boot: 1,
+            run: 0,
+            agent: None,
+            agent_since: 0,
+            stopped: false,
+            power_off: 0,
+            agent_off: 0,
+            host_frozen: 0,
+            agent_frozen: 0,
+            link_down: 0,
+            unhealthy: 0,
+            misconfigured: 0,
+            addresses: BTreeMap::new(),
+            kernel_busy_until: 0,
+            snapshot: None,
+            instance: 0,
+            last_announced: None,
+            had_address_at: 0,
+            effects: 0,
+            writes: 0,
+            reads: 0,
+        }
+    }
+
+    /// Whether its kernel takes part in the segment.
+    pub(super) fn on_the_wire(&self) -> bool {
+        self.power_off == 0 && self.host_frozen == 0 && self.link_down == 0
+    }
+
+    pub(super) fn stands_still(&self) -> bool {
+        self.host_frozen > 0 || self.agent_frozen > 0
+    }
+
+    /// Whether its kernel answers for `target`.
+    pub(super) fn answers_for(&self, target: IpAddr) -> bool {
+        target == self.own
+            || self.addresses.contains_key(&target)
+            || (self.misconfigured > 0 && target == VIP)
+    }
+
+    fn hears(&self, packet: &Packet) -> bool {
+        let Some(agent) = &self.agent else { return false };
+        let (vips, others) = &agent.listen;
+        match packet.sender {
+            Some(sender) => vips.contains(&sender) || others.contains(&sender),
+            None => vips.contains(&packet.target),
+        }
+    }
+}
+
+impl<M: Machine> World<M> {
+    fn settings(&self, h: usize) -> Settings {
+        let host = &self.hosts[h];
+        let (duration, deadline, retry) = self.schedule.lease;
+        Settings {
+            node: host.name.clone(),
+            instance: InstanceId(host.instance),
+            boot_id: format!("boot-{}", host.boot),
+            claim: ClaimId::control_plane(),
+            vips: vec![VIP],
+            own: Member { macs: vec![host.mac], addresses: vec![host.own] },
+            witnesses: vec![GATEWAY],
+            lease: LeaseTiming {
+                duration: Duration::from_secs(duration),
+                renew_deadline: Duration::from_secs(deadline),
+                retry_period: Duration::from_secs(retry),
+            },
+            authority: self.tune.authority.unwrap_or(Authority::Lease),
+            detection: Detection::default(),
+            on_authority_loss: self.tune.on_authority_loss.unwrap_or(OnAuthorityLoss::Hold),
+            lifetime: super::lifetime(&self.schedule),
+            restart_grace: Duration::from_secs(600),
+        }
+    }
+
+    /// Starts the host's agent, unless a fault forbids it or it runs.
+    pub(super) fn start_agent(&mut self, h: usize) {
+        let host = &self.hosts[h];
+        if host.agent.is_some() || host.power_off > 0 || host.agent_off > 0 {
+            return;
+        }
+        let boot = format!("boot-{}", host.boot);
+        let snapshot = host.snapshot.clone().filter(|snapshot| snapshot.boot_id == boot);
+        let fresh = self.random.bits();
+        self.hosts[h].instance = snapshot.as_ref().map_or(fresh, |snapshot| snapshot.instance.0);
+        let settings = self.settings(h);
+        let found = Found {
+            memory: snapshot.and_then(|snapshot| snapshot.claims.get(&settings.claim).cloned()),
+            addresses: self.hosts[h].addresses.keys().copied().collect(),
+            link_up: self.hosts[h].link_down == 0,
+        };
+        self.trace(|| format!("node {h}: agent starts, found {found:?}"));
+        let (now, seed) = (self.hosts[h].clock.moment(self.now), self.random.bits());
+        let host = &mut self.hosts[h];
+        host.run += 1;
+        host.stopped = false;
+        host.agent_since = self.now;
+        host.agent = Some(Agent {
+            machine: M::start(settings, found, now, seed),
+            pacer: Pacer::new(ANNOUNCE_EVERY, seed),
+            listen: (Vec::new(), Vec::new()),
+            tick_at: u64::MAX,
+            pace_at: u64::MAX,
+            inputs_until: self.now,
+            held: VecDeque::new(),
+            announces: None,
+            ticks: (0, 0),
+        });
+        self.watch_connect(h);
+        self.handle(h, &Input::Tick);
+        if self.hosts[h].unhealthy > 0 {
+            self.later(Duration::from_secs(3), Ev::Health { host: h });
+        }
+    }
+
+    /// Ends the host's agent at once, as `kill -9` does.
+    pub(super) fn kill_agent(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if host.agent.take().is_some() {
+            host.run += 1;
+            host.agent_since = self.now;
+            self.trace(|| format!("node {h}: agent killed"));
+        }
+        self.watch_drop(h);
+    }
+
+    /// Power lost: the kernel forgets everything; the disk keeps the snapshot of a boot that is over.
+    pub(super) fn power_off(&mut self, h: usize) {
+        self.kill_agent(h);
+        self.hosts[h].addresses.clear();
+        self.hosts[h].boot += 1;
+    }
+
+    /// After a freeze: timers of the kernel, then what the sockets kept, then the loop's own timers.
+    pub(super) fn thaw(&mut self, h: usize) {
+        if self.hosts[h].stands_still() {
+            return;
+        }
+        self.hosts[h].agent_since = self.now;
+        self.expire(h);
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        let held = std::mem::take(&mut agent.held);
+        // The loop may see its own timer before the socket's queue, or after it.
+        if self.random.chance(50) {
+            self.handle(h, &Input::Tick);
+        }
+        for input in held {
+            self.feed(h, input);
+        }
+        self.pace(h);
+        self.feed(h, Input::Tick);
+    }
+
+    /// Hands an input to the agent, after the loop's delay and in order.
+    pub(super) fn feed(&mut self, h: usize, input: Input) {
+        let delay = self.random.range(20_000, 300_000);
+        let run = self.hosts[h].run;
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        agent.inputs_until = agent.inputs_until.max(self.now + delay);
+        let at = agent.inputs_until;
+        self.at(at, Ev::Input { host: h, run, input: Box::new(input) });
+    }
+
+    /// The input has reached the loop.
+    pub(super) fn input(&mut self, h: usize, run: u32, input: Input) {
+        let host = &mut self.hosts[h];
+        if host.run != run {
+            return;
+        }
+        let frozen = host.stands_still();
+        let Some(agent) = &mut host.agent else { return };
+        if !frozen {
+            self.handle(h, &input);
+        } else if agent.held.len() < SOCKET_KEEPS {
+            agent.held.push_back(input);
+        }
+    }
+
+    fn handle(&mut self, h: usize, input: &Input) {
+        let now = self.hosts[h].clock.moment(self.now);
+        self.trace_input(h, input);
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        let output = agent.machine.handle(now, input);
+        for event in output.events {
+            self.tell(h, event);
+        }
+        for effect in output.effects {
+            self.act(h, effect);
+        }
+        self.arm(h);
+    }
+
+    fn tell(&mut self, h: usize, event: Event) {
+        self.trace(|| format!("node {h}: EVENT {event}"));
+        if self.tune.keep_events {
+            self.events.push((Duration::from_nanos(self.now), h, event));
+        }
+    }
+
+    /// Sees that the loop's timers are set.
+    fn arm(&mut self, h: usize) {
+        let (run, clock, now) = (self.hosts[h].run, self.hosts[h].clock, self.now);
+        let slack = self.random.range(5_000, 150_000);
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        let tick = clock.when(agent.machine.next_deadline()).max(now) + slack;
+        let new_tick = (tick < agent.tick_at).then_some(tick);
+        if let Some(at) = new_tick {
+            agent.tick_at = at;
+        }
+        let pace = agent.pacer.next_deadline().map_or(u64::MAX, |at| clock.when(at).max(now));
+        let new_pace = (pace < agent.pace_at).then_some(pace);
+        if let Some(at) = new_pace {
+            agent.pace_at = at;
+        }
+        if let Some(at) = new_tick {
+            self.at(at, Ev::Tick { host: h, run });
+        }
+        if let Some(at) = new_pace {
+            self.at(at, Ev::Pace { host: h, run });
+        }
+    }
+
+    /// A timer of the loop has come; it may be one that was overtaken.
+    pub(super) fn tick(&mut self, h: usize, run: u32) {
+        let (clock, now) = (self.hosts[h].clock, self.now);
+        if self.hosts[h].run != run {
+            return;
+        }
+        let frozen = self.hosts[h].stands_still();
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        if agent.tick_at > now {
+            return;
+        }
+        agent.tick_at = u64::MAX;
+        if frozen {
+            return;
+        }
+        if agent.machine.next_deadline() > clock.moment(now) {
+            self.arm(h);
+            return;
+        }
+        let second = now / 1_000_000_000;
+        agent.ticks = if agent.ticks.0 == second { (second, agent.ticks.1 + 1) } else { (second, 1) };
+        self.worst_ticks = self.worst_ticks.max(agent.ticks.1);
+        self.handle(h, &Input::Tick);
+    }
+
+    /// A timer of the announcer has come.
+    pub(super) fn paced(&mut self, h: usize, run: u32) {
+        if self.hosts[h].run != run {
+            return;
+        }
+        let (frozen, now) = (self.hosts[h].stands_still(), self.now);
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        if frozen {
+            agent.pace_at = u64::MAX;
+        } else if agent.pace_at <= now {
+            self.pace(h);
+        }
+    }
+
+    fn pace(&mut self, h: usize) {
+        let now = self.hosts[h].clock.moment(self.now);
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        agent.pace_at = u64::MAX;
+        for announcement in agent.pacer.due(now) {
+            self.announce(h, announcement.vip, announcement.mark);
+        }
+        self.arm(h);
+    }
+
+    fn announce(&mut self, h: usize, vip: Vip, mark: Mark) {
+        let host = &mut self.hosts[h];
+        if !host.on_the_wire() {
+            return;
+        }
+        host.last_announced = Some(self.now);
+        self.last_announcer = Some(h);
+        let mac = host.mac;
+        self.trace(|| format!("node {h}: announces {mark:?}"));
+        self.send(
+            h,
+            Packet { mac, to: To::All, sender: Some(vip), target: vip, mark: Some(mark), asks: false },
+        );
+    }
+
+    fn act(&mut self, h: usize, effect: Effect) {
+        self.hosts[h].effects += 1;
+        self.trace_effect(h, &effect);
+        let now = self.hosts[h].clock.moment(self.now);
+        match effect {
+            Effect::Assign { id, vips, lifetime, .. } => {
+                self.kernel_op(h, |host, run| Ev::Assign { host, run, id, vips, lifetime: nanos(lifetime) });
+            }
+            Effect::Withdraw { id, vips, .. } => {
+                self.kernel_op(h, |host, run| Ev::Withdraw { host, run, id, vips });
+            }
+            Effect::Announce { claim, vips, mark, pace } => {
+                if let Some(agent) = &mut self.hosts[h].agent {
+                    agent.pacer.set(now, &claim, &vips, mark, pace);
+                    agent.announces = Some(mark);
+                }
+                self.pace(h);
+            }
+            Effect::Silence { claim } => {
+                if let Some(agent) = &mut self.hosts[h].agent {
+                    agent.pacer.silence(&claim);
+                    agent.announces = None;
+                }
+            }
+            Effect::Probe { id, target, to, mark } => self.probe(h, id, (target, to, mark)),
+            Effect::Listen { vips, others } => {
+                if let Some(agent) = &mut self.hosts[h].agent {
+                    agent.listen = (vips.into_iter().collect(), others.into_iter().collect());
+                }
+            }
+            Effect::Lease { id, request, deadline } => {
+                match request {
+                    LeaseRequest::Read => self.hosts[h].reads += 1,
+                    _ => self.hosts[h].writes += 1,
+                }
+                self.lease_request(h, id, request, deadline);
+            }
+            Effect::Save(snapshot) => self.hosts[h].snapshot = Some(snapshot),
+            Effect::Stop => {
+                self.kill_agent(h);
+                self.hosts[h].stopped = true;
+            }
+        }
+    }
+
+    fn probe(&mut self, h: usize, id: EffectId, (target, to, mark): (IpAddr, ProbeTo, Mark)) {
+        let host = &self.hosts[h];
+        if !host.on_the_wire() {
+            self.feed(h, Input::Outcome { id, outcome: Outcome::Failed("network is down".to_owned()) });
+            return;
+        }
+        let sent = host.clock.moment(self.now);
+        let to = match to {
+            ProbeTo::All => To::All,
+            ProbeTo::One(mac) => To::One(mac),
+        };
+        let mac = host.mac;
+        self.send(h, Packet { mac, to, sender: None, target, mark: Some(mark), asks: true });
+        self.feed(h, Input::Outcome { id, outcome: Outcome::Sent(sent) });
+    }
+
+    fn kernel_op(&mut self, h: usize, op: impl FnOnce(usize, u32) -> Ev) {
+        let delay = self.random.range(30_000, 400_000);
+        let host = &mut self.hosts[h];
+        host.kernel_busy_until = host.kernel_busy_until.max(self.now + delay);
+        let (at, run) = (host.kernel_busy_until, host.run);
+        self.at(at, op(h, run));
+    }
+
+    pub(super) fn assign(&mut self, (h, run): (usize, u32), id: EffectId, vips: &[Vip], lifetime: u64) {
+        let host = &mut self.hosts[h];
+        if host.run != run || host.power_off > 0 {
+            return;
+        }
+        let until = self.now.saturating_add(lifetime);
+        for vip in vips {
+            host.addresses.insert(*vip, until);
+        }
+        host.had_address_at = self.now;
+        self.at(until, Ev::Expire { host: h });
+        self.feed(h, Input::Outcome { id, outcome: Outcome::Done });
+    }
+
+    pub(super) fn withdraw(&mut self, (h, run): (usize, u32), id: EffectId, vips: &[Vip]) {
+        let host = &mut self.hosts[h];
+        if host.run != run {
+            return;
+        }
+        for vip in vips {
+            host.addresses.remove(vip);
+        }
+        self.feed(h, Input::Outcome { id, outcome: Outcome::Done });
+    }
+
+    /// The kernel removes what nobody refreshed.
+    pub(super) fn expire(&mut self, h: usize) {
+        if self.hosts[h].host_frozen > 0 {
+            return;
+        }
+        let now = self.now;
+        let expired: Vec<Vip> =
+            self.hosts[h].addresses.iter().filter(|(_, until)| **until <= now).map(|(vip, _)| *vip).collect();
+        for vip in expired {
+            self.hosts[h].addresses.remove(&vip);
+            self.trace(|| format!("node {h}: the kernel removes {vip}"));
+            self.feed(h, Input::Address(AddressChange::Removed { vip, expired: true }));
+        }
+    }
+
+    /// Somebody deletes the address.
+    pub(super) fn delete_address(&mut self, h: usize) {
+        if self.hosts[h].addresses.remove(&VIP).is_some() {
+            self.feed(h, Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
+        }
+    }
+
+    pub(super) fn link(&mut self, h: usize) {
+        let link = if self.hosts[h].link_down > 0 { Link::Down } else { Link::Up };
+        self.feed(h, Input::Link(link));
+    }
+
+    pub(super) fn health(&mut self, h: usize) {
+        let health = if self.hosts[h].unhealthy > 0 { Health::Unhealthy } else { Health::Healthy };
+        self.feed(h, Input::Health(health));
+    }
+
+    /// A frame has reached the host's interface.
+    pub(super) fn arrive(&mut self, h: usize, packet: &Packet) {
+        let host = &self.hosts[h];
+        if !host.on_the_wire() {
+            return;
+        }
+        if packet.asks && host.answers_for(packet.target) {
+            let (mac, target) = (host.mac, packet.sender.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+            let answer = Packet {
+                mac,
+                to: To::One(packet.mac),
+                sender: Some(packet.target),
+                target,
+                mark: None,
+                asks: false,
+            };
+            self.send(h, answer);
+        }
+        let host = &self.hosts[h];
+        if host.hears(packet) {
+            let frame = Frame {
+                heard_at: host.clock.moment(self.now),
+                mac: packet.mac,
+                sender: packet.sender,
+                target: packet.target,
+                mark: packet.mark,
+            };
+            self.feed(h, Input::Frame(frame));
+        }
+    }
+}

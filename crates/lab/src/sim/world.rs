@@ -1,0 +1,434 @@
+//! The world: an event queue in virtual time, and the checker that looks after every step.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::check::{
+    AgentState, Checker, Disturbance, LeaseView, NodeView, Path, Reach, View, Violation,
+};
+use mainstay_core::effect::Effect;
+use mainstay_core::event::Event;
+use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord};
+use mainstay_core::settings::{Authority, OnAuthorityLoss};
+use mainstay_core::vip::Vip;
+
+use super::api::{ApiFaults, Request, Watch};
+use super::clock::Clock;
+use super::faults::Edge;
+use super::host::{Host, Machine};
+use super::random::{Random, nanos};
+use super::schedule::{Kind, Schedule};
+use super::segment::{Packet, Segment};
+use super::store::Store;
+
+/// Everything that can be due.
+#[derive(Debug)]
+pub(super) enum Ev {
+    Start { host: usize },
+    Arrive { to: usize, packet: Packet },
+    Input { host: usize, run: u32, input: Box<Input> },
+    Tick { host: usize, run: u32 },
+    Pace { host: usize, run: u32 },
+    Assign { host: usize, run: u32, id: EffectId, vips: Vec<Vip>, lifetime: u64 },
+    Withdraw { host: usize, run: u32, id: EffectId, vips: Vec<Vip> },
+    Expire { host: usize },
+    Health { host: usize },
+    Ask { request: usize, turn: usize },
+    Perform { request: usize, server: usize, reply: bool },
+    Reply { request: usize, server: usize, outcome: Box<LeaseOutcome> },
+    Deadline { request: usize },
+    Watched { host: usize, generation: u32, record: Option<Rc<LeaseRecord>> },
+    Reconnect { host: usize, generation: u32 },
+    StaleWatch { host: usize, generation: u32 },
+    Ping { client: usize },
+    Forget { client: usize },
+    Rogue,
+    Fault { index: usize, edge: Edge },
+}
+
+#[derive(Debug)]
+struct Due {
+    at: u64,
+    number: u64,
+    event: Ev,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// What a run may have otherwise than usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tune {
+    /// Between two pings of a client.
+    pub ping_every: Duration,
+    /// Keep all events of all agents.
+    pub keep_events: bool,
+    /// Print everything that matters.
+    pub trace: bool,
+    /// Another authority than a Lease.
+    pub authority: Option<Authority>,
+    /// Another rule 1.
+    pub on_authority_loss: Option<OnAuthorityLoss>,
+}
+
+impl Default for Tune {
+    fn default() -> Self {
+        Self {
+            ping_every: Duration::from_millis(10),
+            keep_events: true,
+            trace: false,
+            authority: None,
+            on_authority_loss: None,
+        }
+    }
+}
+
+/// One simulated world.
+#[derive(Debug)]
+pub struct World<M> {
+    pub(super) schedule: Schedule,
+    pub(super) tune: Tune,
+    pub(super) now: u64,
+    queue: BinaryHeap<Reverse<Due>>,
+    queued: u64,
+    pub(super) random: Random,
+    pub(super) hosts: Vec<Host<M>>,
+    pub(super) segment: Segment,
+    pub(super) store: Store,
+    pub(super) api: ApiFaults,
+    pub(super) requests: Vec<Request>,
+    pub(super) stalled: Vec<(usize, usize)>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) active: Vec<Kind>,
+    pub(super) frames: u64,
+    pub(super) last_announcer: Option<usize>,
+    pub(super) worst_ticks: u32,
+    /// All events of all agents: when, who, what.
+    pub events: Vec<(Duration, usize, Event)>,
+    view: View,
+    checker: Checker,
+    steps: u64,
+}
+
+impl<M: Machine> World<M> {
+    /// The world of a schedule, at time zero.
+    #[must_use]
+    pub fn new(schedule: Schedule, tune: Tune) -> Self {
+        let mut random = Random::new(schedule.seed);
+        let nodes = schedule.nodes;
+        let hosts = (0..nodes).map(|index| Host::new(index, random_clock(&mut random, schedule.drift_ppm)));
+        let hosts: Vec<Host<M>> = hosts.collect();
+        let bounds = super::bounds(&schedule);
+        let mut world = Self {
+            tune,
+            now: 0,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            random,
+            segment: Segment::new(nodes),
+            store: Store::default(),
+            api: ApiFaults {
+                all: Vec::new(),
+                node: vec![Vec::new(); nodes],
+                server: vec![Vec::new(); nodes],
+                unplugged: vec![0; nodes],
+            },
+            requests: Vec::new(),
+            stalled: Vec::new(),
+            watches: vec![Watch::default(); nodes],
+            active: Vec::new(),
+            frames: 0,
+            last_announcer: None,
+            worst_ticks: 0,
+            events: Vec::new(),
+            view: empty_view(nodes),
+            checker: Checker::new(bounds, nodes),
+            steps: 0,
+            hosts,
+            schedule,
+        };
+        world.plan();
+        world.refresh();
+        world
+    }
+
+    fn plan(&mut self) {
+        for host in 0..self.hosts.len() {
+            let after = self.random.between(Duration::from_millis(1), Duration::from_millis(800));
+            self.later(after, Ev::Start { host });
+        }
+        for client in 0..self.segment.clients.len() {
+            let phase = self.random.between(Duration::ZERO, Duration::from_millis(10));
+            self.later(phase, Ev::Ping { client });
+            let phase = self.random.between(Duration::ZERO, Duration::from_secs(1));
+            self.later(phase, Ev::Forget { client });
+        }
+        for index in 0..self.schedule.faults.len() {
+            let from = self.schedule.faults[index].from.saturating_mul(1_000_000);
+            self.at(from, Ev::Fault { index, edge: Edge::Begins });
+        }
+    }
+
+    pub(super) fn at(&mut self, at: u64, event: Ev) {
+        self.queued += 1;
+        self.queue.push(Reverse(Due { at: at.max(self.now), number: self.queued, event }));
+    }
+
+    pub(super) fn later(&mut self, after: Duration, event: Ev) {
+        self.at(self.now + nanos(after), event);
+    }
+
+    /// The virtual time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.now)
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + nanos(time);
+        while self.step(until) {}
+        self.now = until;
+        self.look();
+    }
+
+    /// Lets time pass until `condition` holds, at most `limit`. Whether it came to hold.
+    pub fn run_until(&mut self, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.now + nanos(limit);
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if !self.step(until) {
+                self.now = until;
+                self.look();
+                return condition(self);
+            }
+        }
+    }
+
+    fn step(&mut self, until: u64) -> bool {
+        if self.queue.peek().is_none_or(|due| due.0.at > until) {
+            return false;
+        }
+        let Some(Reverse(due)) = self.queue.pop() else { return false };
+        self.now = due.at;
+        self.steps += 1;
+        let ping = matches!(due.event, Ev::Ping { .. });
+        self.take(due.event);
+        if !ping {
+            self.look();
+        }
+        true
+    }
+
+    fn take(&mut self, event: Ev) {
+        match event {
+            Ev::Start { host } => self.start_agent(host),
+            Ev::Arrive { to, packet } => self.arrived(to, &packet),
+            Ev::Input { host, run, input } => self.input(host, run, *input),
+            Ev::Tick { host, run } => self.tick(host, run),
+            Ev::Pace { host, run } => self.paced(host, run),
+            Ev::Assign { host, run, id, vips, lifetime } => self.assign((host, run), id, &vips, lifetime),
+            Ev::Withdraw { host, run, id, vips } => self.withdraw((host, run), id, &vips),
+            Ev::Expire { host } => self.expire(host),
+            Ev::Health { host } => self.health(host),
+            Ev::Ask { request, turn } => self.ask(request, turn),
+            Ev::Perform { request, server, reply } => self.perform(request, server, reply),
+            Ev::Reply { request, server, outcome } => self.reply(request, server, *outcome),
+            Ev::Deadline { request } => self.finish(request, LeaseOutcome::Unknown),
+            Ev::Watched { host, generation, record } => self.watched(host, generation, record),
+            Ev::Reconnect { host, generation } => self.reconnect(host, generation),
+            Ev::StaleWatch { host, generation } => self.stale_watch(host, generation),
+            Ev::Ping { client } => self.ping(client),
+            Ev::Forget { client } => self.forget(client),
+            Ev::Rogue => self.rogue_speaks(),
+            Ev::Fault { index, edge } => self.scheduled(index, edge),
+        }
+    }
+
+    /// Brings the view up to date with what a fault changed.
+    pub(super) fn refresh(&mut self) {
+        let nodes = self.hosts.len();
+        let clean = self.segment.is_clean();
+        for from in 0..nodes {
+            for to in 0..nodes {
+                let open = self.segment.open(from, to)
+                    && self.hosts[from].on_the_wire()
+                    && self.hosts[to].on_the_wire();
+                self.view.paths[from * nodes + to] = match (open, clean) {
+                    (false, _) => Path::Cut,
+                    (true, false) => Path::Lossy,
+                    (true, true) => Path::Open,
+                };
+            }
+        }
+        let all_ill = self.hosts.iter().all(|host| host.unhealthy > 0);
+        for h in 0..nodes {
+            let host = &self.hosts[h];
+            let reachable = host.on_the_wire() && self.segment.isolated[h] == 0;
+            let good = self.api_is_good(h);
+            let node = &mut self.view.nodes[h];
+            node.reachable = reachable;
+            node.fit = reachable && clean && (host.unhealthy == 0 || all_ill);
+            node.reach = if good { Reach::Good } else { Reach::Impaired };
+        }
+        self.view.disturbance = match &self.active[..] {
+            [] => Disturbance::None,
+            kinds if kinds.iter().all(|kind| kind.is_api_only()) => Disturbance::Api,
+            _ => Disturbance::Other,
+        };
+    }
+
+    /// Shows the checker the world as it is.
+    fn look(&mut self) {
+        let now = Duration::from_nanos(self.now);
+        self.view.at = now;
+        for (node, host) in self.view.nodes.iter_mut().zip(&self.hosts) {
+            node.agent = match (&host.agent, host.stopped) {
+                (Some(_), _) if host.stands_still() => AgentState::Frozen,
+                (Some(_), _) => AgentState::Running,
+                (None, true) => AgentState::Stopped,
+                (None, false) => AgentState::Dead,
+            };
+            node.agent_since = Duration::from_nanos(host.agent_since);
+            node.wears = !host.addresses.is_empty();
+            node.announces = host.agent.as_ref().and_then(|agent| agent.announces);
+            node.last_announced = host.last_announced.map(Duration::from_nanos);
+            (node.effects, node.writes, node.reads) = (host.effects, host.writes, host.reads);
+        }
+        self.look_at_lease();
+        for client in 0..self.segment.clients.len() {
+            self.view.clients[client] = self.segment.points_at(client);
+        }
+        self.view.last_announcer = self.last_announcer;
+        let before = self.checker.violations().len();
+        self.checker.observe(&self.view);
+        if self.tune.trace && self.checker.violations().len() > before {
+            let found = self.checker.violations()[before..].to_vec();
+            self.trace(|| format!("VIOLATION {found:?}"));
+        }
+    }
+
+    fn look_at_lease(&mut self) {
+        let resets = self.store.resets;
+        match (self.store.record(), &mut self.view.lease) {
+            (Some(record), Some(view)) if view.uid == record.uid => {
+                view.epoch = record.transitions;
+                view.resets = resets;
+            }
+            (Some(record), view) => {
+                *view = Some(LeaseView { uid: record.uid.clone(), epoch: record.transitions, resets });
+            }
+            (None, view) => *view = None,
+        }
+    }
+
+    /// The world as it is.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What was found broken.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        self.checker.violations()
+    }
+
+    /// The checker and its maxima.
+    #[must_use]
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// Events handled.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Prints a line when tracing.
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.tune.trace {
+            use std::io::Write as _;
+            let line = line();
+            // Losing a line of the trace (a closed pipe) is no reason to end the run.
+            drop(writeln!(
+                std::io::stderr(),
+                "{:>12.6} {line}",
+                Duration::from_nanos(self.now).as_secs_f64()
+            ));
+        }
+    }
+
+    pub(super) fn trace_input(&self, h: usize, input: &Input) {
+        if !matches!(input, Input::Tick) {
+            self.trace(|| format!("node {h}: <- {input:?}"));
+        }
+    }
+
+    pub(super) fn trace_effect(&self, h: usize, effect: &Effect) {
+        self.trace(|| format!("node {h}: -> {effect:?}"));
+    }
+
+    /// How often each kind of fault was in the schedule.
+    #[must_use]
+    pub fn faults(schedule: &Schedule) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for fault in &schedule.faults {
+            *counts.entry(fault.kind.name()).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+fn random_clock(random: &mut Random, ppm: u32) -> Clock {
+    let ppm = i64::from(ppm);
+    let offset = random.range(1_000_000_000, 1_000_000_000_000).cast_signed();
+    Clock::new(offset, random.range(0, (2 * ppm + 1).cast_unsigned()).cast_signed() - ppm)
+}
+
+fn empty_view(nodes: usize) -> View {
+    let node = NodeView {
+        agent: AgentState::Dead,
+        agent_since: Duration::ZERO,
+        wears: false,
+        announces: None,
+        last_announced: None,
+        fit: true,
+        reachable: true,
+        reach: Reach::Good,
+        effects: 0,
+        writes: 0,
+        reads: 0,
+    };
+    View {
+        at: Duration::ZERO,
+        nodes: vec![node; nodes],
+        paths: vec![Path::Open; nodes * nodes],
+        lease: None,
+        clients: vec![None; 3],
+        last_announcer: None,
+        disturbance: Disturbance::None,
+    }
+}
