@@ -64,6 +64,18 @@ pub enum Disturbance {
     Other,
 }
 
+/// A client's neighbour entry for the VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// None: it will ask before it sends.
+    Empty,
+    /// It sends to this node.
+    Node(usize),
+    /// It sends to nobody of ours.
+    Stranger,
+}
+
 /// One node as seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeView {
@@ -113,8 +125,8 @@ pub struct View {
     pub paths: Vec<Path>,
     /// The Lease, if it exists.
     pub lease: Option<LeaseView>,
-    /// Where each client's neighbour entry points: a node, or nothing of ours.
-    pub clients: Vec<Option<usize>>,
+    /// Each client's neighbour entry.
+    pub clients: Vec<Entry>,
     /// Who sent the last announcement that was sent at all.
     pub last_announcer: Option<usize>,
     /// What is going wrong.
@@ -164,6 +176,8 @@ pub struct Bounds {
     pub announced_bare: Duration,
     /// From the end of the last fault until everything is as it shall be.
     pub settle: Duration,
+    /// How long the holder alone may be without the API before rule 6 lets another take the lease: expiry and grace.
+    pub favour: Duration,
     /// Effects of one node in any one second.
     pub effects_per_second: u64,
     /// One lease write in this time in all, in the steady state.
@@ -209,6 +223,9 @@ pub struct Violation {
     pub detail: String,
 }
 
+/// How long after a start the first holder is there to stay.
+const FIRST_HOLDER: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     began: Duration,
@@ -228,7 +245,9 @@ pub struct Checker {
     rates: Vec<Rate>,
     undisturbed_since: Option<Duration>,
     calm_since: Option<Duration>,
+    only_api_ever: bool,
     incumbent: Option<usize>,
+    disfavoured_since: Option<Duration>,
     lease: Option<LeaseView>,
     confirmed: BTreeMap<(u32, u32), usize>,
     cost_base: Option<(Duration, u64, u64)>,
@@ -255,7 +274,9 @@ impl Checker {
             rates: vec![Rate { began: Duration::ZERO, effects: 0 }; nodes],
             undisturbed_since: None,
             calm_since: None,
+            only_api_ever: true,
             incumbent: None,
+            disfavoured_since: None,
             lease: None,
             confirmed: BTreeMap::new(),
             cost_base: None,
@@ -459,7 +480,10 @@ impl Checker {
         }
     }
 
+    /// While only the API fails the holder stays. Excused: it alone is without the API for so long that rule 6 gives
+    /// the lease to somebody who has it.
     fn nothing_moves(&mut self, view: &View) {
+        self.only_api_ever &= view.disturbance <= Disturbance::Api;
         let Some(since) = self.undisturbed_since else {
             self.incumbent = None;
             return;
@@ -467,18 +491,30 @@ impl Checker {
         let mut holders = view.holders();
         let (first, second) = (holders.next(), holders.next());
         drop(holders);
-        match (self.incumbent, first, second) {
-            (None, Some(only), None) if view.at.saturating_sub(since) > self.bounds.settle => {
-                self.incumbent = Some(only);
+        if let Some(was) = self.incumbent {
+            let behind = view.nodes[was].reach == Reach::Impaired
+                && view.nodes.iter().any(|node| node.reach == Reach::Good);
+            mark_since(&mut self.disfavoured_since, view.at, behind);
+            if self.disfavoured_since.is_some_and(|since| view.at - since > self.bounds.favour) {
+                self.incumbent = None;
+                self.only_api_ever = false;
+                return;
             }
-            (Some(was), first, second) if first != Some(was) || second.is_some() => {
+            if first != Some(was) || second.is_some() {
                 self.incumbent = None;
                 let holders: Vec<usize> = view.holders().collect();
                 self.report(view, Invariant::OutageMovesNothing, 0, || {
                     format!("node {was} held, nothing but the API failed, and now {holders:?} hold")
                 });
             }
-            _ => {}
+            return;
+        }
+        // After a start nothing can linger that would move it; after other faults something may.
+        let patience = if self.only_api_ever { FIRST_HOLDER } else { self.bounds.settle };
+        let calm = view.disturbance == Disturbance::None && view.at.saturating_sub(since) > patience;
+        if calm && second.is_none() {
+            self.incumbent = first;
+            self.disfavoured_since = None;
         }
     }
 
@@ -508,8 +544,8 @@ impl Checker {
             return;
         };
         let periods = view.at.saturating_sub(since).as_nanos() / self.bounds.write_period.as_nanos().max(1);
-        // Clocks drift and phases differ: one write over the count is the fence post, one more in a hundred drift.
-        let allowed = u64::try_from(periods + periods / 100).unwrap_or(u64::MAX).saturating_add(1);
+        // Clocks drift and phases differ: a fence post at either end, and one in a hundred for drift.
+        let allowed = u64::try_from(periods + periods / 100).unwrap_or(u64::MAX).saturating_add(2);
         let (read, written) = (reads - reads_then, writes - writes_then);
         if read > 0 || written > allowed {
             self.report(view, Invariant::ApiCost, 0, || {
@@ -536,7 +572,8 @@ fn unsettled(view: &View) -> Option<String> {
     if view.last_announcer != Some(holder) {
         return Some(format!("node {holder} holds, and {:?} was the last to announce", view.last_announcer));
     }
-    let lost = view.clients.iter().position(|client| *client != Some(holder))?;
+    let right = [Entry::Empty, Entry::Node(holder)];
+    let lost = view.clients.iter().position(|client| !right.contains(client))?;
     Some(format!("node {holder} holds, and client {lost} sends to {:?}", view.clients[lost]))
 }
 

@@ -72,6 +72,7 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
         orphan: lifetime + Duration::from_millis(50),
         announced_bare: Duration::from_millis(50),
         settle,
+        favour: 2 * duration - 2 * duration * schedule.drift_ppm / 500_000,
         effects_per_second: 150,
         write_period: Duration::from_secs(schedule.lease.2),
     }
@@ -82,7 +83,7 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
 pub fn run(schedule: &Schedule) -> Report {
     run_with::<Node>(
         schedule,
-        Tune { ping_every: Duration::from_secs(3_600), keep_events: false, ..Tune::default() },
+        Tune { ping_every: Duration::from_millis(200), keep_events: false, ..Tune::default() },
     )
 }
 

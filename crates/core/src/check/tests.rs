@@ -15,6 +15,7 @@ fn bounds() -> Bounds {
         orphan: 10_000 * MS,
         announced_bare: 50 * MS,
         settle: 20_000 * MS,
+        favour: 10_000 * MS,
         effects_per_second: 100,
         write_period: 1_000 * MS,
     }
@@ -50,7 +51,7 @@ fn world() -> View {
         nodes,
         paths: vec![Path::Open; 9],
         lease: Some(LeaseView { uid: "u".to_owned(), epoch: 1, resets: 0 }),
-        clients: vec![Some(0), Some(0)],
+        clients: vec![Entry::Node(0), Entry::Empty],
         last_announcer: Some(0),
         disturbance: Disturbance::None,
     }
@@ -162,6 +163,18 @@ fn an_outage_that_moves_the_holder() {
 }
 
 #[test]
+fn a_holder_that_alone_is_without_the_api_may_lose_it_in_the_end() {
+    let (mut checker, mut view) = (Checker::new(bounds(), 3), world());
+    over(&mut checker, &mut view, 21_000 * MS, |_| ());
+    view.disturbance = Disturbance::Api;
+    view.nodes[0].reach = Reach::Impaired;
+    over(&mut checker, &mut view, 10_100 * MS, |_| ());
+    view.nodes.swap(0, 1);
+    over(&mut checker, &mut view, 10 * MS, |_| ());
+    assert!(!found(&checker).contains(&Invariant::OutageMovesNothing), "{:?}", checker.violations());
+}
+
+#[test]
 fn a_holder_that_falls_silent() {
     let (mut checker, mut view) = (Checker::new(bounds(), 3), world());
     over(&mut checker, &mut view, 6_000 * MS, |_| ());
@@ -204,8 +217,9 @@ fn two_confirmed_in_one_epoch() {
 
 #[test]
 fn not_settled_after_the_faults() {
-    let cases: [(&str, fn(&mut View)); 4] = [
-        ("client", |view| view.clients[1] = Some(2)),
+    let cases: [(&str, fn(&mut View)); 5] = [
+        ("client", |view| view.clients[1] = Entry::Node(2)),
+        ("poisoned client", |view| view.clients[1] = Entry::Stranger),
         ("detached", |view| view.nodes[0].announces = mark(Tenure::Detached, 1)),
         ("last announcer", |view| view.last_announcer = Some(2)),
         ("second address", |view| {

@@ -444,7 +444,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn probe(&mut self, h: usize, id: EffectId, (target, to, mark): (IpAddr, ProbeTo, Mark)) {
+    fn probe(&mut self, h: usize, id: EffectId, (target, to, mark): (IpAddr, ProbeTo, Option<Mark>)) {
         let host = &self.hosts[h];
         if !host.on_the_wire() {
             self.feed(h, Input::Outcome { id, outcome: Outcome::Failed("network is down".to_owned()) });
@@ -456,7 +456,7 @@ impl<M: Machine> World<M> {
             ProbeTo::One(mac) => To::One(mac),
         };
         let mac = host.mac;
-        self.send(h, Packet { mac, to, sender: None, target, mark: Some(mark), asks: true });
+        self.send(h, Packet { mac, to, sender: None, target, mark, asks: true });
         self.feed(h, Input::Outcome { id, outcome: Outcome::Sent(sent) });
     }
 

@@ -222,8 +222,9 @@ impl Schedule {
         let mut schedule =
             Self { seed, nodes, front_ends, lease, drift_ppm, duration: 0, faults: Vec::new() };
         let budget = 2 + random.index(6);
-        let first = schedule.settle_millis();
-        let window = 25_000 + lease.0 * 1_000;
+        // An outage shows that nothing moves only if somebody holds before it.
+        let first = if theme == Theme::Outage { 7_000 } else { 2_000 };
+        let window = 18_000 + lease.0 * 1_000;
         for _ in 0..budget {
             let from = random.range(first, first + window);
             let longest = [900, 4_000, 20_000][random.index(3)];
@@ -231,7 +232,7 @@ impl Schedule {
             schedule.faults.push(Fault { from, until, kind: theme.kind(random, nodes, front_ends) });
         }
         schedule.faults.sort_by_key(|fault| fault.from);
-        schedule.duration = (first + window + 2_000 + schedule.settle_millis() + 6_000).max(60_000);
+        schedule.duration = (first + window + 2_000 + schedule.settle_millis() + 4_000).max(60_000);
         schedule
     }
 

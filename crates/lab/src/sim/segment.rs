@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use mainstay_core::check::Entry;
 use mainstay_core::names::Mac;
 use mainstay_core::vip::Mark;
 
@@ -139,9 +140,13 @@ impl Segment {
         self.losses.is_empty() && self.delays.is_empty()
     }
 
-    /// The node that a client's entry points at; `None` when at nobody of ours.
-    pub(super) fn points_at(&self, client: usize) -> Option<usize> {
-        self.clients[client].entry.map(endpoint_of).filter(|end| *end < self.nodes)
+    /// Where a client's entry points.
+    pub(super) fn entry(&self, client: usize) -> Entry {
+        match self.clients[client].entry.map(endpoint_of) {
+            None => Entry::Empty,
+            Some(end) if end < self.nodes => Entry::Node(end),
+            Some(_) => Entry::Stranger,
+        }
     }
 }
 

@@ -235,5 +235,5 @@ fn every_kind_of_fault_is_generated() {
     for seed in 0..500 {
         kinds.extend(Schedule::generate(seed).faults.iter().map(|fault| fault.kind.name()));
     }
-    assert_eq!(kinds.len(), 28, "{kinds:?}");
+    assert_eq!(kinds.len(), 27, "{kinds:?}");
 }

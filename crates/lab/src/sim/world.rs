@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::check::Entry;
 use mainstay_core::check::{
     AgentState, Checker, Disturbance, LeaseView, NodeView, Path, Reach, View, Violation,
 };
@@ -311,14 +312,15 @@ impl<M: Machine> World<M> {
                 (None, false) => AgentState::Dead,
             };
             node.agent_since = Duration::from_nanos(host.agent_since);
-            node.wears = !host.addresses.is_empty();
+            // A host that stands still answers for nothing.
+            node.wears = !host.addresses.is_empty() && host.host_frozen == 0;
             node.announces = host.agent.as_ref().and_then(|agent| agent.announces);
             node.last_announced = host.last_announced.map(Duration::from_nanos);
             (node.effects, node.writes, node.reads) = (host.effects, host.writes, host.reads);
         }
         self.look_at_lease();
         for client in 0..self.segment.clients.len() {
-            self.view.clients[client] = self.segment.points_at(client);
+            self.view.clients[client] = self.segment.entry(client);
         }
         self.view.last_announcer = self.last_announcer;
         let before = self.checker.violations().len();
@@ -427,7 +429,7 @@ fn empty_view(nodes: usize) -> View {
         nodes: vec![node; nodes],
         paths: vec![Path::Open; nodes * nodes],
         lease: None,
-        clients: vec![None; 3],
+        clients: vec![Entry::Empty; 3],
         last_announcer: None,
         disturbance: Disturbance::None,
     }
