@@ -7,8 +7,8 @@
 pub mod apiserver;
 mod netlink;
 pub mod netns;
-pub mod sim;
 pub mod probe;
+pub mod sim;
 #[expect(
     unsafe_code,
     reason = "setns, packet sockets and clocks have no safe interface in the standard library"
