@@ -1,5 +1,7 @@
 //! The embedded API server over real sockets: conformance, faults, accounting, and kubectl.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails the test")]
+
 use std::net::TcpListener;
 use std::time::Duration;
 

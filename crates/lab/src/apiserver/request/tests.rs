@@ -6,7 +6,7 @@ use super::*;
 fn urls_are_understood() {
     use Verb::*;
     let leases = "/apis/coordination.k8s.io/v1";
-    let table: [(&str, String, Verb, &str, Option<&str>, &str); 11] = [
+    let table = [
         ("GET", format!("{leases}/leases"), List, "leases", None, ""),
         ("GET", format!("{leases}/namespaces/kube-system/leases"), List, "leases", Some("kube-system"), ""),
         ("GET", format!("{leases}/namespaces/kube-system/leases/a"), Get, "leases", Some("kube-system"), "a"),
