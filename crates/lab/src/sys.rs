@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use mainstay_core::time::Moment;
+/// The present on `CLOCK_BOOTTIME`, the clock of every time in the lab.
+pub(crate) use mainstay_dataplane::clock::now;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 /// One instruction of a classic BPF socket filter.
@@ -16,20 +18,16 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn read_clock(clock: libc::clockid_t) -> Duration {
+/// The wall clock, on which the kernel stamps frames.
+fn wall_clock() -> Duration {
     let mut reading = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `reading` is a valid timespec that outlives the call; an unknown clock leaves it untouched.
-    unsafe { libc::clock_gettime(clock, &raw mut reading) };
+    // SAFETY: `reading` is a valid timespec that outlives the call; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut reading) };
     from_timespec(reading)
 }
 
 fn from_timespec(time: libc::timespec) -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// The present on `CLOCK_BOOTTIME`, the clock of every time in the lab.
-pub(crate) fn now() -> Moment {
-    Moment::ZERO + read_clock(libc::CLOCK_BOOTTIME)
 }
 
 /// Sleeps until `moment`; returns at once if it has passed.
@@ -201,7 +199,7 @@ fn nothing_or<T>(error: io::Error) -> io::Result<Option<T>> {
 
 /// The kernel's stamp is on the wall clock: its age, taken now, places it on ours. Without a stamp: the present.
 fn arrival_time(message: &libc::msghdr) -> Moment {
-    let wall = read_clock(libc::CLOCK_REALTIME);
+    let wall = wall_clock();
     // A step of the wall clock in between must not throw a frame far into the past.
     let age = stamp(message).map_or(Duration::ZERO, |at| wall.saturating_sub(at)).min(Duration::from_secs(1));
     now() - age

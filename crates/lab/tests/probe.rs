@@ -1,4 +1,5 @@
 //! The probe, the capture and the rogue, judged by faults whose effect is known.
+#![expect(clippy::unwrap_used, reason = "a test bed that cannot be made fails its test")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};

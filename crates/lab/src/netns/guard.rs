@@ -30,10 +30,15 @@ for file in /run/netns/"$1"*; do
     ip netns delete "$name"
 done"#;
 
-/// Starts this process's guard, once. The child's standard input is the pipe: it closes when we end.
+/// Removes what dead processes left, and starts this process's guard: once. The child's standard input is the pipe: it closes when we end.
 pub(super) fn start() -> Result<()> {
     static GUARDIAN: OnceLock<Result<Child, String>> = OnceLock::new();
-    let started = GUARDIAN.get_or_init(|| spawn().map_err(|error| error.to_string()));
+    let started = GUARDIAN.get_or_init(|| {
+        if let Err(error) = sweep_stale() {
+            tracing::warn!(%error, "leftovers of earlier runs could not be looked for");
+        }
+        spawn().map_err(|error| error.to_string())
+    });
     match started {
         Ok(_) => Ok(()),
         Err(reason) => anyhow::bail!("cannot start the guard process (sh): {reason}"),

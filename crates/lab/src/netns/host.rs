@@ -193,7 +193,8 @@ impl Host {
         self.0.namespace.enter(work)
     }
 
-    /// Runs `work` on a thread of its own inside this host and does not wait: for servers and runtimes.
+    /// Runs `work` on a thread of its own inside this host and does not wait: for servers and runtimes. Threads that
+    /// it starts (a runtime's workers) are inside as well.
     ///
     /// # Errors
     /// If the thread cannot be started.
