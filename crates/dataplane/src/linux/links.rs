@@ -59,9 +59,11 @@ pub struct LinkDescription {
     pub index: u32,
     /// Its hardware address.
     pub mac: Mac,
-    /// The host's own addresses on it, link-local ones included; virtual ones of ours are not.
+    /// The addresses on it that are not ours, link-local ones included. A virtual address that another agent put
+    /// there is among them: whoever looks for the host's own leaves out what the claim names.
     pub addresses: Vec<IpAddr>,
-    /// Virtual addresses on it that are ours: left by an earlier run, with a finite lifetime.
+    /// Virtual addresses on it that are ours: left by an earlier run, perhaps one with other settings. One without
+    /// an end to its lifetime is not believed (rule 9).
     pub found: Vec<Present>,
     /// Its largest packet, in bytes.
     pub mtu: u32,
@@ -126,7 +128,7 @@ pub fn describe(name: &str) -> Result<LinkDescription, DescribeError> {
         index: link.index,
         mac,
         addresses: own.into_iter().map(|one| one.ip).collect(),
-        found,
+        found: found.into_iter().filter(|one| one.remaining.is_some()).collect(),
         mtu: link.mtu,
         state: link.state,
         gateways: default_routes(&mut route)?

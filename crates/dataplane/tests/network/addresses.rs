@@ -235,3 +235,37 @@ fn the_gateway_and_its_interface_are_known() {
         assert_eq!(link.mac, crate::support::mac(&pair.a));
     });
 }
+
+/// The source address that `host` would take towards `to`.
+fn source(host: &str, to: &str) -> Vip {
+    let routes: serde_json::Value =
+        serde_json::from_str(&ip(&["-n", host, "-j", "route", "get", to])).expect("json");
+    routes[0]["prefsrc"]
+        .as_str()
+        .map(address_of)
+        .unwrap_or_else(|| panic!("no source towards {to}: {routes}"))
+}
+
+#[test]
+fn a_virtual_address_is_no_source_of_the_hosts_own_traffic() {
+    let Some(pair) = Pair::new() else { return };
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        assert_eq!(done(&mut plane, assign(1, &vips(), 60)).await, Outcome::Done);
+        // The host's own addresses come second now, as after a restart of its network manager.
+        for own in ["10.77.0.1/24", "fd77::1/64"] {
+            ip(&["-n", &pair.a, "addr", "del", own, "dev", INTERFACE]);
+            ip(&["-n", &pair.a, "addr", "add", own, "dev", INTERFACE]);
+        }
+        ip(&["-n", &pair.a, "route", "replace", "default", "via", "10.77.0.2"]);
+        ip(&["-n", &pair.a, "-6", "route", "replace", "default", "via", "fd77::2"]);
+        for (to, own) in [
+            ("10.77.0.2", "10.77.0.1"),
+            ("192.0.2.1", "10.77.0.1"),
+            ("fd77::2", "fd77::1"),
+            ("2001:db8::1", "fd77::1"),
+        ] {
+            assert_eq!(source(&pair.a, to), address_of(own), "towards {to}");
+        }
+    });
+}
