@@ -7,6 +7,9 @@ use mainstay_core::input::{AddressChange, Input, Link, Outcome};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 
+/// Everything is read anew every ten seconds; what is told sooner was noticed otherwise.
+const BEFORE_THE_NEXT_SURVEY: Duration = Duration::from_secs(5);
+
 fn vips() -> [Vip; 2] {
     [address_of("10.77.0.9"), address_of("fd77::9")]
 }
@@ -132,12 +135,18 @@ fn a_deletion_in_the_middle_of_an_order_is_not_lost() {
     let Some(pair) = Pair::new() else { return };
     on(&pair.a, || async {
         let mut plane = open().await;
-        let [vip, _] = vips();
-        assert_eq!(plane.submit(assign(1, &[vip], 15)), None);
+        let [vip, other] = vips();
+        // What is read at the start is behind us: orders are carried out one after another.
+        for id in [1, 2] {
+            assert_eq!(done(&mut plane, assign(id, &[other], 60)).await, Outcome::Done);
+        }
+        assert_eq!(plane.submit(assign(3, &[vip], 15)), None);
         // The order is carried out while nobody looks; so is the deletion.
         while address(&pair.a, vip).is_none() {}
         ip(&["-n", &pair.a, "addr", "del", &vip.to_string(), "dev", INTERFACE]);
+        let before = Instant::now();
         assert!(!removed(&mut plane, vip).await);
+        assert!(before.elapsed() < BEFORE_THE_NEXT_SURVEY, "{:?}", before.elapsed());
     });
 }
 
@@ -267,5 +276,45 @@ fn a_virtual_address_is_no_source_of_the_hosts_own_traffic() {
         ] {
             assert_eq!(source(&pair.a, to), address_of(own), "towards {to}");
         }
+    });
+}
+
+#[test]
+fn a_deletion_among_lost_news_is_found_by_reading_anew() {
+    let Some(pair) = Pair::new() else { return };
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        let [vip, _] = vips();
+        assert_eq!(done(&mut plane, assign(1, &[vip], 60)).await, Outcome::Done);
+        // More news than the socket holds, while nobody reads; the one that matters comes last and is lost.
+        let churn: String = (0..4_000_u32)
+            .map(|n| format!("addr add 10.88.{}.{}/32 dev {INTERFACE}\n", n / 250, n % 250 + 1))
+            .chain([format!("addr del {vip}/32 dev {INTERFACE}\n")])
+            .collect();
+        let file = std::env::temp_dir().join(format!("{}.batch", pair.a));
+        std::fs::write(&file, churn).expect("a file");
+        ip(&["-n", &pair.a, "-batch", file.to_str().expect("a path")]);
+        std::fs::remove_file(&file).expect("it is removed");
+        let before = Instant::now();
+        assert!(!removed(&mut plane, vip).await);
+        assert!(before.elapsed() < BEFORE_THE_NEXT_SURVEY, "{:?}", before.elapsed());
+        assert!(plane.counters().news_lost > 0, "{:?}", plane.counters());
+    });
+}
+
+#[test]
+fn a_port_that_leaves_a_bridge_is_no_link_that_went() {
+    let Some(pair) = Pair::new() else { return };
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        let [vip, other] = vips();
+        assert_eq!(done(&mut plane, assign(1, &[vip], 60)).await, Outcome::Done);
+        ip(&["-n", &pair.a, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", &pair.a, "link", "set", INTERFACE, "master", "br0"]);
+        ip(&["-n", &pair.a, "link", "set", INTERFACE, "nomaster"]);
+        // What was told of it is read before the outcome of a later order is.
+        assert_eq!(done(&mut plane, assign(2, &[other], 60)).await, Outcome::Done);
+        assert_eq!(plane.counters().removed, 0);
+        assert!(!plane.drain().contains(&Input::Link(Link::Down)));
     });
 }

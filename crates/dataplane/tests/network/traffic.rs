@@ -247,3 +247,18 @@ fn what_has_arrived_is_drained_without_waiting() {
         assert!(plane.drain().iter().any(|input| matches!(input, Input::Frame(_))));
     });
 }
+
+#[test]
+fn who_does_not_wear_an_address_still_joins_the_group_that_is_asked_for_it() {
+    let Some(pair) = Pair::new() else { return };
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        // 33:33 and the last four bytes of ff02::1:ff00:9 (RFC 2464 section 7).
+        let joined = || ip(&["-n", &pair.a, "maddr", "show", "dev", INTERFACE]).contains("33:33:ff:00:00:09");
+        assert!(!joined());
+        assert_eq!(plane.submit(listen(&[V6.into()], &[])), None);
+        assert!(joined());
+        assert_eq!(plane.submit(listen(&[], &[])), None);
+        assert!(!joined());
+    });
+}
