@@ -1,4 +1,30 @@
 //! Joins the rooms: configuration, the loop, supervision, admin API, metrics.
+//!
+//! [`config::resolve`] makes a [`config::Config`] of flags and environment; [`run()`] runs the agent with it;
+//! [`admin::client`] asks a running one.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
+mod control;
+mod driver;
+mod health;
+mod http;
+mod insight;
+mod latest;
+mod log;
+mod metrics;
+mod probes;
+mod run;
+mod signals;
+mod store;
+mod supervise;
+#[cfg(test)]
+mod testing;
+mod vitals;
+
+pub use driver::Ending;
+pub use run::run;
+
+#[cfg(test)]
+mod serving_tests;

@@ -1,2 +1,113 @@
-//! The mainstay command.
-fn main() {}
+//! The `mainstay` command: the one binary, and the only place that ends the process.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 for done, 1 for failed, 2 for settings or flags that cannot work.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod output;
+mod status;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use mainstay_agent::admin::reply::{Reply, Version};
+use mainstay_agent::config::{Precedence, SettingFlags};
+
+use output::Form;
+
+/// Done.
+const DONE: u8 = 0;
+/// Failed; stderr says why.
+const FAILED: u8 = 1;
+/// Settings or flags that cannot work; stderr says which, and what to do.
+const REFUSED: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  Hold 192.0.2.10 for the control plane, with a Kubernetes Lease to say on which node:
+    mainstay run --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection
+
+  The same from kube-vip's environment variables, as its manifests write them:
+    vip_interface=eth0 address=192.0.2.10 cp_enable=true vip_arp=true vip_leaderelection=true mainstay manager
+
+  Who holds the VIP, how, and since when:
+    mainstay status
+
+Exit codes: 0 done, 1 failed, 2 settings or flags that cannot work.";
+
+/// Holds virtual IPs for Kubernetes, and goes on holding them when the API server is gone.
+#[derive(Parser)]
+#[command(name = "mainstay", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent. Flags win over the environment
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+    /// Run the agent as kube-vip's manifests do. The environment wins over flags, and a difference is a warning
+    #[command(after_help = RUN_HELP)]
+    Manager(Run),
+    /// Ask the agent on this node what it holds
+    Status(status::StatusArgs),
+    /// Say which version this is
+    Version(VersionArgs),
+}
+
+const RUN_HELP: &str = "\
+Needs CAP_NET_ADMIN and CAP_NET_RAW. SIGTERM hands the VIP over and stops; a second one stops at once. SIGUSR1 writes
+the state to the log. A setting that cannot work is refused with one line and exit code 2.
+
+Smallest complete call:
+  mainstay run --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection";
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+#[derive(Args)]
+struct VersionArgs {
+    /// The form of the answer
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+}
+
+fn main() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Run(run) => agent::run(run.settings.0, Precedence::FlagsFirst),
+        Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
+        Command::Status(args) => done(status::show(&args)),
+        Command::Version(args) => done(version(&args)),
+    };
+    ExitCode::from(code)
+}
+
+fn version(args: &VersionArgs) -> anyhow::Result<()> {
+    let version = Version::this();
+    match args.output {
+        Some(form) => output::print(form, &Reply::from(version)),
+        None => Ok(writeln!(io::stdout(), "mainstay {}", version.version)?),
+    }
+}
+
+/// The exit code of a result; what went wrong goes to stderr, in one line.
+fn done(result: anyhow::Result<()>) -> u8 {
+    match result {
+        Ok(()) => DONE,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+/// One line to stderr. Nobody can be told when that fails.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "mainstay: {text}");
+}

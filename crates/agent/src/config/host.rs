@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use mainstay_dataplane::{default_interface, describe};
 
 /// Where a Pod's service account says its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -13,9 +15,11 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 pub struct Host {
     /// All network interfaces.
     pub interfaces: Vec<String>,
-    /// Next hops of default routes, and the interface of each; the first is the best.
+    /// The default route's interface.
+    pub default_interface: Option<String>,
+    /// Next hops of default routes, and the interface of each.
     pub gateways: Vec<(String, IpAddr)>,
-    /// Addresses that are the host's own (not deprecated, so no VIP of any agent), and the interface of each.
+    /// Addresses on its interfaces that no Mainstay agent put there, and the interface of each.
     pub own_addresses: BTreeMap<IpAddr, String>,
     /// The host's name.
     pub hostname: Option<String>,
@@ -29,10 +33,17 @@ impl Host {
     /// Asks the running system. What cannot be read is left out: the check that needs it will say so.
     #[must_use]
     pub fn read() -> Self {
+        let interfaces = interfaces();
+        // One that is no Ethernet (the loopback, a tunnel) can neither wear a VIP nor be described.
+        let described: Vec<_> = interfaces.iter().filter_map(|name| describe(name).ok()).collect();
+        let gateways =
+            described.iter().flat_map(|link| link.gateways.iter().map(|hop| (link.name.clone(), *hop)));
+        let own = described.iter().flat_map(|link| link.addresses.iter().map(|ip| (*ip, link.name.clone())));
         Self {
-            interfaces: interfaces(),
-            gateways: gateways(&text("/proc/net/route"), &text("/proc/net/ipv6_route")),
-            own_addresses: BTreeMap::new(),
+            default_interface: default_interface().ok().flatten(),
+            gateways: gateways.collect(),
+            own_addresses: own.collect(),
+            interfaces,
             hostname: line("/proc/sys/kernel/hostname"),
             namespace: line(NAMESPACE_FILE),
             home: std::env::var_os("HOME").map(PathBuf::from),
@@ -57,32 +68,4 @@ fn interfaces() -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Next hops of default routes from the kernel's own tables (proc(5)), the lowest metric first.
-pub(super) fn gateways(ipv4: &str, ipv6: &str) -> Vec<(String, IpAddr)> {
-    let mut found: Vec<(u32, String, IpAddr)> =
-        ipv4.lines().filter_map(ipv4_gateway).chain(ipv6.lines().filter_map(ipv6_gateway)).collect();
-    found.sort_by_key(|(metric, ..)| *metric);
-    found.into_iter().map(|(_, interface, address)| (interface, address)).collect()
-}
-
-/// `Iface Destination Gateway Flags RefCnt Use Metric Mask ...`, addresses as the machine's own integers.
-fn ipv4_gateway(line: &str) -> Option<(u32, String, IpAddr)> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [interface, "00000000", gateway, _, _, _, metric, "00000000", ..] = fields[..] else { return None };
-    let address = Ipv4Addr::from(u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes());
-    Some((metric.parse().ok()?, interface.to_owned(), address.into()))
-}
-
-/// `dest prefix source prefix next-hop metric refcnt use flags interface`, all hexadecimal.
-fn ipv6_gateway(line: &str) -> Option<(u32, String, IpAddr)> {
-    const UNSPECIFIED: &str = "00000000000000000000000000000000";
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [UNSPECIFIED, "00", _, _, hop, metric, _, _, _, interface] = fields[..] else { return None };
-    if hop == UNSPECIFIED || interface == "lo" {
-        return None;
-    }
-    let address = Ipv6Addr::from(u128::from_str_radix(hop, 16).ok()?);
-    Some((u32::from_str_radix(metric, 16).ok()?, interface.to_owned(), address.into()))
 }

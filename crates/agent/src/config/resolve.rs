@@ -137,7 +137,7 @@ impl Resolver<'_> {
         let given = self.layer.get(Key::Interface);
         let choice = || format!("set vip_interface to one of: {}", self.host.interfaces.join(", "));
         if given.text.is_empty() {
-            let found = self.host.gateways.first().map(|(interface, _)| interface.clone());
+            let found = self.host.default_interface.clone();
             return found.ok_or_else(|| {
                 refusal(given, Fault::new("there is no default route to take it from", choice()))
             });
@@ -156,7 +156,10 @@ impl Resolver<'_> {
                 None => Ok(vips),
                 Some((vip, interface)) => Err(Fault::new(
                     format!("{vip} is this host's own address on {interface}"),
-                    "choose an address that no host has",
+                    format!(
+                        "choose an address that no host has, or remove what another agent left: \
+                         ip address del {vip} dev {interface}"
+                    ),
                 )),
             }
         })

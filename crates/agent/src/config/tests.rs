@@ -12,6 +12,7 @@ use super::*;
 fn host() -> Host {
     Host {
         interfaces: vec!["eth0".into(), "lo".into()],
+        default_interface: Some("eth0".into()),
         gateways: vec![("eth0".into(), "10.0.0.1".parse().unwrap())],
         own_addresses: BTreeMap::from([("10.0.0.5".parse().unwrap(), "eth0".into())]),
         hostname: Some("Node-A".into()),
@@ -60,7 +61,7 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("address", "127.0.0.1")], format!(r#"address="127.0.0.1": 127.0.0.1 is a loopback address and cannot be a VIP; {VIP}"#)),
         (&[("address", "255.255.255.255")], format!(r#"address="255.255.255.255": 255.255.255.255 is the broadcast address and cannot be a VIP; {VIP}"#)),
         (&[("address", "fe80::1")], format!(r#"address="fe80::1": fe80::1 is a link-local address and cannot be a VIP; {VIP}"#)),
-        (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has"#.into()),
+        (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.5 dev eth0"#.into()),
         (&[("address", "")], r#"address="": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
         (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0, lo"#.into()),
         (&[("port", "0")], r#"port="0": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
@@ -157,7 +158,7 @@ fn the_interface_defaults_to_the_default_routes() {
     let resolved = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &host()).unwrap();
     assert_eq!(resolved.config.interface, "eth0");
 
-    let routeless = Host { gateways: Vec::new(), ..host() };
+    let routeless = Host { default_interface: None, ..host() };
     let refused = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &routeless).unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -280,15 +281,6 @@ fn many_addresses_live_longer_and_strict_singletons_shorter() {
             .lifetime(),
         Duration::from_secs(10)
     );
-}
-
-#[test]
-fn gateways_are_read_from_the_kernels_tables() {
-    let ipv4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nb0\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\na0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\na0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n";
-    let ipv6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 a0\n00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo\n";
-    let expected = [("a0", "10.0.0.1"), ("b0", "192.168.1.1"), ("a0", "fe80::1")];
-    let expected = expected.map(|(interface, address)| (interface.to_owned(), address.parse().unwrap()));
-    assert_eq!(super::host::gateways(ipv4, ipv6), expected);
 }
 
 proptest! {

@@ -1,0 +1,252 @@
+//! What the admin API answers. Typed once, for the server and for `mainstay`; every answer carries `apiVersion` and
+//! `kind`. Fields are added, never changed; durations are seconds.
+
+use std::time::Duration;
+
+use mainstay_core::status::ClaimStatus;
+use serde::{Deserialize, Serialize};
+
+/// The `apiVersion` of every answer.
+pub const API_VERSION: &str = "mainstay.io/v1";
+
+/// An answer: its body between `apiVersion` and `kind`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reply<T> {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// The body's kind.
+    pub kind: String,
+    /// The body.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// A body that knows its kind.
+pub trait Body {
+    /// The kind.
+    const KIND: &'static str;
+}
+
+impl<T: Body> From<T> for Reply<T> {
+    fn from(body: T) -> Self {
+        Self { api_version: API_VERSION.to_owned(), kind: T::KIND.to_owned(), body }
+    }
+}
+
+/// `/v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// This node's name.
+    pub node: String,
+    /// This run: it outlives a restart, not a reboot.
+    pub instance: String,
+    /// The program's version.
+    pub version: String,
+    /// How long the process has run.
+    pub uptime_seconds: f64,
+    /// The claims.
+    pub claims: Vec<Claim>,
+    /// The interface and what was sent on it.
+    pub data_plane: DataPlane,
+    /// The Lease, where one decides.
+    pub lease: Option<String>,
+    /// The API servers known.
+    pub api_servers: Vec<ApiServer>,
+    /// Why there is no access to any API server, if there is none.
+    pub api_trouble: Option<String>,
+    /// The snapshot's file.
+    pub state: State,
+    /// The control plane's tasks.
+    pub tasks: Vec<Task>,
+    /// Why `/readyz` fails; empty when it does not.
+    pub not_ready: Vec<String>,
+}
+
+impl Body for Status {
+    const KIND: &'static str = "Status";
+}
+
+/// One claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Its id.
+    pub claim: String,
+    /// Its addresses.
+    pub vips: Vec<String>,
+    /// `released`, `probing`, `holding` or `yielding`.
+    pub state: String,
+    /// `confirmed`, `detached` or `provisional`, while it is held.
+    pub tenure: Option<String>,
+    /// Since state and tenure are so.
+    pub since_seconds: f64,
+    /// The epoch of our grant, or the highest seen.
+    pub epoch: u32,
+    /// Whom the authority last named.
+    pub holder: Option<String>,
+    /// `granted`, `denied`, `vacant` or `unknown`.
+    pub standing: String,
+    /// Whether the authority is in reach.
+    pub authority_in_reach: bool,
+    /// Since the last successful contact with it.
+    pub last_contact_seconds: Option<f64>,
+    /// Failed lease requests in a row.
+    pub failures_in_a_row: u32,
+    /// Until the next lease request.
+    pub next_request_seconds: Option<f64>,
+    /// Conflicts seen since the start.
+    pub conflicts: u64,
+    /// Since the holder's last answer on the wire, where this node watches it.
+    pub holder_last_answer_seconds: Option<f64>,
+    /// Since this node's last announcement.
+    pub last_announcement_seconds: Option<f64>,
+    /// Why this node does not hold it, or may not campaign.
+    pub reason: String,
+    /// Other members known.
+    pub members: Vec<String>,
+}
+
+impl Claim {
+    /// From the core's own words.
+    #[must_use]
+    pub fn new(status: &ClaimStatus, last_announcement: Option<Duration>) -> Self {
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        Self {
+            claim: status.claim.to_string(),
+            vips: status.vips.iter().map(ToString::to_string).collect(),
+            state: status.state.clone(),
+            tenure: status.tenure.map(|tenure| format!("{tenure:?}").to_lowercase()),
+            since_seconds: status.since.as_secs_f64(),
+            epoch: status.epoch,
+            holder: status.holder.clone(),
+            standing: status.standing.clone(),
+            authority_in_reach: status.authority_in_reach,
+            last_contact_seconds: seconds(status.last_contact),
+            failures_in_a_row: status.failures_in_a_row,
+            next_request_seconds: seconds(status.next_request),
+            conflicts: status.conflicts,
+            holder_last_answer_seconds: seconds(status.holder_last_answer),
+            last_announcement_seconds: seconds(last_announcement),
+            reason: status.reason.clone(),
+            members: status.members.clone(),
+        }
+    }
+}
+
+/// The interface and what was sent on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlane {
+    /// The VIP's interface.
+    pub interface: String,
+    /// Whether its link is up.
+    pub link_up: bool,
+    /// Announcements that the device took.
+    pub announcements_sent: u64,
+    /// Probes that the device took.
+    pub probes_sent: u64,
+    /// Frames that were malformed, and ignored.
+    pub frames_malformed: u64,
+    /// VIPs that left the interface without our order.
+    pub addresses_removed: u64,
+    /// What the kernel says to the last address ordered, if it refuses it.
+    pub address_failure: Option<String>,
+    /// The latest that the loop ever was for a deadline.
+    pub worst_loop_lag_seconds: f64,
+}
+
+/// One API server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiServer {
+    /// Its address.
+    pub url: String,
+    /// `local`, `configured` or `learned`.
+    pub kind: String,
+    /// `untried`, `answering` or `failing`.
+    pub state: String,
+    /// Failures in a row.
+    pub failures_in_a_row: u32,
+    /// Since when the state is so (RFC 3339).
+    pub since: String,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it is tried again in its preferred place (RFC 3339).
+    pub next_retry: Option<String>,
+}
+
+/// The snapshot's file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The directory.
+    pub dir: String,
+    /// Files written.
+    pub writes: u64,
+    /// Attempts that failed.
+    pub errors: u64,
+    /// Why the last attempt failed.
+    pub failing: Option<String>,
+}
+
+/// One task of the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How often it panicked.
+    pub panics: u64,
+    /// Why it ended last, until it is well again.
+    pub last_failure: Option<String>,
+}
+
+/// `/v1/health`: what `/healthz` and `/readyz` say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// Why the agent is not alive; empty when it is.
+    pub not_live: Vec<String>,
+    /// Why it is not ready; empty when it is.
+    pub not_ready: Vec<String>,
+}
+
+impl Body for Health {
+    const KIND: &'static str = "Health";
+}
+
+/// `/v1/version`, and `mainstay version -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// The program's version.
+    pub version: String,
+}
+
+impl Version {
+    /// This program's.
+    #[must_use]
+    pub fn this() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+impl Body for Version {
+    const KIND: &'static str = "Version";
+}
+
+/// Any failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl Body for Failure {
+    const KIND: &'static str = "Error";
+}

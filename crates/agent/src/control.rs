@@ -1,0 +1,157 @@
+//! The control plane's half: the lease adapter, the admin API and the metrics, each under supervision. Whatever happens
+//! here, the loop goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mainstay_core::input::Input;
+use mainstay_core::settings::Authority;
+use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, Source, Timing};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::config::Config;
+use crate::driver::CALL_QUEUE;
+use crate::insight::Insight;
+use crate::probes;
+
+/// The channels at the control plane's edge.
+pub(crate) struct Edges {
+    /// What the loop asks of the API servers.
+    pub(crate) calls: mpsc::Receiver<LeaseCall>,
+    /// What they say.
+    pub(crate) inputs: mpsc::Sender<Input>,
+    /// API servers learned.
+    pub(crate) learned: watch::Sender<Vec<String>>,
+}
+
+/// Runs until the loop has ended.
+pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, end: oneshot::Receiver<()>) {
+    let mut tasks = JoinSet::new();
+    let supervisor = &insight.supervisor;
+    let (socket, seen) = (config.admin_socket.clone(), Arc::clone(insight));
+    tasks.spawn(supervisor.clone().keep("admin", 1, move || {
+        let (socket, seen) = (socket.clone(), Arc::clone(&seen));
+        async move { admin::server::run(&socket, seen).await }
+    }));
+    if let Some(address) = config.metrics {
+        let seen = Arc::clone(insight);
+        tasks.spawn(supervisor.clone().keep("metrics", 2, move || probes::run(address, Arc::clone(&seen))));
+    }
+    if config.authority == Authority::Lease {
+        let lease = Arc::new(Lease {
+            settings: settings(config),
+            edges: Mutex::new(edges),
+            insight: Arc::clone(insight),
+        });
+        tasks.spawn(supervisor.clone().keep("lease", 3, move || {
+            let lease = Arc::clone(&lease);
+            async move { lease.serve().await }
+        }));
+    }
+    // An error means that the loop's thread is gone, which is an end as well.
+    let _ = end.await;
+    // The agent's own file goes with it, if it is ours: a socket that nobody serves is taken over anyway.
+    let _ = std::fs::remove_file(&config.admin_socket);
+}
+
+/// What every run of the adapter begins with.
+struct Lease {
+    settings: mainstay_kube::Settings,
+    /// Locked by the one run there is; released when it ends, also by a panic.
+    edges: Mutex<Edges>,
+    insight: Arc<Insight>,
+}
+
+impl Lease {
+    /// One run of the adapter. Requests that it takes down with it are answered by the loop itself (`Calls`).
+    async fn serve(&self) -> anyhow::Result<()> {
+        let mut edges = self.edges.lock().await;
+        let Edges { calls, inputs, learned } = &mut *edges;
+        let known = learned.borrow().clone();
+        let settings = mainstay_kube::Settings { learned: known, ..self.settings.clone() };
+        let (adapter, handles) = LeaseAdapter::new(settings);
+        self.insight.api.set(handles.clone());
+        let (sender, receiver) = mpsc::channel(CALL_QUEUE);
+        let cancel = CancellationToken::new();
+        let forward = async {
+            while let Some(call) = calls.recv().await {
+                if sender.send(call).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = adapter.run(receiver, inputs.clone(), cancel) => anyhow::bail!("the lease adapter ended early"),
+            () = forward => anyhow::bail!("the loop asks no more"),
+            () = follow(handles, learned) => anyhow::bail!("the lease adapter tells no more"),
+        }
+    }
+}
+
+/// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found.
+async fn follow(mut handles: Handles, learned: &watch::Sender<Vec<String>>) {
+    loop {
+        tokio::select! {
+            changed = handles.learned.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = handles.learned.borrow_and_update().clone();
+                learned.send_if_modified(|known| {
+                    let news = *known != now;
+                    *known = now;
+                    news
+                });
+            }
+            changed = handles.trouble.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                match &*handles.trouble.borrow_and_update() {
+                    Some(trouble) => tracing::error!("no access to the API servers: {trouble} (trying on)"),
+                    None => tracing::info!("the credentials for the API servers are good"),
+                }
+            }
+        }
+    }
+}
+
+fn settings(config: &Config) -> mainstay_kube::Settings {
+    let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    mainstay_kube::Settings {
+        source: source(&config.kubernetes.kubeconfigs, |path| path.exists(), in_cluster),
+        server: config.kubernetes.server.clone(),
+        local: Some(format!("https://127.0.0.1:{}", config.port)),
+        learned: Vec::new(),
+        vips: config.vips.clone(),
+        lease: LeaseName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() },
+        timing: Timing::for_retry_period(config.timing.retry_period),
+    }
+}
+
+/// The first file that is there; else in-cluster access; else the first file, which kubeadm may write later.
+fn source(files: &[PathBuf], there: impl Fn(&Path) -> bool, in_cluster: bool) -> Source {
+    let present = files.iter().find(|path| there(path));
+    match (present, in_cluster, files.first()) {
+        (Some(path), ..) | (None, false, Some(path)) => Source::Kubeconfig(path.clone()),
+        _ => Source::InCluster,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_kubeconfig_that_is_there_wins_then_the_cluster_then_the_one_to_come() {
+        let files = ["/a", "/b"].map(PathBuf::from);
+        let kubeconfig = |path: &str| Source::Kubeconfig(PathBuf::from(path));
+        assert_eq!(source(&files, |_| true, true), kubeconfig("/a"));
+        assert_eq!(source(&files, |path| path == Path::new("/b"), true), kubeconfig("/b"));
+        assert_eq!(source(&files, |_| false, true), Source::InCluster);
+        assert_eq!(source(&files, |_| false, false), kubeconfig("/a"));
+    }
+}

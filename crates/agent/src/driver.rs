@@ -1,0 +1,350 @@
+//! The loop: inputs in, effects out. It runs on a thread and a runtime of its own and waits for nobody.
+//!
+//! ```text
+//!   data plane ──┐                            ┌─► data plane
+//!   lease replies┼─► core.handle(now, input) ─┼─► lease calls (bounded)
+//!   commands ────┤                            ├─► snapshot (latest wins)
+//!   deadlines ───┘                            └─► events: log, metrics
+//! ```
+
+mod calls;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::effect::Effect;
+use mainstay_core::input::{EffectId, Input, Link, Outcome};
+use mainstay_core::node::{Node, Output};
+use mainstay_core::snapshot::Snapshot;
+use mainstay_core::status::ClaimStatus;
+use mainstay_core::time::Moment;
+use mainstay_dataplane::counters::Counters;
+use mainstay_dataplane::plane::Dataplane;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use calls::{CALL_QUEUE, Calls};
+
+use crate::latest::Giver;
+use crate::metrics::Observer;
+use crate::vitals::Vitals;
+
+/// Inputs from the lease adapter that wait for the loop. Policy when it is full: the adapter waits; the loop never.
+pub(crate) const INPUT_QUEUE: usize = 64;
+
+/// Commands that wait for the loop. Policy when it is full: whoever asks waits, and gives up at its own time-out.
+pub(crate) const COMMAND_QUEUE: usize = 16;
+
+/// The loop turns at least this often, so that its pulse can be told from a stall; and so that a deadline is noticed
+/// in time after a suspend, during which the runtime's timers stand still and the core's clock does not.
+const TURN_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+
+/// How many inputs are handled before the deadline is looked at again, so that a flood of frames cannot hide it.
+const BATCH: usize = 256;
+
+/// What the driver needs of a core. The agent's is [`Node`]; tests script one.
+pub(crate) trait Core {
+    /// Takes in what happened.
+    fn handle(&mut self, now: Moment, input: &Input) -> Output;
+    /// When it wants a tick at the latest.
+    fn next_deadline(&self) -> Moment;
+    /// What there is to see.
+    fn status(&self, now: Moment) -> ClaimStatus;
+}
+
+impl Core for Node {
+    fn handle(&mut self, now: Moment, input: &Input) -> Output {
+        Self::handle(self, now, input)
+    }
+
+    fn next_deadline(&self) -> Moment {
+        Self::next_deadline(self)
+    }
+
+    fn status(&self, now: Moment) -> ClaimStatus {
+        Self::status(self, now)
+    }
+}
+
+/// What the driver needs of a data plane.
+pub(crate) trait Plane {
+    /// Takes an order; hands back what is not a data plane's to do.
+    fn submit(&mut self, effect: Effect) -> Option<Effect>;
+    /// The next thing that happened. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Input>;
+    /// Everything that happened up to now.
+    fn drain(&mut self) -> Vec<Input>;
+    /// What it has done so far.
+    fn counters(&self) -> Counters;
+}
+
+impl Plane for Dataplane {
+    fn submit(&mut self, effect: Effect) -> Option<Effect> {
+        Self::submit(self, effect)
+    }
+
+    fn next(&mut self) -> impl Future<Output = Input> {
+        Self::next(self)
+    }
+
+    fn drain(&mut self) -> Vec<Input> {
+        Self::drain(self)
+    }
+
+    fn counters(&self) -> Counters {
+        Self::counters(self).clone()
+    }
+}
+
+/// What others may ask of the loop.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// What there is to see.
+    Report(oneshot::Sender<Report>),
+    /// Hand over, then stop; at this time limit without the hand-over.
+    Shutdown(Duration),
+    /// Stop at once.
+    Abort,
+}
+
+/// What the loop says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    /// When it was made.
+    pub(crate) now: Moment,
+    /// The core's view.
+    pub(crate) status: ClaimStatus,
+    /// The data plane's numbers.
+    pub(crate) counters: Counters,
+    /// Whether the link is up, as the core was told last.
+    pub(crate) link_up: bool,
+    /// What the kernel said to the last addresses ordered, if it refused them.
+    pub(crate) address_failure: Option<String>,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The core said so: handed over, or nobody could succeed and the VIP stays for the restart.
+    Stopped,
+    /// The hand-over took longer than it may.
+    Overdue,
+    /// Told to stop at once.
+    Aborted,
+}
+
+/// The channels at the loop's edge.
+pub(crate) struct Edges {
+    /// What the lease adapter says.
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    /// What others ask.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// API servers learned, to be kept with the snapshot.
+    pub(crate) learned: watch::Receiver<Vec<String>>,
+    /// Where snapshots go.
+    pub(crate) saves: Giver<Snapshot>,
+    /// Where lease requests go; `None` without an authority.
+    pub(crate) calls: Calls,
+}
+
+/// The loop's own state.
+pub(crate) struct Driver<C, P> {
+    core: C,
+    plane: P,
+    clock: fn() -> Moment,
+    edges: Edges,
+    observer: Arc<Observer>,
+    vitals: Arc<Vitals>,
+    /// Inputs that the driver itself makes: outcomes of effects that could not be passed on.
+    own: VecDeque<Input>,
+    snapshot: Option<Snapshot>,
+    link_up: bool,
+    /// The last order of addresses whose outcome counts, and what the kernel said to it if it refused.
+    assigned: (Option<EffectId>, Option<String>),
+    stop_by: Option<Moment>,
+    ending: Option<Ending>,
+}
+
+/// What ended the wait.
+enum Woke {
+    Input(Input),
+    Command(Command),
+    Learned,
+    Deadline,
+}
+
+impl<C: Core, P: Plane> Driver<C, P> {
+    /// A loop that has not turned yet. `link_up` is what the core was told at its start.
+    pub(crate) fn new((core, plane): (C, P), clock: fn() -> Moment, edges: Edges, link_up: bool) -> Self {
+        Self {
+            core,
+            plane,
+            clock,
+            edges,
+            observer: Arc::default(),
+            vitals: Arc::default(),
+            own: VecDeque::new(),
+            snapshot: None,
+            link_up,
+            assigned: (None, None),
+            stop_by: None,
+            ending: None,
+        }
+    }
+
+    /// Tells `observer` what happens and `vitals` that it does.
+    pub(crate) fn watched_by(self, observer: Arc<Observer>, vitals: Arc<Vitals>) -> Self {
+        Self { observer, vitals, ..self }
+    }
+
+    /// Turns until it is told to stop.
+    pub(crate) async fn run(mut self) -> Ending {
+        self.handle(&Input::Tick);
+        loop {
+            self.vitals.turned((self.clock)());
+            if let Some(ending) = self.ending {
+                return ending;
+            }
+            match self.wake().await {
+                Woke::Input(input) => self.handle(&input),
+                Woke::Command(command) => self.command(command),
+                Woke::Learned => self.save(),
+                Woke::Deadline => {
+                    // Lets the runtime look at the sockets again: what has arrived comes before what is overdue.
+                    tokio::task::yield_now().await;
+                }
+            }
+            self.catch_up();
+            // A flood of inputs does not keep anybody from asking, or from stopping us.
+            if let Ok(command) = self.edges.commands.try_recv() {
+                self.command(command);
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Woke {
+        let now = (self.clock)();
+        let wait = self.deadline().since(now).min(TURN_AT_LEAST_EVERY);
+        let edges = &mut self.edges;
+        tokio::select! {
+            biased;
+            input = self.plane.next() => Woke::Input(input),
+            Some(input) = edges.inputs.recv() => Woke::Input(input),
+            Some(command) = edges.commands.recv() => Woke::Command(command),
+            Ok(()) = edges.learned.changed() => Woke::Learned,
+            () = tokio::time::sleep(wait) => Woke::Deadline,
+        }
+    }
+
+    fn deadline(&self) -> Moment {
+        if !self.own.is_empty() {
+            return Moment::ZERO;
+        }
+        let others = [self.edges.calls.next_overdue(), self.stop_by];
+        others.into_iter().flatten().fold(self.core.next_deadline(), Moment::min)
+    }
+
+    /// Handles whatever is there, sockets first, and then the deadline, if it has come: so an answer that has arrived
+    /// is never taken for silence.
+    fn catch_up(&mut self) {
+        let mut handled = 0;
+        while handled < BATCH && self.ending.is_none() {
+            let mut inputs = self.plane.drain();
+            inputs.extend(self.own.drain(..));
+            inputs.extend(self.edges.inputs.try_recv().ok());
+            if inputs.is_empty() {
+                break;
+            }
+            handled += inputs.len();
+            for input in &inputs {
+                self.handle(input);
+            }
+        }
+        let now = (self.clock)();
+        self.own.extend(self.edges.calls.overdue(now));
+        let deadline = self.core.next_deadline();
+        if deadline <= now {
+            self.vitals.late(now.since(deadline));
+            self.handle(&Input::Tick);
+        }
+        if self.stop_by.is_some_and(|stop_by| stop_by <= now) {
+            self.ending.get_or_insert(Ending::Overdue);
+        }
+    }
+
+    fn handle(&mut self, input: &Input) {
+        match input {
+            Input::Outcome { id, outcome: Outcome::Lease(outcome) } => {
+                // Told already that nothing is known of it: once is enough.
+                if !self.edges.calls.settle(*id) {
+                    return;
+                }
+                self.observer.answered(outcome);
+            }
+            Input::Outcome { id, outcome } if self.assigned.0 == Some(*id) => {
+                self.assigned.1 = match outcome {
+                    Outcome::Failed(cause) => Some(cause.clone()),
+                    _ => None,
+                };
+            }
+            Input::Link(link) => self.link_up = *link == Link::Up,
+            _ => {}
+        }
+        let output = self.core.handle((self.clock)(), input);
+        for event in &output.events {
+            self.observer.tell(event);
+        }
+        for effect in output.effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match &effect {
+            Effect::Assign { id, .. } => self.assigned.0 = Some(*id),
+            Effect::Withdraw { .. } => self.assigned = (None, None),
+            _ => {}
+        }
+        match self.plane.submit(effect) {
+            None => {}
+            Some(Effect::Lease { id, request, deadline }) => {
+                let refused = self.edges.calls.place((self.clock)(), id, request, deadline);
+                self.own.extend(refused);
+            }
+            Some(Effect::Save(snapshot)) => {
+                self.snapshot = Some(snapshot);
+                self.save();
+            }
+            Some(Effect::Stop) => self.ending = Some(Ending::Stopped),
+            Some(other) => tracing::error!(?other, "no room carries this out"),
+        }
+    }
+
+    /// The core's snapshot, with the API servers that the adapter has learned.
+    fn save(&mut self) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        snapshot.api_servers.clone_from(&self.edges.learned.borrow_and_update());
+        self.edges.saves.give(snapshot.clone());
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = (self.clock)();
+        match command {
+            Command::Report(reply) => {
+                let status = self.core.status(now);
+                let (counters, link_up) = (self.plane.counters(), self.link_up);
+                let address_failure = self.assigned.1.clone();
+                let report = Report { now, status, counters, link_up, address_failure };
+                // Whoever asked may have given up.
+                let _ = reply.send(report);
+            }
+            Command::Shutdown(within) => {
+                self.stop_by.get_or_insert(now + within);
+                self.handle(&Input::Shutdown);
+            }
+            Command::Abort => self.ending = Some(Ending::Aborted),
+        }
+    }
+}

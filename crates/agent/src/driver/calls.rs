@@ -1,0 +1,66 @@
+//! Lease requests on their way: passed on without waiting, and each answered exactly once.
+
+use std::time::Duration;
+
+use mainstay_core::effect::LeaseRequest;
+use mainstay_core::input::{EffectId, Input, LeaseOutcome, Outcome};
+use mainstay_core::time::Moment;
+use mainstay_kube::LeaseCall;
+use tokio::sync::mpsc;
+
+/// Requests that wait for the adapter. Policy when it is full, or nobody takes them: the request is answered at once
+/// with `Unreachable`, because it never left and nothing was done; the core tries again with its own backoff.
+pub(crate) const CALL_QUEUE: usize = 8;
+
+/// How much longer than its deadline a request may take before it is given up: the adapter answers at the deadline;
+/// only one that died with the request in its hands does not.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The requests under way.
+pub(crate) struct Calls {
+    adapter: Option<mpsc::Sender<LeaseCall>>,
+    under_way: Vec<(EffectId, Moment)>,
+}
+
+impl Calls {
+    /// To this adapter; to none where there is no authority.
+    pub(crate) fn new(adapter: Option<mpsc::Sender<LeaseCall>>) -> Self {
+        Self { adapter, under_way: Vec::new() }
+    }
+
+    /// Passes a request on. What it returns is the outcome of one that could not be passed on.
+    pub(super) fn place(
+        &mut self,
+        now: Moment,
+        id: EffectId,
+        request: LeaseRequest,
+        deadline: Duration,
+    ) -> Option<Input> {
+        let call = LeaseCall { id, request, deadline };
+        self.under_way.push((id, now + deadline + SLACK));
+        let passed_on = self.adapter.as_ref().is_some_and(|adapter| adapter.try_send(call).is_ok());
+        (!passed_on).then(|| lease(id, LeaseOutcome::Unreachable))
+    }
+
+    /// Whether `id` was still to be answered; it is not any more.
+    pub(super) fn settle(&mut self, id: EffectId) -> bool {
+        let before = self.under_way.len();
+        self.under_way.retain(|(one, _)| *one != id);
+        self.under_way.len() < before
+    }
+
+    /// The outcomes of requests whose answer will not come: they may or may not have been carried out.
+    pub(super) fn overdue(&self, now: Moment) -> Vec<Input> {
+        let late = self.under_way.iter().filter(|(_, until)| *until <= now);
+        late.map(|(id, _)| lease(*id, LeaseOutcome::Unknown)).collect()
+    }
+
+    /// When the first of them is overdue.
+    pub(super) fn next_overdue(&self) -> Option<Moment> {
+        self.under_way.iter().map(|(_, until)| *until).min()
+    }
+}
+
+fn lease(id: EffectId, outcome: LeaseOutcome) -> Input {
+    Input::Outcome { id, outcome: Outcome::Lease(outcome) }
+}

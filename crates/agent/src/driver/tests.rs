@@ -1,0 +1,297 @@
+//! The loop in virtual time, with a scripted core and a data plane that records.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use mainstay_core::effect::LeaseRequest;
+use mainstay_core::input::{LeaseOutcome, LeaseReport};
+use mainstay_core::names::{ClaimId, InstanceId};
+use mainstay_kube::LeaseCall;
+use tokio::time::Instant;
+
+use super::*;
+use crate::latest::{Taker, pair};
+
+/// What the core was given, and when.
+#[derive(Clone, Default)]
+struct Record(Rc<RefCell<Vec<(Moment, Input)>>>);
+
+impl Record {
+    fn inputs(&self) -> Vec<Input> {
+        self.0.borrow().iter().map(|(_, input)| input.clone()).collect()
+    }
+
+    fn last_at(&self) -> Moment {
+        self.0.borrow().last().unwrap().0
+    }
+}
+
+/// Answers the inputs in turn with the effects of a script; wants no tick by itself.
+struct Script {
+    record: Record,
+    answers: VecDeque<Vec<Effect>>,
+    deadlines: Vec<Moment>,
+}
+
+impl Core for Script {
+    fn handle(&mut self, now: Moment, input: &Input) -> Output {
+        self.record.0.borrow_mut().push((now, input.clone()));
+        if *input == Input::Tick {
+            self.deadlines.retain(|deadline| *deadline > now);
+        }
+        let stop = *input == Input::Shutdown && self.answers.is_empty();
+        let effects = if stop { vec![Effect::Stop] } else { self.answers.pop_front().unwrap_or_default() };
+        Output { effects, events: Vec::new() }
+    }
+
+    fn next_deadline(&self) -> Moment {
+        self.deadlines.first().copied().unwrap_or(Moment::from_nanos(u64::MAX))
+    }
+
+    fn status(&self, _: Moment) -> ClaimStatus {
+        crate::testing::claim_status()
+    }
+}
+
+/// Delivers inputs at their moments.
+#[derive(Default)]
+struct Wire {
+    arrivals: VecDeque<(Moment, Input)>,
+    submitted: Rc<RefCell<Vec<Effect>>>,
+}
+
+impl Plane for Wire {
+    fn submit(&mut self, effect: Effect) -> Option<Effect> {
+        match effect {
+            Effect::Lease { .. } | Effect::Save(_) | Effect::Stop => Some(effect),
+            other => {
+                self.submitted.borrow_mut().push(other);
+                None
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Input {
+        let Some((at, _)) = self.arrivals.front() else { return std::future::pending().await };
+        tokio::time::sleep(at.since(clock())).await;
+        self.arrivals.pop_front().unwrap().1
+    }
+
+    fn drain(&mut self) -> Vec<Input> {
+        let now = clock();
+        let mut inputs = Vec::new();
+        while let Some((_, input)) = self.arrivals.pop_front_if(|(at, _)| *at <= now) {
+            inputs.push(input);
+        }
+        inputs
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+}
+
+thread_local! {
+    static ORIGIN: Instant = Instant::now();
+}
+
+/// Virtual time since the thread's first look, one second in: zero stands for never.
+fn clock() -> Moment {
+    Moment::from_millis(1_000) + ORIGIN.with(Instant::elapsed)
+}
+
+fn at(milliseconds: u64) -> Moment {
+    Moment::from_millis(1_000 + milliseconds)
+}
+
+/// The ends that a test holds.
+struct Held {
+    record: Record,
+    inputs: mpsc::Sender<Input>,
+    commands: mpsc::Sender<Command>,
+    learned: watch::Sender<Vec<String>>,
+    saves: Taker<Snapshot>,
+    calls: mpsc::Receiver<LeaseCall>,
+    vitals: Arc<Vitals>,
+}
+
+fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Driver<Script, Wire>, Held) {
+    clock();
+    let record = Record::default();
+    let script = Script { record: record.clone(), answers: answers.into(), deadlines };
+    let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
+    let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE);
+    let (learned, learned_receiver) = watch::channel(Vec::new());
+    let (giver, saves) = pair();
+    let (call_sender, calls) = mpsc::channel(1);
+    let edges = Edges {
+        inputs: input_receiver,
+        commands: command_receiver,
+        learned: learned_receiver,
+        saves: giver,
+        calls: Calls::new(Some(call_sender)),
+    };
+    let vitals = Arc::new(Vitals::default());
+    let driver = Driver::new((script, wire), clock, edges, true)
+        .watched_by(Arc::new(Observer::default()), Arc::clone(&vitals));
+    (driver, Held { record, inputs, commands, learned, saves, calls, vitals })
+}
+
+fn read(id: u64) -> Effect {
+    let deadline = Duration::from_millis(500);
+    Effect::Lease { id: EffectId(id), request: LeaseRequest::Read, deadline }
+}
+
+fn lease(id: u64, outcome: LeaseOutcome) -> Input {
+    Input::Outcome { id: EffectId(id), outcome: Outcome::Lease(outcome) }
+}
+
+async fn shut_down_at(held: &Held, moment: Moment) {
+    tokio::time::sleep(moment.since(clock())).await;
+    held.commands.send(Command::Shutdown(Duration::from_secs(1))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_handled_before_the_deadline_is() {
+    let wire = Wire { arrivals: [(at(100), Input::Link(Link::Up))].into(), ..Wire::default() };
+    let (driver, held) = driver(vec![], vec![at(100)], wire);
+    let (ending, ()) = tokio::join!(driver.run(), shut_down_at(&held, at(150)));
+    assert_eq!(ending, Ending::Stopped);
+    assert_eq!(held.record.inputs(), [Input::Tick, Input::Link(Link::Up), Input::Tick, Input::Shutdown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_loop_is_quiet_and_has_a_pulse() {
+    let (driver, held) = driver(vec![], vec![], Wire::default());
+    let (_, ()) = tokio::join!(driver.run(), shut_down_at(&held, at(10_500)));
+    assert_eq!(held.record.inputs(), [Input::Tick, Input::Shutdown], "no ticks that nobody asked for");
+    assert!((11..=14).contains(&held.vitals.turns()), "{}", held.vitals.turns());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_passed_on_was_not_made() {
+    let (driver, held) = driver(vec![vec![read(1), read(2)]], vec![], Wire::default());
+    let answer = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        held.inputs.send(lease(1, LeaseOutcome::Absent)).await.unwrap();
+        shut_down_at(&held, at(5_000)).await;
+    };
+    tokio::join!(driver.run(), answer);
+    let expected =
+        [Input::Tick, lease(2, LeaseOutcome::Unreachable), lease(1, LeaseOutcome::Absent), Input::Shutdown];
+    assert_eq!(held.record.inputs(), expected, "the queue of this test has one place");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_dies_with_its_adapter_is_unknown_and_a_late_answer_is_no_second_one() {
+    let (driver, mut held) = driver(vec![vec![read(1)]], vec![], Wire::default());
+    let late = async {
+        assert_eq!(held.calls.recv().await.unwrap().id, EffectId(1));
+        tokio::time::sleep(at(3_000).since(clock())).await;
+        let seen = held.record.0.borrow().clone();
+        assert_eq!(seen.last().unwrap().1, lease(1, LeaseOutcome::Unknown));
+        assert!((at(1_500)..=at(1_510)).contains(&held.record.last_at()), "{:?}", held.record.last_at());
+        held.inputs.send(lease(1, LeaseOutcome::Absent)).await.unwrap();
+        held.inputs.send(Input::Lease(LeaseReport::Absent)).await.unwrap();
+        shut_down_at(&held, at(4_000)).await;
+    };
+    tokio::join!(driver.run(), late);
+    let rest = &held.record.inputs()[1..];
+    assert_eq!(rest, [lease(1, LeaseOutcome::Unknown), Input::Lease(LeaseReport::Absent), Input::Shutdown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_carry_the_api_servers_learned_before_and_after() {
+    let snapshot = Snapshot {
+        boot_id: "boot".into(),
+        instance: InstanceId(1),
+        claims: Default::default(),
+        api_servers: Vec::new(),
+    };
+    let (driver, held) = driver(vec![vec![Effect::Save(snapshot)]], vec![], Wire::default());
+    let learn = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(held.saves.take().unwrap().api_servers, Vec::<String>::new());
+        held.learned.send(vec!["https://10.0.0.2:6443".into()]).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(held.saves.take().unwrap().api_servers, ["https://10.0.0.2:6443"]);
+        shut_down_at(&held, at(1_000)).await;
+    };
+    tokio::join!(driver.run(), learn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_is_bounded_and_a_second_request_ends_it() {
+    let (stubborn, held) = driver(vec![vec![], vec![]], vec![], Wire::default());
+    let (ending, ()) = tokio::join!(stubborn.run(), shut_down_at(&held, at(100)));
+    assert_eq!(ending, Ending::Overdue);
+    assert!((at(1_100)..at(1_200)).contains(&clock()), "{:?}", clock());
+
+    let (stubborn, held) = driver(vec![vec![], vec![]], vec![], Wire::default());
+    let twice = async {
+        held.commands.send(Command::Shutdown(Duration::from_secs(60))).await.unwrap();
+        held.commands.send(Command::Abort).await.unwrap();
+    };
+    assert_eq!(tokio::join!(stubborn.run(), twice).0, Ending::Aborted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_the_kernel_refuses_is_told_until_it_takes_one() {
+    let assign = |id| Effect::Assign {
+        id: EffectId(id),
+        claim: ClaimId::control_plane(),
+        vips: Vec::new(),
+        lifetime: Duration::from_secs(10),
+    };
+    let outcome = |id, outcome| Input::Outcome { id: EffectId(id), outcome };
+    let arrivals =
+        [(at(100), outcome(1, Outcome::Failed("no buffer".into()))), (at(300), outcome(2, Outcome::Done))];
+    let wire = Wire { arrivals: arrivals.into(), ..Wire::default() };
+    let (driver, held) = driver(vec![vec![assign(1)], vec![assign(2)]], vec![], wire);
+    let ask = async |moment: Moment| {
+        tokio::time::sleep(moment.since(clock())).await;
+        let (reply, answer) = oneshot::channel();
+        held.commands.send(Command::Report(reply)).await.unwrap();
+        answer.await.unwrap().address_failure
+    };
+    let look = async {
+        assert_eq!(ask(at(50)).await, None);
+        assert_eq!(ask(at(200)).await.as_deref(), Some("no buffer"));
+        assert_eq!(ask(at(400)).await, None);
+        shut_down_at(&held, at(500)).await;
+    };
+    tokio::join!(driver.run(), look);
+}
+
+/// Always has one more frame.
+struct Flood;
+
+impl Plane for Flood {
+    fn submit(&mut self, effect: Effect) -> Option<Effect> {
+        Some(effect)
+    }
+
+    async fn next(&mut self) -> Input {
+        Input::Link(Link::Up)
+    }
+
+    fn drain(&mut self) -> Vec<Input> {
+        vec![Input::Link(Link::Up)]
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_frames_hides_neither_deadlines_nor_commands() {
+    let (quiet, held) = driver(vec![], vec![at(0)], Wire::default());
+    let flooded = Driver::new((quiet.core, Flood), clock, quiet.edges, true);
+    held.commands.send(Command::Shutdown(Duration::from_secs(1))).await.unwrap();
+    assert_eq!(flooded.run().await, Ending::Stopped);
+    let ticks = held.record.inputs().iter().filter(|input| **input == Input::Tick).count();
+    assert_eq!(ticks, 1, "the tick of the start came, and met the deadline");
+    assert!(held.record.inputs().len() > BATCH);
+}

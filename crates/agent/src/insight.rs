@@ -1,0 +1,165 @@
+//! Gathers what there is to see of the agent, for the admin API, the metrics and the state dump.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mainstay_core::settings::Authority;
+use mainstay_core::time::Moment;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::reply::{ApiServer, Claim, DataPlane, State, Status, Task};
+use crate::driver::{Command, Report};
+use crate::health;
+use crate::metrics::{Observer, Scraped};
+use crate::store::Tally;
+use crate::supervise::Supervisor;
+use crate::vitals::Vitals;
+
+/// How long the loop may take to answer before it counts as silent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) node: String,
+    pub(crate) instance: String,
+    pub(crate) interface: String,
+    pub(crate) authority: Authority,
+    pub(crate) lease: Option<String>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) started: Instant,
+}
+
+/// What is known of the API servers; the adapter fills it in anew at each of its starts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ApiView(Arc<Mutex<Option<mainstay_kube::Handles>>>);
+
+impl ApiView {
+    /// From now on, these.
+    pub(crate) fn set(&self, handles: mainstay_kube::Handles) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handles);
+    }
+
+    fn read(&self) -> (Vec<ApiServer>, Option<String>) {
+        let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(handles) = handles.as_ref() else { return (Vec::new(), None) };
+        let servers = handles.servers.borrow().iter().map(api_server).collect();
+        (servers, handles.trouble.borrow().clone())
+    }
+}
+
+fn api_server(status: &mainstay_kube::ServerStatus) -> ApiServer {
+    ApiServer {
+        url: status.url.clone(),
+        kind: format!("{:?}", status.kind).to_lowercase(),
+        state: format!("{:?}", status.state).to_lowercase(),
+        failures_in_a_row: status.failures_in_a_row,
+        since: status.since.clone(),
+        last_error: status.last_error.clone(),
+        next_retry: status.next_retry.clone(),
+    }
+}
+
+/// Everything there is to see.
+pub(crate) struct Insight {
+    pub(crate) facts: Facts,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) clock: fn() -> Moment,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) tally: Tally,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) api: ApiView,
+}
+
+impl Insight {
+    /// Asks the loop; `None` if it does not answer in time.
+    pub(crate) async fn report(&self) -> Option<Report> {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.commands.send(Command::Report(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(ANSWER_WITHIN, ask).await.ok().flatten()
+    }
+
+    /// What to say when the loop does not answer.
+    pub(crate) fn silence(&self) -> String {
+        let idle = self.idle().map_or("never".to_owned(), |idle| format!("{:.1} s ago", idle.as_secs_f64()));
+        format!("the loop has not answered within {} s; it turned last {idle}", ANSWER_WITHIN.as_secs())
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        self.vitals.idle_for((self.clock)())
+    }
+
+    /// Why the process should be restarted; empty when it should not.
+    pub(crate) fn not_live(&self) -> Vec<String> {
+        health::not_live(self.idle(), &self.supervisor.tasks())
+    }
+
+    /// Why this node is not ready; empty when it is.
+    pub(crate) fn not_ready(&self, report: Option<&Report>) -> Vec<String> {
+        health::not_ready(report, self.facts.authority, &self.tally.read())
+    }
+
+    /// All metrics in Prometheus's text form.
+    pub(crate) fn metrics(&self, report: Option<&Report>) -> Result<String, std::fmt::Error> {
+        let vitals = (self.vitals.as_ref(), self.idle());
+        let scraped = Scraped { report, vitals, written: self.tally.read(), tasks: self.supervisor.tasks() };
+        scraped.encode(&self.observer)
+    }
+
+    /// Everything, for people.
+    pub(crate) fn status(&self, report: &Report) -> Status {
+        let (api_servers, api_trouble) = self.api.read();
+        let written = self.tally.read();
+        Status {
+            node: self.facts.node.clone(),
+            instance: self.facts.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
+            claims: vec![Claim::new(&report.status, last_announcement(report))],
+            data_plane: self.data_plane(report),
+            lease: self.facts.lease.clone(),
+            api_servers,
+            api_trouble,
+            not_ready: self.not_ready(Some(report)),
+            state: State {
+                dir: self.facts.state_dir.display().to_string(),
+                writes: written.writes,
+                errors: written.errors,
+                failing: written.failing,
+            },
+            tasks: self.supervisor.tasks().into_iter().map(task).collect(),
+        }
+    }
+
+    fn data_plane(&self, report: &Report) -> DataPlane {
+        DataPlane {
+            interface: self.facts.interface.clone(),
+            link_up: report.link_up,
+            announcements_sent: report.counters.announced.values().map(|announced| announced.sent).sum(),
+            probes_sent: report.counters.probes_sent,
+            frames_malformed: report.counters.frames_malformed,
+            addresses_removed: report.counters.removed,
+            address_failure: report.address_failure.clone(),
+            worst_loop_lag_seconds: self.vitals.worst_lag().as_secs_f64(),
+        }
+    }
+}
+
+fn last_announcement(report: &Report) -> Option<Duration> {
+    let vips = report.status.vips.iter().filter_map(|vip| report.counters.announced.get(vip)?.last);
+    vips.max().map(|last| report.now.since(last))
+}
+
+fn task((name, state): (&'static str, crate::supervise::TaskState)) -> Task {
+    Task {
+        name: name.to_owned(),
+        restarts: state.restarts,
+        panics: state.panics,
+        last_failure: state.last_failure,
+    }
+}

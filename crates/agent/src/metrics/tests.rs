@@ -1,0 +1,125 @@
+//! Names and meanings of the series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mainstay_core::event::{Event, TakeReason, Verdict, YieldReason};
+use mainstay_core::input::LeaseOutcome;
+use mainstay_core::names::{ClaimId, Mac};
+use mainstay_core::time::Moment;
+use mainstay_core::vip::Tenure;
+use mainstay_dataplane::counters::{Announced, Counters};
+
+use super::{Observer, Scraped};
+use crate::driver::Report;
+use crate::store::Written;
+use crate::supervise::TaskState;
+use crate::testing::claim_status;
+use crate::vitals::Vitals;
+
+fn report() -> Report {
+    let vip = "10.0.0.100".parse().unwrap();
+    let announced = Announced { sent: 5, last: Some(Moment::from_millis(8_500)) };
+    let counters = Counters { announced: BTreeMap::from([(vip, announced)]), ..Counters::default() };
+    let now = Moment::from_millis(10_000);
+    Report { now, status: claim_status(), counters, link_up: true, address_failure: None }
+}
+
+fn text(observer: &Observer, report: Option<&Report>) -> String {
+    let vitals = Vitals::default();
+    let task = TaskState { restarts: 3, panics: 1, ..TaskState::default() };
+    let written = Written { writes: 4, errors: 2, failing: None };
+    let tasks = BTreeMap::from([("lease", task)]);
+    let idle = Some(Duration::from_millis(250));
+    Scraped { report, vitals: (&vitals, idle), written, tasks }.encode(observer).unwrap()
+}
+
+/// One that has seen everything.
+fn busy() -> Observer {
+    let observer = Observer::default();
+    let claim = ClaimId::control_plane();
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    let vip = "10.0.0.100".parse().unwrap();
+    for _ in 0..2 {
+        let (claim, tenure, reason) = (claim.clone(), Tenure::Confirmed, TakeReason::Evidence);
+        observer.tell(&Event::Took { claim, tenure, epoch: 7, reason });
+    }
+    observer.tell(&Event::Yielded { claim: claim.clone(), epoch: 7, reason: YieldReason::HandOver });
+    observer.tell(&Event::Conflict { claim, vip, mac, mark: None, verdict: Verdict::Rogue });
+    observer.answered(&LeaseOutcome::Unreachable);
+    observer
+}
+
+#[test]
+fn the_names_are_a_promise_and_each_has_a_help() {
+    let text = text(&busy(), Some(&report()));
+    let names = |kind: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+        lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let expected = [
+        "addresses_removed",
+        "announcement_age_seconds",
+        "announcements_sent",
+        "api_failures_in_a_row",
+        "api_last_contact_seconds",
+        "api_reachable",
+        "api_requests",
+        "build_info",
+        "conflicts",
+        "epoch",
+        "events",
+        "frames_malformed",
+        "frames_received",
+        "holder",
+        "kernel_errors",
+        "link_up",
+        "loop_idle_seconds",
+        "loop_lag_max_seconds",
+        "loop_turns",
+        "probes_sent",
+        "send_errors",
+        "snapshot_write_errors",
+        "snapshot_writes",
+        "task_panics",
+        "task_restarts",
+        "tenure",
+        "transitions",
+    ];
+    let expected: BTreeSet<_> = expected.map(|name| format!("mainstay_{name}")).into();
+    assert_eq!(names("# TYPE "), expected);
+    assert_eq!(names("# HELP "), expected);
+}
+
+#[test]
+fn states_are_read_and_events_are_counted() {
+    let text = text(&busy(), Some(&report()));
+    for line in [
+        r#"mainstay_holder{claim="control-plane"} 1"#,
+        r#"mainstay_tenure{claim="control-plane",tenure="detached"} 1"#,
+        r#"mainstay_tenure{claim="control-plane",tenure="confirmed"} 0"#,
+        r#"mainstay_epoch{claim="control-plane"} 7.0"#,
+        r#"mainstay_api_reachable{claim="control-plane"} 0.0"#,
+        r#"mainstay_api_failures_in_a_row{claim="control-plane"} 9.0"#,
+        r#"mainstay_api_requests_total{outcome="unreachable"} 1"#,
+        r#"mainstay_transitions_total{claim="control-plane",change="took",reason="evidence"} 2"#,
+        r#"mainstay_transitions_total{claim="control-plane",change="yielded",reason="hand-over"} 1"#,
+        r#"mainstay_conflicts_total{claim="control-plane",verdict="rogue"} 1"#,
+        r#"mainstay_events_total{kind="Took"} 2"#,
+        r#"mainstay_announcements_sent_total{vip="10.0.0.100"} 5"#,
+        r#"mainstay_announcement_age_seconds{vip="10.0.0.100"} 1.5"#,
+        r#"mainstay_task_restarts_total{task="lease"} 3"#,
+        r#"mainstay_task_panics_total{task="lease"} 1"#,
+        "mainstay_snapshot_writes_total 4",
+        "mainstay_snapshot_write_errors_total 2",
+        "mainstay_loop_idle_seconds 0.25",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_loop_that_does_not_answer_leaves_no_stale_series() {
+    let text = text(&Observer::default(), None);
+    assert!(!text.contains("mainstay_holder") && text.contains("mainstay_loop_idle_seconds"));
+}

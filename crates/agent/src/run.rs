@@ -1,0 +1,249 @@
+//! Puts the agent together and runs it to its end.
+//!
+//! ```text
+//!   thread "loop"      current-thread runtime: data plane, core, signals        waits for nobody
+//!   thread "control"   one worker: lease adapter, admin API, metrics            supervised
+//!   thread "snapshot"  writes the last known state                              latest wins
+//!   thread "log"       writes log lines                                         drops when nobody reads
+//! ```
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mainstay_core::input::{Input, Link};
+use mainstay_core::names::{ClaimId, InstanceId};
+use mainstay_core::node::Node;
+use mainstay_core::settings::{Authority, Found, Settings};
+use mainstay_core::snapshot::{Member, Snapshot};
+use mainstay_dataplane::plane::{Dataplane, LinkSettings};
+use mainstay_dataplane::{LinkDescription, clock};
+use mainstay_kube::LeaseCall;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Resolved, Warning};
+use crate::control;
+use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE};
+use crate::insight::{ApiView, Facts, Insight};
+use crate::latest::Giver;
+use crate::log;
+use crate::metrics::Observer;
+use crate::signals::Signals;
+use crate::store::{LoadError, Store, Writer};
+use crate::supervise::{Supervisor, words};
+use crate::vitals::Vitals;
+
+/// How much longer than a lease's duration a hand-over may take.
+const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
+
+/// How long the control plane's tasks may take to end.
+const CONTROL_STOP: Duration = Duration::from_secs(2);
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When the interface cannot be used, a thread cannot be started, or the loop panicked. Nothing that the API servers
+/// do, or fail to do, is an error here.
+pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
+    let Resolved { config, warnings } = resolved;
+    let _log = log::start(config.log)?;
+    for Warning(warning) in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = CancellationToken::new();
+    let (parts, edges, control_edges, writer) = prepare(&config, &stop)?;
+    let (ended, end) = oneshot::channel();
+    let (opened, open) = std::sync::mpsc::sync_channel(1);
+    let start = LoopStart { config: config.clone(), parts: parts.clone(), edges, opened };
+    let thread = std::thread::Builder::new().name("loop".to_owned()).spawn(move || {
+        let ending = run_loop(start);
+        // Nobody listens any more when opening failed.
+        let _ = ended.send(());
+        ending
+    })?;
+    // The loop opens the interface first: there is nothing to control without it.
+    if open.recv().is_ok() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(4)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .context("the control plane's runtime cannot be made")?;
+        runtime.block_on(control::run(&config, &parts.insight, control_edges, end));
+        stop.cancel();
+        runtime.shutdown_timeout(CONTROL_STOP);
+    }
+    let ending = thread.join();
+    writer.join();
+    match ending {
+        Ok(ending) => ending.inspect(|ending| tracing::info!(?ending, "the agent ends")),
+        Err(panic) => anyhow::bail!(
+            "the loop panicked: {}; the VIP stays until its lifetime runs out, start the agent again",
+            words(panic.as_ref())
+        ),
+    }
+}
+
+/// What the threads share, or need to begin.
+#[derive(Clone)]
+struct Parts {
+    insight: Arc<Insight>,
+    boot_id: String,
+    instance: InstanceId,
+    memory: Option<Snapshot>,
+}
+
+fn prepare(
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Parts, Edges, control::Edges, Writer)> {
+    let boot_id = clock::boot_id().context("/proc/sys/kernel/random/boot_id cannot be read; mount /proc")?;
+    let store = Store::new(&config.state_dir);
+    let memory = remember(&store, &boot_id);
+    let instance = memory.as_ref().map_or_else(|| InstanceId(random()), |snapshot| snapshot.instance);
+    let known = memory.as_ref().map(|snapshot| snapshot.api_servers.clone()).unwrap_or_default();
+    let (saves, writer) =
+        Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;
+    let (commands, edges, control_edges) = channels(config, saves, known);
+    let insight = Arc::new(Insight {
+        facts: facts(config, instance),
+        commands,
+        clock: clock::now,
+        vitals: Arc::new(Vitals::default()),
+        observer: Arc::new(Observer::default()),
+        tally: writer.tally.clone(),
+        supervisor: Supervisor::new(stop.clone()),
+        api: ApiView::default(),
+    });
+    Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
+}
+
+fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
+    match store.load(boot_id) {
+        Ok(snapshot) => {
+            tracing::info!(claims = snapshot.claims.len(), "going on from the last known state");
+            Some(snapshot)
+        }
+        Err(missing @ LoadError::Missing(_)) => {
+            tracing::info!("no last known state: {missing}");
+            None
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    }
+}
+
+fn channels(
+    config: &Config,
+    saves: Giver<Snapshot>,
+    known: Vec<String>,
+) -> (mpsc::Sender<Command>, Edges, control::Edges) {
+    let (input_sender, inputs) = mpsc::channel::<Input>(INPUT_QUEUE);
+    let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
+    let (learned_sender, learned) = watch::channel(known);
+    let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
+    let adapter = (config.authority == Authority::Lease).then_some(call_sender);
+    let edges = Edges { inputs, commands, learned, saves, calls: Calls::new(adapter) };
+    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender };
+    (command_sender, edges, control)
+}
+
+fn facts(config: &Config, instance: InstanceId) -> Facts {
+    let lease = format!("{}/{}", config.lease.namespace, config.lease.name);
+    Facts {
+        node: config.node.to_string(),
+        instance: instance.to_string(),
+        interface: config.interface.clone(),
+        authority: config.authority,
+        lease: (config.authority == Authority::Lease).then_some(lease),
+        state_dir: config.state_dir.clone(),
+        started: Instant::now(),
+    }
+}
+
+/// What the loop's thread begins with.
+struct LoopStart {
+    config: Config,
+    parts: Parts,
+    edges: Edges,
+    opened: std::sync::mpsc::SyncSender<()>,
+}
+
+fn run_loop(start: LoopStart) -> anyhow::Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("the loop's runtime cannot be made")?;
+    runtime.block_on(turn(start))
+}
+
+async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
+    let LoopStart { config, parts, edges, opened } = start;
+    let link = LinkSettings {
+        interface: config.interface.clone(),
+        announce_every: config.announce_every,
+        seed: random(),
+    };
+    let (plane, description) = Dataplane::open(link).await?;
+    let found = found(&config, &parts, &description);
+    let link_up = found.link_up;
+    tracing::info!(
+        interface = config.interface, vips = ?config.vips, node = %config.node, found = ?found.addresses, link_up,
+        "the data plane is open"
+    );
+    let core = Node::new(settings(&config, &parts, &description), found, clock::now(), random());
+    let insight = parts.insight;
+    let driver = Driver::new((core, plane), clock::now, edges, link_up)
+        .watched_by(Arc::clone(&insight.observer), Arc::clone(&insight.vitals));
+    let signals = Signals::catch().context("signals cannot be caught")?;
+    let bound = config.timing.duration + HAND_OVER_SLACK;
+    tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
+    // The receiver waits for exactly this.
+    let _ = opened.send(());
+    Ok(driver.run().await)
+}
+
+fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Settings {
+    let familiar = |address: &std::net::IpAddr| {
+        config.vips.iter().any(|vip| vip.is_ipv4() == address.is_ipv4()) && !config.vips.contains(address)
+    };
+    let own = Member {
+        macs: vec![description.mac],
+        addresses: description.addresses.iter().copied().filter(familiar).collect(),
+    };
+    Settings {
+        node: config.node.clone(),
+        instance: parts.instance,
+        boot_id: parts.boot_id.clone(),
+        claim: ClaimId::control_plane(),
+        vips: config.vips.clone(),
+        own,
+        witnesses: config.witnesses.clone(),
+        lease: config.timing,
+        authority: config.authority,
+        detection: config.detection,
+        on_authority_loss: config.on_authority_loss,
+        lifetime: config.lifetime(),
+        restart_grace: config.restart_grace,
+    }
+}
+
+fn found(config: &Config, parts: &Parts, description: &LinkDescription) -> Found {
+    let ours = |vip: &std::net::IpAddr| config.vips.contains(vip);
+    Found {
+        memory: parts
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.claims.get(&ClaimId::control_plane()).cloned()),
+        addresses: description.found.iter().map(|present| present.ip).filter(ours).collect(),
+        link_up: description.state == Link::Up,
+    }
+}
+
+/// A number that another run will not draw: the standard library's hash keys come from the kernel.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,50 @@
+//! What tests share.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of the test's own, removed at its end.
+pub(crate) struct Scratch(PathBuf);
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mainstay-{name}-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A claim's status as a holder's.
+pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
+    mainstay_core::status::ClaimStatus {
+        claim: mainstay_core::names::ClaimId::control_plane(),
+        vips: vec!["10.0.0.100".parse().unwrap()],
+        state: "holding".to_owned(),
+        tenure: Some(mainstay_core::vip::Tenure::Detached),
+        since: std::time::Duration::from_secs(12),
+        epoch: 7,
+        holder: Some("node-a".to_owned()),
+        standing: "granted".to_owned(),
+        authority_in_reach: false,
+        last_contact: Some(std::time::Duration::from_secs(60)),
+        failures_in_a_row: 9,
+        next_request: None,
+        conflicts: 2,
+        holder_last_answer: None,
+        reason: String::new(),
+        members: vec!["node-b".to_owned()],
+    }
+}

@@ -1,0 +1,125 @@
+//! `mainstay status`.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use mainstay_agent::admin::client::ask;
+use mainstay_agent::admin::reply::{ApiServer, Claim, Reply, Status};
+
+use crate::output::{Form, print, table};
+
+/// Where to ask, and how to answer.
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// The agent's admin socket
+    #[arg(
+        long,
+        env = "MAINSTAY_ADMIN_SOCKET",
+        default_value = "/run/mainstay/agent.sock",
+        value_name = "PATH"
+    )]
+    socket: PathBuf,
+    /// The form of the answer; a table for people when absent
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+}
+
+/// Asks the agent and shows what it says.
+pub(crate) fn show(args: &StatusArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let reply: Reply<Status> = runtime.block_on(ask(&args.socket, "/v1/status"))?;
+    match args.output {
+        Some(form) => print(form, &reply),
+        None => Ok(io::stdout().write_all(tables(&reply.body).as_bytes())?),
+    }
+}
+
+fn tables(status: &Status) -> String {
+    let headings =
+        ["CLAIM", "VIP", "STATE", "TENURE", "SINCE", "EPOCH", "HOLDER", "API", "ANNOUNCED", "CONFLICTS"];
+    let rows: Vec<_> = status.claims.iter().map(claim).collect();
+    let mut text = table(headings, &rows);
+    for claim in status.claims.iter().filter(|claim| !claim.reason.is_empty()) {
+        text += &format!("\n{}: {}\n", claim.claim, claim.reason);
+    }
+    if !status.api_servers.is_empty() {
+        let headings = ["API SERVER", "KIND", "STATE", "FAILURES", "LAST ERROR"];
+        let rows: Vec<_> = status.api_servers.iter().map(server).collect();
+        text += &format!("\n{}", table(headings, &rows));
+    }
+    if let Some(trouble) = &status.api_trouble {
+        text += &format!("\nNo access to the API servers: {trouble}\n");
+    }
+    text += &format!(
+        "\nNode {} on {}, link {}, version {}, up {}\n",
+        status.node,
+        status.data_plane.interface,
+        if status.data_plane.link_up { "up" } else { "down" },
+        status.version,
+        seconds(status.uptime_seconds),
+    );
+    for reason in &status.not_ready {
+        text += &format!("Not ready: {reason}\n");
+    }
+    text
+}
+
+fn claim(claim: &Claim) -> [String; 10] {
+    let dash = || "-".to_owned();
+    let api = match (claim.authority_in_reach, claim.failures_in_a_row) {
+        (true, _) => "in reach".to_owned(),
+        (false, 0) => "out of reach".to_owned(),
+        (false, failures) => format!("out of reach, {failures} failures"),
+    };
+    [
+        claim.claim.clone(),
+        claim.vips.join(","),
+        claim.state.clone(),
+        claim.tenure.clone().unwrap_or_else(dash),
+        seconds(claim.since_seconds),
+        claim.epoch.to_string(),
+        claim.holder.clone().unwrap_or_else(dash),
+        api,
+        claim.last_announcement_seconds.map_or_else(dash, |ago| format!("{} ago", seconds(ago))),
+        claim.conflicts.to_string(),
+    ]
+}
+
+fn server(server: &ApiServer) -> [String; 5] {
+    [
+        server.url.clone(),
+        server.kind.clone(),
+        server.state.clone(),
+        server.failures_in_a_row.to_string(),
+        server.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
+}
+
+/// For people: `0.4s`, `12s`, `3m07s`, `5h02m`, `4d03h`.
+fn seconds(seconds: f64) -> String {
+    if seconds < 10.0 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = std::time::Duration::from_secs_f64(seconds.min(1e12)).as_secs();
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3_600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h{:02}m", whole / 3_600, whole % 3_600 / 60),
+        _ => format!("{}d{:02}h", whole / 86_400, whole % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn durations_are_for_people() {
+        let cases =
+            [(0.42, "0.4s"), (59.9, "59s"), (187.0, "3m07s"), (18_120.0, "5h02m"), (356_400.0, "4d03h")];
+        for (number, text) in cases {
+            assert_eq!(seconds(number), text);
+        }
+    }
+}
