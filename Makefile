@@ -3,6 +3,7 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
+LAB_TESTS = $(filter-out sim,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long sim lab check bench bench-long
@@ -25,10 +26,11 @@ test-long: setup ## all tests, with 20 times as many seeds of the simulation
 
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
-		$(CARGO) test --package mainstay-lab --lib sim -- --nocapture $(ARGS)
+		$(CARGO) test --package mainstay-lab --test sim -- --nocapture $(ARGS)
 
 lab: setup ## the tests in network namespaces alone, with their output
-	$(CARGO) test --package mainstay-dataplane --package mainstay-lab --test '*' -- --nocapture $(ARGS)
+	$(CARGO) test --package mainstay-dataplane --test '*' -- --nocapture $(ARGS)
+	$(CARGO) test --package mainstay-lab $(addprefix --test ,$(LAB_TESTS)) -- --nocapture $(ARGS)
 
 check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) fmt --all --check
