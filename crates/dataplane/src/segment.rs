@@ -185,9 +185,9 @@ impl Socket {
         }
     }
 
+    /// Not before the socket was last read dry: a wall clock that was set meanwhile shows no moment right.
     fn heard_at(&self, received: Received) -> Moment {
-        let now = clock::now();
-        received.age.map_or(now, |age| (now - age).max(self.dry_at))
+        received.at.map_or_else(clock::now, |at| at.max(self.dry_at))
     }
 }
 

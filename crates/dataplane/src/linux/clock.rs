@@ -21,10 +21,20 @@ pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// How old a wall-clock time stamp is that the kernel took (`SO_TIMESTAMPNS` knows no other clock); zero if the wall
-/// clock was set back since.
-pub(crate) fn age(stamp_nanos: u64) -> Duration {
-    Duration::from_nanos(read(libc::CLOCK_REALTIME).saturating_sub(stamp_nanos))
+/// The moment of a wall-clock time stamp that the kernel took just now (`SO_TIMESTAMPNS` knows no other clock); never
+/// later than now, should the wall clock have been set back since.
+///
+/// The two clocks cannot be read at once, and this thread may lose the processor in between: of a few attempts the
+/// quickest counts.
+pub(crate) fn moment_of(stamp_nanos: u64) -> Moment {
+    let attempts = [(); 3].map(|()| {
+        let before = now();
+        let wall = read(libc::CLOCK_REALTIME);
+        let after = now();
+        (after.since(before), before, wall)
+    });
+    let (_, moment, wall) = attempts.into_iter().min().unwrap_or_default();
+    moment - Duration::from_nanos(wall.saturating_sub(stamp_nanos))
 }
 
 fn read(clock: libc::clockid_t) -> u64 {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use libc::{c_int, c_void, sock_filter, socklen_t};
 use mainstay_core::names::Mac;
@@ -39,8 +38,8 @@ pub(crate) struct Packet {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
     pub(crate) length: usize,
-    /// How long ago the kernel took it in; `None` if it did not say.
-    pub(crate) age: Option<Duration>,
+    /// When the kernel took it in; `None` if it did not say.
+    pub(crate) at: Option<Moment>,
     /// Whether this host sent it.
     pub(crate) outgoing: bool,
 }
@@ -120,7 +119,7 @@ impl Packet {
         while sent_stamp(socket).is_some() {}
         let before = clock::now();
         send_asking(socket, frame)?;
-        let stamped = sent_stamp(socket).map(|stamp| clock::now() - clock::age(stamp));
+        let stamped = sent_stamp(socket).map(clock::moment_of);
         Ok(stamped.unwrap_or(before).max(before))
     }
 }
@@ -213,7 +212,7 @@ fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<Received> {
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     Ok(Received {
         length: length.min(buffer.len()),
-        age: stamp(&header, libc::SCM_TIMESTAMPNS).map(clock::age),
+        at: stamp(&header, libc::SCM_TIMESTAMPNS).map(clock::moment_of),
         outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
     })
 }

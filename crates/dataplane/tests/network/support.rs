@@ -147,7 +147,7 @@ pub(crate) fn ears(host: &str) -> Socket {
 }
 
 /// The marked frames that `ears` hears until `enough` of them are there or patience ends, each with when.
-pub(crate) fn marked(ears: &Socket, enough: usize) -> Vec<(Duration, mainstay_wire::Parsed)> {
+pub(crate) fn marked(ears: &Socket, enough: usize) -> Vec<(Instant, mainstay_wire::Parsed)> {
     let began = Instant::now();
     let mut heard = Vec::new();
     let mut buffer = [0_u8; 2_048];
@@ -156,7 +156,7 @@ pub(crate) fn marked(ears: &Socket, enough: usize) -> Vec<(Duration, mainstay_wi
         if let Ok(parsed) = mainstay_wire::parse(&buffer[..length])
             && parsed.mark.is_some()
         {
-            heard.push((began.elapsed(), parsed));
+            heard.push((Instant::now(), parsed));
         }
     }
     heard

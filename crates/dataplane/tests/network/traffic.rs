@@ -1,7 +1,7 @@
 //! Frames on a real wire: what the peer hears of us, and what we hear of the peer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_core::effect::{Effect, Pace, ProbeTo};
 use mainstay_core::input::{EffectId, Frame, Input, Outcome};
@@ -43,15 +43,16 @@ async fn alongside<T: Send + 'static>(plane: &mut Dataplane, busy: impl FnOnce()
 fn a_take_over_is_heard_as_a_burst_and_then_steadily() {
     let Some(pair) = Pair::new() else { return };
     let ears = ears(&pair.b);
-    let heard = on(&pair.a, || async {
+    let (began, heard) = on(&pair.a, || async {
         let mut plane = open().await;
+        let began = Instant::now();
         // Announce is given before the address can be there; the first frame must wait for it.
         assert_eq!(plane.submit(assign(1, &[V4.into(), V6.into()], 60)), None);
         assert_eq!(plane.submit(announce(&[V4.into(), V6.into()], Pace::Burst)), None);
         let heard = alongside(&mut plane, move || marked(&ears, 15 + 2)).await;
         let sent = plane.counters().announced.clone();
         assert!(sent[&V4.into()].sent >= 10 && sent[&V6.into()].sent >= 5, "{sent:?}");
-        heard
+        (began, heard)
     });
     let of = |ip: IpAddr| heard.iter().filter(move |(_, one)| one.sender == Some(ip)).collect::<Vec<_>>();
     let (v4, v6) = (of(V4.into()), of(V6.into()));
@@ -62,14 +63,10 @@ fn a_take_over_is_heard_as_a_burst_and_then_steadily() {
             .all(|(_, one)| one.kind == Kind::NeighbourAdvertisement { overriding: true, solicited: false })
     );
     for (name, burst) in [("v4", v4.iter().step_by(2).collect::<Vec<_>>()), ("v6", v6.iter().collect())] {
-        let first = burst[0].0;
         for (step, due) in [(1, 50), (2, 150), (3, 500), (4, 1_200), (5, 1_200 + 2_700)] {
-            let after = burst[step].0 - first;
-            // The ear's own clock starts when it gets the processor: a little less than what was sent is possible.
-            assert!(
-                after + Duration::from_millis(40) >= Duration::from_millis(due),
-                "{name} {step}: {after:?}"
-            );
+            // A busy machine can only make it later.
+            let after = burst[step].0 - began;
+            assert!(after >= Duration::from_millis(due), "{name} {step}: {after:?}");
         }
     }
     for (_, one) in &heard {
