@@ -8,6 +8,7 @@ pub mod apiserver;
 mod netlink;
 pub mod netns;
 pub mod probe;
+pub mod report;
 pub mod sim;
 #[expect(
     unsafe_code,
