@@ -264,17 +264,13 @@ impl Fleet {
         }
     }
 
+    /// Whoever watches the trouble logs it, once.
     fn complain(&self, cause: Option<String>) {
-        let changed = self.trouble.send_if_modified(|trouble| {
+        self.trouble.send_if_modified(|trouble| {
             let changed = *trouble != cause;
-            trouble.clone_from(&cause);
+            *trouble = cause;
             changed
         });
-        match cause {
-            Some(cause) if changed => tracing::warn!("no credentials for the API server, trying on: {cause}"),
-            None if changed => tracing::info!("credentials for the API server loaded"),
-            _ => {}
-        }
     }
 
     fn current(&self) -> Option<Arc<Access>> {
