@@ -53,8 +53,6 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
     }
     // An error means that the loop's thread is gone, which is an end as well.
     let _ = end.await;
-    // The agent's own file goes with it, if it is ours: a socket that nobody serves is taken over anyway.
-    let _ = std::fs::remove_file(&config.admin_socket);
 }
 
 /// What every run of the adapter begins with.
@@ -79,43 +77,29 @@ impl Lease {
         let forward = async {
             while let Some(call) = calls.recv().await {
                 if sender.send(call).await.is_err() {
-                    return;
+                    anyhow::bail!("the lease adapter takes no more");
                 }
             }
+            // The loop has ended, and with it, soon, all of this.
+            std::future::pending().await
         };
         tokio::select! {
             () = adapter.run(receiver, inputs.clone(), cancel) => anyhow::bail!("the lease adapter ended early"),
-            () = forward => anyhow::bail!("the loop asks no more"),
+            broken = forward => broken,
             () = follow(handles, learned) => anyhow::bail!("the lease adapter tells no more"),
         }
     }
 }
 
-/// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found.
+/// Passes on what the adapter learns. (It logs by itself when access to the API servers is lost and found.)
 async fn follow(mut handles: Handles, learned: &watch::Sender<Vec<String>>) {
-    loop {
-        tokio::select! {
-            changed = handles.learned.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                let now = handles.learned.borrow_and_update().clone();
-                learned.send_if_modified(|known| {
-                    let news = *known != now;
-                    *known = now;
-                    news
-                });
-            }
-            changed = handles.trouble.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                match &*handles.trouble.borrow_and_update() {
-                    Some(trouble) => tracing::error!("no access to the API servers: {trouble} (trying on)"),
-                    None => tracing::info!("the credentials for the API servers are good"),
-                }
-            }
-        }
+    while handles.learned.changed().await.is_ok() {
+        let now = handles.learned.borrow_and_update().clone();
+        learned.send_if_modified(|known| {
+            let news = *known != now;
+            *known = now;
+            news
+        });
     }
 }
 

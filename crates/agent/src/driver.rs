@@ -143,6 +143,8 @@ pub(crate) struct Edges {
     pub(crate) commands: mpsc::Receiver<Command>,
     /// API servers learned, to be kept with the snapshot.
     pub(crate) learned: watch::Receiver<Vec<String>>,
+    /// What a restart shall remember until the core says more.
+    pub(crate) snapshot: Snapshot,
     /// Where snapshots go.
     pub(crate) saves: Giver<Snapshot>,
     /// Where lease requests go; `None` without an authority.
@@ -159,7 +161,6 @@ pub(crate) struct Driver<C, P> {
     vitals: Arc<Vitals>,
     /// Inputs that the driver itself makes: outcomes of effects that could not be passed on.
     own: VecDeque<Input>,
-    snapshot: Option<Snapshot>,
     link_up: bool,
     /// The last order of addresses whose outcome counts, and what the kernel said to it if it refused.
     assigned: (Option<EffectId>, Option<String>),
@@ -186,7 +187,6 @@ impl<C: Core, P: Plane> Driver<C, P> {
             observer: Arc::default(),
             vitals: Arc::default(),
             own: VecDeque::new(),
-            snapshot: None,
             link_up,
             assigned: (None, None),
             stop_by: None,
@@ -201,6 +201,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
 
     /// Turns until it is told to stop.
     pub(crate) async fn run(mut self) -> Ending {
+        self.save();
         self.handle(&Input::Tick);
         loop {
             self.vitals.turned((self.clock)());
@@ -314,7 +315,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
-                self.snapshot = Some(snapshot);
+                self.edges.snapshot = snapshot;
                 self.save();
             }
             Some(Effect::Stop) => self.ending = Some(Ending::Stopped),
@@ -324,9 +325,9 @@ impl<C: Core, P: Plane> Driver<C, P> {
 
     /// The core's snapshot, with the API servers that the adapter has learned.
     fn save(&mut self) {
-        let Some(snapshot) = &mut self.snapshot else { return };
-        snapshot.api_servers.clone_from(&self.edges.learned.borrow_and_update());
-        self.edges.saves.give(snapshot.clone());
+        let edges = &mut self.edges;
+        edges.snapshot.api_servers.clone_from(&edges.learned.borrow_and_update());
+        edges.saves.give(edges.snapshot.clone());
     }
 
     fn command(&mut self, command: Command) {

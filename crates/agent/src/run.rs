@@ -7,6 +7,7 @@
 //!   thread "log"       writes log lines                                         drops when nobody reads
 //! ```
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,10 +105,15 @@ fn prepare(
     let store = Store::new(&config.state_dir);
     let memory = remember(&store, &boot_id);
     let instance = memory.as_ref().map_or_else(|| InstanceId(random()), |snapshot| snapshot.instance);
-    let known = memory.as_ref().map(|snapshot| snapshot.api_servers.clone()).unwrap_or_default();
+    let snapshot = memory.clone().unwrap_or_else(|| Snapshot {
+        boot_id: boot_id.clone(),
+        instance,
+        claims: BTreeMap::new(),
+        api_servers: Vec::new(),
+    });
     let (saves, writer) =
         Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;
-    let (commands, edges, control_edges) = channels(config, saves, known);
+    let (commands, edges, control_edges) = channels(config, saves, snapshot);
     let insight = Arc::new(Insight {
         facts: facts(config, instance),
         commands,
@@ -141,14 +147,14 @@ fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
 fn channels(
     config: &Config,
     saves: Giver<Snapshot>,
-    known: Vec<String>,
+    snapshot: Snapshot,
 ) -> (mpsc::Sender<Command>, Edges, control::Edges) {
     let (input_sender, inputs) = mpsc::channel::<Input>(INPUT_QUEUE);
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-    let (learned_sender, learned) = watch::channel(known);
+    let (learned_sender, learned) = watch::channel(snapshot.api_servers.clone());
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (config.authority == Authority::Lease).then_some(call_sender);
-    let edges = Edges { inputs, commands, learned, saves, calls: Calls::new(adapter) };
+    let edges = Edges { inputs, commands, learned, snapshot, saves, calls: Calls::new(adapter) };
     let control = control::Edges { calls, inputs: input_sender, learned: learned_sender };
     (command_sender, edges, control)
 }

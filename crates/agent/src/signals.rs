@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::admin::reply::Reply;
 use crate::driver::Command;
 use crate::insight::Insight;
 
@@ -65,7 +66,7 @@ impl Signals {
 
 async fn dump(insight: &Insight) {
     match insight.report().await {
-        Some(report) => match serde_json::to_string(&insight.status(&report)) {
+        Some(report) => match serde_json::to_string(&Reply::from(insight.status(&report))) {
             Ok(state) => tracing::info!(state, "the state, as asked by SIGUSR1"),
             Err(error) => tracing::error!(%error, "the state cannot be written"),
         },

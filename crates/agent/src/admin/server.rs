@@ -20,7 +20,18 @@ use crate::insight::Insight;
 /// Serves until it fails; the supervisor tries again.
 pub(crate) async fn run(socket: &Path, insight: Arc<Insight>) -> anyhow::Result<()> {
     let listener = bind(socket).await?;
+    let _ours = SocketFile(socket);
     serve(listener, router(insight)).await
+}
+
+/// The socket that this agent made; it goes when nobody serves it any more.
+struct SocketFile<'a>(&'a Path);
+
+impl Drop for SocketFile<'_> {
+    fn drop(&mut self) {
+        // One that stays is taken over by the next agent.
+        let _ = std::fs::remove_file(self.0);
+    }
 }
 
 fn router(insight: Arc<Insight>) -> Router {

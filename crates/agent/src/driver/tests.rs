@@ -129,6 +129,7 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
         inputs: input_receiver,
         commands: command_receiver,
         learned: learned_receiver,
+        snapshot: snapshot("start"),
         saves: giver,
         calls: Calls::new(Some(call_sender)),
     };
@@ -136,6 +137,11 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
     let driver = Driver::new((script, wire), clock, edges, true)
         .watched_by(Arc::new(Observer::default()), Arc::clone(&vitals));
     (driver, Held { record, inputs, commands, learned, saves, calls, vitals })
+}
+
+fn snapshot(boot_id: &str) -> Snapshot {
+    let (boot_id, instance) = (boot_id.to_owned(), InstanceId(1));
+    Snapshot { boot_id, instance, claims: Default::default(), api_servers: Vec::new() }
 }
 
 fn read(id: u64) -> Effect {
@@ -203,19 +209,22 @@ async fn a_request_that_dies_with_its_adapter_is_unknown_and_a_late_answer_is_no
 
 #[tokio::test(start_paused = true)]
 async fn snapshots_carry_the_api_servers_learned_before_and_after() {
-    let snapshot = Snapshot {
-        boot_id: "boot".into(),
-        instance: InstanceId(1),
-        claims: Default::default(),
-        api_servers: Vec::new(),
-    };
-    let (driver, held) = driver(vec![vec![Effect::Save(snapshot)]], vec![], Wire::default());
+    let saved = Effect::Save(snapshot("core"));
+    let (driver, held) = driver(vec![vec![], vec![saved]], vec![], Wire::default());
     let learn = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(held.saves.take().unwrap().api_servers, Vec::<String>::new());
+        assert_eq!(
+            held.saves.take().unwrap(),
+            snapshot("start"),
+            "a restart is the same run from the first moment"
+        );
+        held.inputs.send(Input::Lease(LeaseReport::Absent)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(held.saves.take().unwrap(), snapshot("core"));
         held.learned.send(vec!["https://10.0.0.2:6443".into()]).unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(held.saves.take().unwrap().api_servers, ["https://10.0.0.2:6443"]);
+        let api_servers = vec!["https://10.0.0.2:6443".to_owned()];
+        assert_eq!(held.saves.take().unwrap(), Snapshot { api_servers, ..snapshot("core") });
         shut_down_at(&held, at(1_000)).await;
     };
     tokio::join!(driver.run(), learn);
