@@ -91,15 +91,31 @@ impl Lease {
     }
 }
 
-/// Passes on what the adapter learns. (It logs by itself when access to the API servers is lost and found.)
+/// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found.
 async fn follow(mut handles: Handles, learned: &watch::Sender<Vec<String>>) {
-    while handles.learned.changed().await.is_ok() {
-        let now = handles.learned.borrow_and_update().clone();
-        learned.send_if_modified(|known| {
-            let news = *known != now;
-            *known = now;
-            news
-        });
+    loop {
+        let changed = tokio::select! {
+            changed = handles.learned.changed() => changed.map(|()| pass_on(&handles.learned.borrow_and_update(), learned)),
+            changed = handles.trouble.changed() => changed.map(|()| tell(handles.trouble.borrow_and_update().as_deref())),
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+fn pass_on(now: &[String], learned: &watch::Sender<Vec<String>>) {
+    learned.send_if_modified(|known| {
+        let news = known != now;
+        now.clone_into(known);
+        news
+    });
+}
+
+fn tell(trouble: Option<&str>) {
+    match trouble {
+        Some(trouble) => tracing::error!("no access to the API servers, trying on: {trouble}"),
+        None => tracing::info!("the credentials for the API servers are good"),
     }
 }
 
