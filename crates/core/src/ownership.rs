@@ -173,10 +173,16 @@ pub(crate) struct Machine {
     invited_at_epoch: Option<u32>,
     taken_from: Option<(NodeId, u32, Moment)>,
     false_takeovers: Option<u32>,
+    /// When another node last asked for one of our addresses: it can reach us.
+    asked_at: Option<Moment>,
 }
 
 impl Machine {
-    pub(crate) fn new(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
+    pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
+        // Rule 1: a strict singleton's address must not outlive its agent's right to it.
+        if let OnAuthorityLoss::ReleaseAfter(patience) = settings.on_authority_loss {
+            settings.lifetime = settings.lifetime.min(patience);
+        }
         let memory = found.memory.clone().unwrap_or_default();
         let mut lease =
             LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
@@ -227,6 +233,7 @@ impl Machine {
             invited_at_epoch: None,
             taken_from: None,
             false_takeovers: None,
+            asked_at: None,
             settings,
         }
     }

@@ -121,11 +121,16 @@ pub fn compose(
             write(&mut annotations, INVITATION, grant);
         }
     }
-    if let Some(count) = publication.false_takeovers {
-        write(&mut annotations, FALSE_TAKEOVERS, &count);
+    if let Some(false_takeovers) = publication.false_takeovers {
+        count(&mut annotations, false_takeovers);
     }
     join(&mut annotations, node, &publication.member);
     annotations
+}
+
+/// Writes the count of false takeovers.
+pub fn count(annotations: &mut BTreeMap<String, String>, false_takeovers: u32) {
+    write(annotations, FALSE_TAKEOVERS, &false_takeovers);
 }
 
 /// Writes `member` into the list of members under `node`.

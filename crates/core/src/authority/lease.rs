@@ -487,7 +487,7 @@ impl LeaseMachine {
             return Some((self.not_before, Action::Read));
         }
         let read_due = self.contact.unwrap_or(self.known_at) + self.longest_silence();
-        if self.membership_differs(wants) && self.publish_due <= read_due {
+        if (self.membership_differs(wants) || self.count_differs(wants)) && self.publish_due <= read_due {
             return Some((self.publish_due, Action::Publish));
         }
         Some((read_due, Action::Read))
@@ -503,10 +503,12 @@ impl LeaseMachine {
         let invited = annotations::invited(record);
         self.membership_differs(wants)
             || invited != (wants.publication.invite == annotations::Invite::Yes)
-            || wants
-                .publication
-                .false_takeovers
-                .is_some_and(|count| count != annotations::false_takeovers(record))
+            || self.count_differs(wants)
+    }
+
+    fn count_differs(&self, wants: &Wants) -> bool {
+        let written = self.record().map(annotations::false_takeovers);
+        wants.publication.false_takeovers.is_some_and(|count| Some(count) != written)
     }
 
     fn request(&self, action: Action, wants: &Wants) -> LeaseRequest {
@@ -577,6 +579,9 @@ impl LeaseMachine {
         let Some(record) = self.record() else { return LeaseRequest::Read };
         let mut annotations = record.annotations.clone();
         annotations::join(&mut annotations, &self.node, &wants.publication.member);
+        if let Some(count) = wants.publication.false_takeovers {
+            annotations::count(&mut annotations, count);
+        }
         let draft = LeaseDraft {
             holder: record.holder.clone(),
             duration_seconds: record.duration_seconds,

@@ -225,7 +225,7 @@ impl Machine {
         };
         let strict = match (&self.state, self.settings.on_authority_loss) {
             (State::Holding(holding), OnAuthorityLoss::ReleaseAfter(patience)) => {
-                holding.unconfirmed_since.map(|since| since + patience)
+                self.strict_since(holding).map(|since| since + patience)
             }
             _ => None,
         };

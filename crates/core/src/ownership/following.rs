@@ -143,7 +143,7 @@ impl Machine {
         let unfit = self.health == Some(Health::Unhealthy);
         let invite = if holding && unfit && self.members.len() > 1 { Invite::Yes } else { Invite::No };
         let decayed = self.lease.false_takeovers(now);
-        let false_takeovers = self.false_takeovers.or(Some(decayed)).filter(|_| holding);
+        let false_takeovers = self.false_takeovers.or(holding.then_some(decayed));
         let written = self.lease.record().map_or(0, annotations::false_takeovers);
         Publication {
             member: self.settings.own.clone(),

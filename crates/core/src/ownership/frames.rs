@@ -38,10 +38,11 @@ impl Machine {
 
     /// Somebody asks for the VIP: before taking it (rule 8), or because it holds and looks for a rival.
     fn on_question(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
-        let Some(mark) = frame.mark.filter(|mark| mark.node != self.own_id()) else { return };
         if !self.settings.vips.contains(&frame.target) {
             return;
         }
+        self.asked_at = Some(frame.heard_at);
+        let Some(mark) = frame.mark.filter(|mark| mark.node != self.own_id()) else { return };
         if mark.tenure == Tenure::Candidate {
             return self.defer_to(now, mark.node);
         }
@@ -146,12 +147,26 @@ impl Machine {
         }
     }
 
+    /// Rule 7's damping, from the other side: another took the claim although our grant is fresh and others reach us.
+    /// A holder that is cut off hears no questions, and was rightly taken for dead.
+    pub(super) fn notice_own_false_death(&mut self, now: Moment, out: &mut Output) {
+        let window = self.settings.detection.interval * self.settings.detection.multiplier / 2;
+        if self.asked_at.is_some_and(|at| now.since(at) <= window) && self.lease.holder_is_mainstay() {
+            let count = self.lease.false_takeovers(now).saturating_add(1);
+            self.false_takeovers = Some(count);
+            out.events.push(Event::FalseTakeover { claim: self.settings.claim.clone(), count });
+        }
+    }
+
     /// Rule 5: a mark of a higher epoch than our fresh grant. Ask the authority, defending meanwhile.
     fn verify(&mut self, now: Moment, out: &mut Output) {
         if let State::Holding(holding) = &mut self.state {
             holding.verifying.get_or_insert(now);
         }
-        self.defend(now, out);
+        // Whom we invited (rule 12) is expected: a defence would only draw clients back to us.
+        if self.invited_at_epoch.is_none() {
+            self.defend(now, out);
+        }
     }
 
     /// Another elector's node speaks: a confirmed holder stands on its grant; any other defends once and yields to a

@@ -357,8 +357,10 @@ fn a_strict_singleton_lets_go_and_does_not_come_back_by_itself() {
     let strict = Settings { on_authority_loss: OnAuthorityLoss::ReleaseAfter(patience), ..settings() };
     let mut world = World::holder_with(strict);
     world.api = Api::Refuses;
-    world.run(Duration::from_secs(12));
-    assert!(world.worn, "eight seconds of fresh grant at least, then five of patience");
+    world.run(Duration::from_millis(2_900));
+    assert!(world.worn, "the last renewal is at most a retry period older than the outage");
+    world.run(Duration::from_secs(3));
+    assert!(!world.worn, "five seconds after the last renewal, not after it was missed");
     world.run(Duration::from_secs(60));
     assert!(!world.worn);
     assert_eq!(world.happened("Took"), 1, "no succession");

@@ -89,6 +89,9 @@ impl Machine {
                 let reason = if self.invited_at_epoch.take().is_some() {
                     YieldReason::HandOver
                 } else {
+                    if holding.tenure == Tenure::Confirmed {
+                        self.notice_own_false_death(now, out);
+                    }
                     YieldReason::Denied
                 };
                 return self.start_yielding(now, reason, SUCCESSOR_WAIT, out);
@@ -99,10 +102,17 @@ impl Machine {
 
     fn release_strict_singleton(&mut self, now: Moment, holding: &Holding, out: &mut Output) {
         if let OnAuthorityLoss::ReleaseAfter(patience) = self.settings.on_authority_loss
-            && holding.unconfirmed_since.is_some_and(|since| now.since(since) >= patience)
+            && self.strict_since(holding).is_some_and(|since| now.since(since) >= patience)
         {
+            // A grant as old as that is no ground for taking it again.
+            self.lease.unconfirm();
             self.withdraw(now, YieldReason::AuthorityLoss, out);
         }
+    }
+
+    /// From when `release_after` counts: the last successful renewal, or for want of one the loss of confirmation.
+    pub(super) fn strict_since(&self, holding: &Holding) -> Option<Moment> {
+        self.lease.renewed_at().or(holding.unconfirmed_since)
     }
 
     /// Rule 13: down for more than a second with the authority in reach.
