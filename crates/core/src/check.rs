@@ -492,9 +492,11 @@ impl Checker {
         let (first, second) = (holders.next(), holders.next());
         drop(holders);
         if let Some(was) = self.incumbent {
-            let behind = view.nodes[was].reach == Reach::Impaired
-                && view.nodes.iter().any(|node| node.reach == Reach::Good);
-            mark_since(&mut self.disfavoured_since, view.at, behind);
+            // Whoever has the API, and be it with pauses, counts expiry and grace since it first had it.
+            let behind = view.nodes[was].reach == Reach::Impaired;
+            let ahead = view.nodes.iter().any(|node| node.reach == Reach::Good);
+            let since_then = self.disfavoured_since.or(ahead.then_some(view.at));
+            self.disfavoured_since = since_then.filter(|_| behind);
             if self.disfavoured_since.is_some_and(|since| view.at - since > self.bounds.favour) {
                 self.incumbent = None;
                 self.only_api_ever = false;

@@ -16,6 +16,7 @@ mod api;
 mod clock;
 mod faults;
 mod host;
+mod inspect;
 mod random;
 mod schedule;
 mod segment;
@@ -25,6 +26,7 @@ mod tests;
 mod world;
 
 pub use host::{ANNOUNCE_EVERY, GATEWAY, Machine, VIP};
+pub use inspect::Log;
 pub use random::Random;
 pub use schedule::{ApiForm, Fault, FrontEnds, Kind, Schedule, Whom};
 pub use segment::{Habit, Tally};

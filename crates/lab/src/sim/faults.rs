@@ -38,6 +38,8 @@ impl<M: Machine> World<M> {
         self.active.push(kind);
         self.apply(kind, Edge::Begins);
         self.refresh();
+        // A fault that ends in the same moment is seen too.
+        self.look();
     }
 
     /// Ends a fault that began.

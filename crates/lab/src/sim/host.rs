@@ -255,15 +255,12 @@ impl<M: Machine> World<M> {
         self.expire(h);
         let Some(agent) = &mut self.hosts[h].agent else { return };
         let held = std::mem::take(&mut agent.held);
-        // The loop may see its own timer before the socket's queue, or after it.
-        if self.random.chance(50) {
-            self.handle(h, &Input::Tick);
-        }
+        // The driver's contract: the core sees that time has passed before anything else happens on its behalf.
+        self.handle(h, &Input::Tick);
         for input in held {
             self.feed(h, input);
         }
         self.pace(h);
-        self.feed(h, Input::Tick);
     }
 
     /// Hands an input to the agent, after the loop's delay and in order.
@@ -393,6 +390,9 @@ impl<M: Machine> World<M> {
         self.last_announcer = Some(h);
         let mac = host.mac;
         self.trace(|| format!("node {h}: announces {mark:?}"));
+        if self.tune.keep_events {
+            self.log.announcements.push((self.now(), h, mark));
+        }
         self.send(
             h,
             Packet { mac, to: To::All, sender: Some(vip), target: vip, mark: Some(mark), asks: false },
@@ -401,7 +401,7 @@ impl<M: Machine> World<M> {
 
     fn act(&mut self, h: usize, effect: Effect) {
         self.hosts[h].effects += 1;
-        self.trace_effect(h, &effect);
+        self.note(h, &effect);
         let now = self.hosts[h].clock.moment(self.now);
         match effect {
             Effect::Assign { id, vips, lifetime, .. } => {

@@ -247,12 +247,6 @@ impl<M: Machine> World<M> {
         self.later(Duration::from_secs(1), Ev::Rogue);
     }
 
-    /// Lets a host that runs no Mainstay announce the VIP, unmarked, as kube-vip does.
-    pub fn announce_unmarked(&mut self, node: usize) {
-        let mac = mac_of(node);
-        self.send(node, Packet { mac, to: To::All, sender: Some(VIP), target: VIP, mark: None, asks: false });
-    }
-
     /// A client pings.
     pub(super) fn ping(&mut self, client: usize) {
         let period = nanos(self.tune.ping_every);

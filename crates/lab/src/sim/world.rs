@@ -19,6 +19,7 @@ use super::api::{ApiFaults, Request, Watch};
 use super::clock::Clock;
 use super::faults::Edge;
 use super::host::{Host, Machine};
+use super::inspect::Log;
 use super::random::{Random, nanos};
 use super::schedule::{Kind, Schedule};
 use super::segment::{Packet, Segment};
@@ -125,6 +126,8 @@ pub struct World<M> {
     pub(super) worst_ticks: u32,
     /// All events of all agents: when, who, what.
     pub events: Vec<(Duration, usize, Event)>,
+    /// All announcements and orders, if events are kept.
+    pub log: Log,
     view: View,
     checker: Checker,
     steps: u64,
@@ -161,6 +164,7 @@ impl<M: Machine> World<M> {
             last_announcer: None,
             worst_ticks: 0,
             events: Vec::new(),
+            log: Log::default(),
             view: empty_view(nodes),
             checker: Checker::new(bounds, nodes),
             steps: 0,
@@ -301,7 +305,7 @@ impl<M: Machine> World<M> {
     }
 
     /// Shows the checker the world as it is.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let now = Duration::from_nanos(self.now);
         self.view.at = now;
         for (node, host) in self.view.nodes.iter_mut().zip(&self.hosts) {
@@ -389,7 +393,10 @@ impl<M: Machine> World<M> {
         }
     }
 
-    pub(super) fn trace_effect(&self, h: usize, effect: &Effect) {
+    pub(super) fn note(&mut self, h: usize, effect: &Effect) {
+        if self.tune.keep_events {
+            self.log.effects.push((self.now(), h, effect.clone()));
+        }
         self.trace(|| format!("node {h}: -> {effect:?}"));
     }
 
