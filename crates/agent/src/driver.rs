@@ -41,6 +41,10 @@ pub(crate) const COMMAND_QUEUE: usize = 16;
 /// in time after a suspend, during which the runtime's timers stand still and the core's clock does not.
 const TURN_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
+/// A deadline missed by this much means that the process stood still: then the core speaks before anything is announced
+/// (rule 9).
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// How many inputs are handled before the deadline is looked at again, so that a flood of frames cannot hide it.
 const BATCH: usize = 256;
 
@@ -231,6 +235,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
         let edges = &mut self.edges;
         tokio::select! {
             biased;
+            () = tokio::time::sleep(wait + STOOD_STILL) => Woke::Deadline,
             input = self.plane.next() => Woke::Input(input),
             Some(input) = edges.inputs.recv() => Woke::Input(input),
             Some(command) = edges.commands.recv() => Woke::Command(command),

@@ -332,10 +332,13 @@ impl Machine {
 
     /// Silent for ten intervals, with rule 7's guards. Where a guard cannot be had (the holder was never heard; there
     /// is no witness, or all are dead too), much longer silence stands in for it: nobody is harmed by a VIP on a node
-    /// that nobody hears, and marks settle what is found when the link returns.
+    /// that nobody hears, and marks settle what is found when the link returns. Without an authority nobody is listed, so
+    /// there is nothing to guard by.
     fn is_silent_enough(&self, now: Moment) -> bool {
         let lease = self.settings.lease.duration;
+        let standalone = self.settings.authority == Authority::Standalone;
         self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
+            || (standalone && self.is_silent_for(now, self.watcher.long_silence()))
             || (self.watcher.is_witnessed() && self.is_silent_for(now, lease))
             || self.is_silent_for(now, lease * 2)
     }

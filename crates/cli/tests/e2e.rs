@@ -1,0 +1,136 @@
+//! The main job, with real processes, real network stacks, real frames and a real HTTPS API.
+//!
+//! Bounds here are wide: they tell a mechanism that works from one that does not. How fast it works is the business of
+//! the benchmarks.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_lab::apiserver::Fault;
+use mainstay_lab::cluster::{Cluster, PORT, Plan, VIP, wait_for};
+use mainstay_lab::netns;
+use mainstay_lab::probe::{self, Capture, Probe};
+
+/// A wide margin for anything that takes seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mainstay-e2e-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory under the temporary one");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Logs are what a failure is understood by.
+        if !std::thread::panicking() {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+}
+
+fn plan(scratch: &Scratch) -> Plan {
+    Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick()
+}
+
+/// A cluster that runs, or nothing and the reason on stderr where that cannot be.
+fn up(name: &str) -> Option<(Cluster, Scratch)> {
+    if let Err(reason) = netns::ensure_privilege() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let scratch = Scratch::new(name);
+    let cluster = Cluster::up(plan(&scratch)).expect("a cluster that settles");
+    Some((cluster, scratch))
+}
+
+fn others(holder: usize) -> Vec<usize> {
+    (0..3).filter(|index| *index != holder).collect()
+}
+
+#[test]
+fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing() {
+    let Some((mut cluster, _scratch)) = up("outage") else { return };
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let capture = Capture::start(&cluster.segment).expect("a capture");
+    let probe =
+        Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
+    let begin = probe::now();
+
+    cluster.fronts[0].inject(Fault::Refuse);
+    cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
+    cluster.kill(holder).expect("killed");
+    cluster.start(holder).expect("started");
+    cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached again");
+    assert_eq!(cluster.holders().expect("kernels answer"), [holder]);
+    cluster.fronts[0].heal();
+    cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("confirmed again");
+
+    let report = probe.settled_report(begin, probe::now());
+    assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");
+    assert_eq!(report.answerers.len(), 1, "one holder answered all: {report:?}");
+    assert!(capture.announcements(IpAddr::V4(VIP), begin, probe::now()).len() > 2);
+    assert_eq!(cluster.holders().expect("kernels answer"), [holder]);
+}
+
+#[test]
+fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles() {
+    let Some((cluster, _scratch)) = up("death") else { return };
+    let first = cluster.wait_settled(PATIENCE).expect("settled");
+    cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
+    let second = cluster.wait_holder(&others(first), PATIENCE).expect("succeeded on evidence");
+    cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
+    cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second, "the rightful one stays");
+
+    cluster.fronts[0].inject(Fault::Hang);
+    cluster.wait_tenure(second, "detached", PATIENCE).expect("detached");
+    cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
+    let third = cluster.wait_holder(&others(second), PATIENCE).expect("succeeded without the API");
+    cluster.fronts[0].heal();
+    cluster.wait_tenure(third, "confirmed", PATIENCE).expect("granted afterwards");
+    cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), third);
+    let reached = || Ok(probe::ping(&cluster.client, IpAddr::V4(VIP), Duration::from_millis(100))?);
+    let mac = wait_for(PATIENCE, reached).expect("pings").expect("the client reaches the VIP");
+    assert_eq!(mac, cluster.nodes[third].host.mac());
+}
+
+#[test]
+fn a_stop_hands_over_and_loses_nothing() {
+    let Some((mut cluster, _scratch)) = up("hand-over") else { return };
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let probe =
+        Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
+    let begin = probe::now();
+    assert!(cluster.stop(holder, PATIENCE).expect("it ends").success());
+    let next = cluster.wait_holder(&others(holder), PATIENCE).expect("another holds");
+    cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
+    let report = probe.settled_report(begin, probe::now());
+    assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");
+}
+
+#[test]
+fn an_address_deleted_by_hand_comes_back_by_itself() {
+    let Some((cluster, _scratch)) = up("deleted") else { return };
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let host = &cluster.nodes[holder].host;
+    let begin = probe::now();
+    let watch = netns::HolderWatch::start(std::slice::from_ref(host)).expect("a watch");
+    host.output("ip", &["address", "del", &format!("{VIP}/32"), "dev", host.device()]).expect("deleted");
+    let away_and_back = || {
+        let timeline = watch.timeline_of(IpAddr::V4(VIP));
+        let changes: Vec<_> =
+            timeline.iter().filter(|change| change.at > begin).map(|change| change.at).collect();
+        Ok(if let [.., gone, back] = changes[..] { Some(back.since(gone)) } else { None })
+    };
+    let away = wait_for(PATIENCE, away_and_back).expect("a timeline").expect("it came back");
+    // 100 ms are promised and a few are measured: a timer's second would be seen.
+    assert!(away < Duration::from_millis(900), "away for {away:?}");
+}
