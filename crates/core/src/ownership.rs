@@ -354,11 +354,9 @@ impl Machine {
 
     /// Members as the record lists them; what is remembered stays while no record can be read.
     fn learn_members(&mut self) {
-        if let Some(record) = self.lease.record() {
-            let listed = annotations::members(record);
-            if !listed.is_empty() && listed != self.members {
-                self.members = listed;
-            }
+        let listed = &self.lease.facts().members;
+        if !listed.is_empty() && *listed != self.members {
+            self.members = listed.clone();
         }
         let macs = |member: &Member| member.macs.first().copied();
         let own = &self.settings.node;

@@ -74,10 +74,35 @@ pub fn false_takeovers(record: &LeaseRecord) -> u32 {
     read(record, FALSE_TAKEOVERS).unwrap_or(0)
 }
 
+/// What the annotations of one record say, read once: the machine looks at it with every input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The members it lists.
+    pub members: BTreeMap<NodeName, Member>,
+    /// Its holder is a Mainstay node that wrote so itself.
+    pub mainstay: bool,
+    /// Its holder invites a healthy node.
+    pub invited: bool,
+    /// Its count of false takeovers.
+    pub false_takeovers: u32,
+}
+
+impl Facts {
+    /// Reads a record.
+    #[must_use]
+    pub fn of(record: &LeaseRecord) -> Self {
+        Self {
+            members: members(record),
+            mainstay: grant(record).is_some(),
+            invited: invited(record),
+            false_takeovers: false_takeovers(record),
+        }
+    }
+}
+
 /// Whether `member` should be written under `node`: it is missing or differs, and there is room.
 #[must_use]
-pub fn wants_member(record: &LeaseRecord, node: &NodeName, member: &Member) -> bool {
-    let members = members(record);
+pub fn wants_member(members: &BTreeMap<NodeName, Member>, node: &NodeName, member: &Member) -> bool {
     match members.get(node) {
         Some(listed) => listed != member,
         None => members.len() < MEMBERS_LIMIT,

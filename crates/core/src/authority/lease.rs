@@ -154,6 +154,8 @@ pub struct LeaseMachine {
     /// Our last write gave the lease up.
     releasing: bool,
     false_takeovers_at: Moment,
+    /// What the record's annotations say; nothing while there is no record.
+    facts: annotations::Facts,
 }
 
 impl LeaseMachine {
@@ -184,6 +186,7 @@ impl LeaseMachine {
             publish_due: now,
             releasing: false,
             false_takeovers_at: now,
+            facts: annotations::Facts::default(),
         }
     }
 
@@ -201,6 +204,12 @@ impl LeaseMachine {
                 Some(holder) => Standing::Denied { holder: holder.clone(), epoch: record.transitions },
             },
         }
+    }
+
+    /// What the record's annotations say.
+    #[must_use]
+    pub fn facts(&self) -> &annotations::Facts {
+        &self.facts
     }
 
     /// The record as last known.
@@ -258,7 +267,7 @@ impl LeaseMachine {
     /// Whether the present holder proved itself a Mainstay node: only from such a one may evidence take (rule 7).
     #[must_use]
     pub fn holder_is_mainstay(&self) -> bool {
-        self.record().is_some_and(|record| annotations::grant(record).is_some())
+        self.facts.mainstay
     }
 
     /// When another's lease expires or has expired, as far as an unbroken chain of contacts can tell.
@@ -287,7 +296,7 @@ impl LeaseMachine {
     /// The count of false takeovers now: as last written, halved every ten minutes since.
     #[must_use]
     pub fn false_takeovers(&self, now: Moment) -> u32 {
-        let written = self.record().map_or(0, annotations::false_takeovers);
+        let written = self.facts.false_takeovers;
         let halvings =
             u32::try_from(now.since(self.false_takeovers_at).as_secs() / 600).unwrap_or(31).min(31);
         written >> halvings
@@ -305,9 +314,11 @@ impl LeaseMachine {
         if self.record().is_none_or(|known| !same_election(known, &record)) {
             self.observed_at = now;
         }
-        if self.record().map(annotations::false_takeovers) != Some(annotations::false_takeovers(&record)) {
+        let facts = annotations::Facts::of(&record);
+        if self.record().is_none() || self.facts.false_takeovers != facts.false_takeovers {
             self.false_takeovers_at = now;
         }
+        self.facts = facts;
         self.settle_grant(now, &record, source);
         self.known = Known::Record(Box::new(record));
         self.known_at = now;
@@ -319,6 +330,7 @@ impl LeaseMachine {
         let reach = self.contacted(now);
         if self.known != Known::Absent {
             self.known = Known::Absent;
+            self.facts = annotations::Facts::default();
             self.known_at = now;
             self.observed_at = now;
         }
@@ -494,21 +506,22 @@ impl LeaseMachine {
     }
 
     fn membership_differs(&self, wants: &Wants) -> bool {
-        self.record()
-            .is_some_and(|record| annotations::wants_member(record, &self.node, &wants.publication.member))
+        self.record().is_some()
+            && annotations::wants_member(&self.facts.members, &self.node, &wants.publication.member)
     }
 
     fn publication_differs(&self, wants: &Wants) -> bool {
-        let Some(record) = self.record() else { return false };
-        let invited = annotations::invited(record);
+        if self.record().is_none() {
+            return false;
+        }
         self.membership_differs(wants)
-            || invited != (wants.publication.invite == annotations::Invite::Yes)
+            || self.facts.invited != (wants.publication.invite == annotations::Invite::Yes)
             || self.count_differs(wants)
     }
 
     fn count_differs(&self, wants: &Wants) -> bool {
-        let written = self.record().map(annotations::false_takeovers);
-        wants.publication.false_takeovers.is_some_and(|count| Some(count) != written)
+        let written = self.facts.false_takeovers;
+        self.record().is_some() && wants.publication.false_takeovers.is_some_and(|count| count != written)
     }
 
     fn request(&self, action: Action, wants: &Wants) -> LeaseRequest {

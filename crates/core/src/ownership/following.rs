@@ -97,7 +97,7 @@ impl Machine {
     }
 
     fn invitation_for_us(&self) -> bool {
-        let invited = self.lease.record().is_some_and(annotations::invited);
+        let invited = self.lease.facts().invited;
         invited && self.health != Some(Health::Unhealthy)
     }
 
@@ -144,7 +144,7 @@ impl Machine {
         let invite = if holding && unfit && self.members.len() > 1 { Invite::Yes } else { Invite::No };
         let decayed = self.lease.false_takeovers(now);
         let false_takeovers = self.false_takeovers.or(holding.then_some(decayed));
-        let written = self.lease.record().map_or(0, annotations::false_takeovers);
+        let written = self.lease.facts().false_takeovers;
         Publication {
             member: self.settings.own.clone(),
             invite,

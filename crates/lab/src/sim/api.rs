@@ -328,7 +328,7 @@ impl<M: Machine> World<M> {
         self.watches[h].attempts += 1;
         let attempts = self.watches[h].attempts;
         self.feed(h, Input::Lease(LeaseReport::WatchLost));
-        let pause = (100 * MS << attempts.min(6)).min(LONGEST_PAUSE);
+        let pause = ((100 * MS) << attempts.min(6)).min(LONGEST_PAUSE);
         let at = self.now + self.random.range(pause / 2, pause);
         let generation = self.watches[h].generation;
         self.at(at, Ev::Reconnect { host: h, generation });
