@@ -510,8 +510,7 @@ fn rule_07_with_its_own_api_server_and_a_stalled_store() {
 
 #[test]
 fn rule_08_succession_in_an_outage() {
-    for seed in 0..20 {
-        let form = OUTAGES[seed as usize % OUTAGES.len()];
+    for (seed, form) in (0..20).zip(OUTAGES.into_iter().cycle()) {
         let (mut sim, holder) = settled(seed, 3);
         sim.begin(outage(form));
         sim.run_for(seconds(8));
@@ -547,7 +546,7 @@ fn rule_08_ranks_take_turns() {
 
 #[test]
 fn rule_09_start_in_an_outage() {
-    for (seed, form) in (0..10).map(|seed| (seed, OUTAGES[seed as usize % OUTAGES.len()])) {
+    for (seed, form) in (0..10).zip(OUTAGES.into_iter().cycle()) {
         let (mut sim, holder) = settled(seed, 3);
         sim.begin(outage(form));
         sim.run_for(seconds(6));
