@@ -63,7 +63,7 @@ fn over(checker: &mut Checker, view: &mut View, time: Duration, change: impl Fn(
     while view.at < until {
         view.at += 10 * MS;
         for node in &mut view.nodes {
-            if node.announces.is_some() && view.at.as_millis() % 3_000 == 0 {
+            if node.announces.is_some() && view.at.as_millis().is_multiple_of(3_000) {
                 node.last_announced = Some(view.at);
             }
         }
@@ -217,7 +217,8 @@ fn two_confirmed_in_one_epoch() {
 
 #[test]
 fn not_settled_after_the_faults() {
-    let cases: [(&str, fn(&mut View)); 5] = [
+    type Case = (&'static str, fn(&mut View));
+    let cases: [Case; 5] = [
         ("client", |view| view.clients[1] = Entry::Node(2)),
         ("poisoned client", |view| view.clients[1] = Entry::Stranger),
         ("detached", |view| view.nodes[0].announces = mark(Tenure::Detached, 1)),
@@ -263,13 +264,16 @@ fn a_read_or_too_many_writes_in_calm() {
         over(&mut checker, &mut view, 10_000 * MS, change);
         found(&checker)
     };
-    assert_eq!(settled(|view| view.nodes[0].writes += u64::from(view.at.as_millis() % 1_000 == 0)), []);
     assert_eq!(
-        settled(|view| view.nodes[0].writes += u64::from(view.at.as_millis() % 500 == 0)),
+        settled(|view| view.nodes[0].writes += u64::from(view.at.as_millis().is_multiple_of(1_000))),
+        []
+    );
+    assert_eq!(
+        settled(|view| view.nodes[0].writes += u64::from(view.at.as_millis().is_multiple_of(500))),
         [Invariant::ApiCost]
     );
     assert_eq!(
-        settled(|view| view.nodes[1].reads += u64::from(view.at.as_millis() % 5_000 == 0)),
+        settled(|view| view.nodes[1].reads += u64::from(view.at.as_millis().is_multiple_of(5_000))),
         [Invariant::ApiCost]
     );
 }
