@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod apiserver;
+pub mod bench;
 pub mod cluster;
 mod netlink;
 pub mod netns;
