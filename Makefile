@@ -6,7 +6,7 @@ ARGS ?=
 LAB_TESTS = $(filter-out sim,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long sim lab check bench bench-long
+.PHONY: help setup release demo test test-long sim lab check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,13 +32,15 @@ lab: setup ## the tests in network namespaces alone, with their output
 	$(CARGO) test --package mainstay-dataplane --test '*' -- --nocapture $(ARGS)
 	$(CARGO) test --package mainstay-lab $(addprefix --test ,$(LAB_TESTS)) -- --nocapture $(ARGS)
 
+release: setup ## the agent as it is shipped: target/release/mainstay
+	$(CARGO) build --release --package mainstay --no-default-features
+
 check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) xtask tidy
 
-bench: setup ## measure the promised figures; target/bench/foundation.json; under 25 minutes
-	$(CARGO) build --release --package mainstay --no-default-features
+bench: release ## measure the promised figures; target/bench/foundation.json; under 25 minutes
 	$(CARGO) bench --package mainstay-lab --bench foundation -- $(ARGS)
 
 bench-long: ## the same with more runs of each figure
