@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 use mainstay_core::time::Moment;
 
 pub use capture::{Capture, Heard, Speech};
-pub use log::{Answerer, Report, Tally};
+pub use log::{Answerer, Report, Sample, Tally};
 pub use ping::ping;
 pub use rogue::Rogue;
 
@@ -125,6 +125,18 @@ impl Probe {
         // The reader polls: an arrival may take that much longer to be noted.
         sys::sleep_until(to + self.plan.patience + Duration::from_millis(100));
         self.report(from, to)
+    }
+
+    /// Every echo that is decided by now, in the order of sending.
+    #[must_use]
+    pub fn echoes(&self) -> Vec<Sample> {
+        self.log().echo_samples(self.plan.patience, now())
+    }
+
+    /// Every TCP connect that is decided by now, in the order of their begin.
+    #[must_use]
+    pub fn connects(&self) -> Vec<Sample> {
+        self.log().connect_samples()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

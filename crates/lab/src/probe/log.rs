@@ -44,6 +44,15 @@ impl Echo {
     }
 }
 
+/// One attempt, for those who draw what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When it began.
+    pub sent: Moment,
+    /// How long the answer took and who gave it, when it came within the plan's patience.
+    pub answer: Option<(Duration, Option<Mac>)>,
+}
+
 /// Who answered, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answerer {
@@ -142,6 +151,28 @@ impl Log {
             changes: self.changes(&window),
             tcp: self.tcp(&window),
         }
+    }
+
+    /// Every echo that is decided, in the order of sending.
+    pub(super) fn echo_samples(&self, patience: Duration, now: Moment) -> Vec<Sample> {
+        let decided =
+            self.echoes.iter().filter(|echo| echo.answer.is_some() || now.since(echo.sent) > patience);
+        let answer = |echo: &Echo| {
+            let (at, by) = echo.answered()?;
+            let after = at.since(echo.sent);
+            (after <= patience).then(|| (after, self.mac(by)))
+        };
+        decided.map(|echo| Sample { sent: echo.sent, answer: answer(echo) }).collect()
+    }
+
+    /// Every TCP connect that is decided. Who answered was not looked at, nor how fast.
+    pub(super) fn connect_samples(&self) -> Vec<Sample> {
+        let answer = |answered: bool| answered.then_some((Duration::ZERO, None));
+        let samples =
+            self.connects.iter().map(|(begun, answered)| Sample { sent: *begun, answer: answer(*answered) });
+        let mut samples: Vec<_> = samples.collect();
+        samples.sort_unstable_by_key(|sample| sample.sent);
+        samples
     }
 
     fn sent_in(&self, window: &Range<Moment>) -> &[Echo] {

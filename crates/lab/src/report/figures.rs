@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::timeline::{Answer, At, Phase, Probe, Span, Timeline};
+use super::timeline::{Announcement, Answer, At, Phase, Probe, Span, Timeline};
 
 /// What one phase comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Figures {
     pub tcp_sent: usize,
     /// Of those, without an answer.
     pub tcp_lost: usize,
-    /// The longest time between two answered ICMP probes with a lost one between them, by when they were sent.
+    /// The longest time a client waited for an answer ([`dark_spans`]).
     pub longest_dark: Duration,
     /// Who held the VIP alone when the phase began, among the nodes on the segment.
     pub holder_before: Option<usize>,
@@ -73,29 +73,23 @@ fn before(span: Span) -> Span {
     Span::new(Duration::ZERO, span.from + Duration::from_nanos(1))
 }
 
-/// When the VIP did not answer: from the sending of the last answered probe to that of the next answered one, so
-/// that the time is never made shorter than it was. One that is still dark at the end ends with the last probe.
-/// Before the first answer nothing is dark: the VIP was not up yet.
+/// Waits shorter than this are round trips, and hiccups of a busy machine: not darkness.
+const NOTICEABLE: Duration = Duration::from_millis(5);
+
+/// When the VIP did not answer, as a client feels it: from the first probe sent after an answer to the arrival of
+/// the next answer. One that is still dark at the end ends with the last probe. Before the first answer nothing is
+/// dark: the VIP was not up yet.
 #[must_use]
 pub fn dark_spans(timeline: &Timeline) -> Vec<Span> {
-    let mut spans = Vec::new();
-    let mut last_answered: Option<At> = None;
-    let mut dark = false;
-    for probe in &timeline.icmp {
-        match (probe.answer, last_answered) {
-            (Answer::None, _) => dark = true,
-            (_, Some(since)) if dark => spans.push(Span::new(since, probe.at)),
-            _ => {}
-        }
-        if probe.answer != Answer::None {
-            dark = false;
-            last_answered = Some(probe.at);
-        }
-    }
-    if let (true, Some(since), Some(last)) = (dark, last_answered, timeline.icmp.last()) {
-        spans.push(Span::new(since, last.at));
-    }
-    spans
+    let answered = timeline.icmp.iter().filter(|probe| probe.answer != Answer::None);
+    let mut arrivals: Vec<At> = answered.map(|probe| probe.at + probe.after).collect();
+    arrivals.sort_unstable();
+    let ends = arrivals.iter().skip(1).copied().chain(timeline.icmp.last().map(|probe| probe.at));
+    let waits = arrivals.iter().zip(ends).filter_map(|(last, next)| {
+        let waiting = timeline.icmp.partition_point(|probe| probe.at <= *last);
+        timeline.icmp.get(waiting).map(|probe| Span::new(probe.at, next))
+    });
+    waits.filter(|wait| wait.length() >= NOTICEABLE).collect()
 }
 
 /// Dark spans that reach into a phase: with their whole past, and cut off at the phase's end.
@@ -107,9 +101,8 @@ fn dark_within(timeline: &Timeline, span: Span) -> impl Iterator<Item = Span> {
 /// The nodes whose kernels had the VIP at this moment and that were on the segment.
 #[must_use]
 pub fn holders_at(timeline: &Timeline, at: At) -> Vec<usize> {
-    let cut = |node| timeline.cut.iter().any(|(other, span)| *other == node && span.contains(at));
     let holding = timeline.holding.iter().filter(|(_, span)| span.contains(at)).map(|(node, _)| *node);
-    let unique: BTreeSet<_> = holding.filter(|node| !cut(*node)).collect();
+    let unique: BTreeSet<_> = holding.filter(|node| !is_cut(timeline, *node, at)).collect();
     unique.into_iter().collect()
 }
 
@@ -160,12 +153,8 @@ pub fn two_holders(timeline: &Timeline) -> Vec<Span> {
 
 /// The times between announcements by nodes that end within `span`, and the open one at its end.
 fn announcement_gaps(timeline: &Timeline, span: Span) -> Vec<Span> {
-    let by_nodes: Vec<At> = timeline
-        .announcements
-        .iter()
-        .filter(|announcement| announcement.node.is_some() && announcement.at < span.to)
-        .map(|announcement| announcement.at)
-        .collect();
+    let by_nodes: Vec<At> =
+        audible(timeline).map(|announcement| announcement.at).filter(|at| *at < span.to).collect();
     let ends = by_nodes.iter().copied().skip(1).chain([span.to]);
     by_nodes
         .iter()
@@ -193,12 +182,23 @@ pub fn last_rogue(timeline: &Timeline, phase: &Phase) -> Option<At> {
     rogues.map(|rogue| rogue.at).rfind(|at| phase.span.contains(*at))
 }
 
-/// Who was the last node to announce in the phase.
+/// Who was the last node to announce in the phase, as a client hears it.
 #[must_use]
 pub fn last_announcer(timeline: &Timeline, phase: &Phase) -> Option<usize> {
-    let inside =
-        timeline.announcements.iter().rev().filter(|announcement| phase.span.contains(announcement.at));
-    inside.filter_map(|announcement| announcement.node).next()
+    let inside = audible(timeline).filter(|announcement| phase.span.contains(announcement.at));
+    inside.last().and_then(|announcement| announcement.node)
+}
+
+/// Announcements by nodes that were on the segment: the others reach nobody.
+fn audible(timeline: &Timeline) -> impl Iterator<Item = &Announcement> {
+    timeline
+        .announcements
+        .iter()
+        .filter(|announcement| announcement.node.is_some_and(|node| !is_cut(timeline, node, announcement.at)))
+}
+
+fn is_cut(timeline: &Timeline, node: usize, at: At) -> bool {
+    timeline.cut.iter().any(|(other, span)| *other == node && span.contains(at))
 }
 
 /// The last moment of the phase at which two nodes that could hear each other both held the VIP; the pivot when

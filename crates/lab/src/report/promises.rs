@@ -140,10 +140,10 @@ fn missing(name: &str) -> Promise {
     promise(name, "runs of the phase", Some(0.0), (Op::Exactly, 1.0, ""))
 }
 
-/// From the first outage phase's fault to the API's return, unbroken.
+/// From the first outage phase's fault to the API's return to the first node, unbroken.
 fn outage_length(timeline: &Timeline) -> Option<Promise> {
     let begin = timeline.phase("outage-refused")?.pivot;
-    let end = timeline.phase("api-returns")?.pivot;
+    let end = timeline.phase("api-returns")?.span.from;
     let length = end.saturating_sub(begin).as_secs_f64();
     Some(promise("outage", "unbroken length", Some(length), (Op::AtLeast, OUTAGE_LENGTH.as_secs_f64(), "s")))
 }

@@ -43,7 +43,7 @@ pub(super) fn good() -> Timeline {
     let end = begin("death-with-api") + LENGTH;
     let probes = |step: u64| {
         let times = (0..end).step_by(usize::try_from(step).expect("small"));
-        times.map(|at| Probe { at: ms(at), answer: story(at) }).collect()
+        times.map(|at| Probe { at: ms(at), answer: story(at), after: Duration::ZERO }).collect()
     };
     let mut timeline = Timeline {
         nodes: ["n1", "n2", "n3"].map(str::to_owned).to_vec(),
@@ -202,7 +202,7 @@ fn a_tenure_that_is_not_detached_breaks_the_restart() {
 #[test]
 fn darkness_past_its_bound_breaks_each_death() {
     for (name, from, length) in
-        [("death-in-outage", 0, 2_000), ("death", 0, 451), ("death-with-api", 0, 2_501)]
+        [("death-in-outage", 0, 2_001), ("death", 0, 451), ("death-with-api", 0, 2_501)]
     {
         let broken = breaks(|timeline| darken(timeline, pivot(name) + from, length));
         assert_eq!(broken, [format!("{name}: dark")]);
@@ -293,7 +293,7 @@ fn a_short_outage_breaks_the_run() {
     let broken = breaks(|timeline| {
         let phase =
             timeline.phases.iter_mut().find(|phase| phase.name == "outage-refused").expect("in the run");
-        phase.pivot = ms(pivot("api-returns") - 59_000);
+        phase.pivot = ms(begin("api-returns") - 59_000);
     });
     assert_eq!(broken, ["outage: unbroken length"]);
 }
@@ -326,8 +326,21 @@ fn darkness_is_counted_from_answer_to_answer() {
     let timeline = good();
     let phase = timeline.phase("death").expect("in the run");
     let figures = figures::of(&timeline, phase);
-    assert_eq!((figures.lost, figures.longest_dark), (300, ms(301)));
+    assert_eq!((figures.lost, figures.longest_dark), (300, ms(300)));
     assert_eq!((figures.holder_before, figures.holder_after, figures.moves), (Some(2), Some(0), 1));
+}
+
+#[test]
+fn answers_that_all_come_late_do_not_hide_darkness() {
+    let mut timeline = good();
+    let begin = pivot("outage-hung") + 3_000;
+    let queued = Span::new(ms(begin), ms(begin + 200));
+    for probe in timeline.icmp.iter_mut().filter(|probe| queued.contains(probe.at)) {
+        probe.after = queued.to - probe.at;
+    }
+    let phase = timeline.phase("outage-hung").expect("in the run");
+    let figures = figures::of(&timeline, phase);
+    assert_eq!((figures.lost, figures.longest_dark), (0, ms(200)));
 }
 
 #[test]
@@ -336,7 +349,7 @@ fn darkness_that_does_not_end_lasts_to_the_last_probe() {
     let end = begin("death-with-api") + LENGTH;
     darken(&mut timeline, end - 1_000, 1_000);
     let last = figures::dark_spans(&timeline).pop().expect("dark at the end");
-    assert_eq!((last.from, last.to), (ms(end - 1_001), ms(end - 1)));
+    assert_eq!((last.from, last.to), (ms(end - 1_000), ms(end - 1)));
 }
 
 #[test]
@@ -359,7 +372,7 @@ fn the_json_has_the_promised_form() {
         report["phases"].as_array().expect("a list").iter().map(|p| p["name"].clone()).collect();
     assert_eq!(names, PHASES);
     let death = &report["phases"][11];
-    for (key, value) in [("sent", 20_000.0), ("lost", 300.0), ("longest_dark_ms", 301.0), ("moves", 1.0)] {
+    for (key, value) in [("sent", 20_000.0), ("lost", 300.0), ("longest_dark_ms", 300.0), ("moves", 1.0)] {
         assert_eq!(death[key].as_f64(), Some(value), "{key}");
     }
     assert_eq!((&death["holder_before"], &death["holder_after"]), (&"n3".into(), &"n1".into()));

@@ -48,8 +48,10 @@ impl Span {
 pub struct Probe {
     /// When it was sent.
     pub at: At,
-    /// Whether an answer came, and from which node's MAC address where that was seen.
+    /// Whether an answer came in time, and from whose MAC address.
     pub answer: Answer,
+    /// How long the answer took; nothing without one.
+    pub after: Duration,
 }
 
 /// What became of a probe.
