@@ -54,6 +54,10 @@ enum Command {
     Manager(Run),
     /// Ask the agent on this node what it holds
     Status(status::StatusArgs),
+    /// Show on this machine what Mainstay does: three nodes, API outages and deaths, and a report
+    #[cfg(feature = "demo")]
+    #[command(after_help = DEMO_HELP)]
+    Demo(mainstay_lab::demo::Args),
     /// Say which version this is
     Version(VersionArgs),
 }
@@ -64,6 +68,12 @@ the state to the log. A setting that cannot work is refused with one line and ex
 
 Smallest complete call:
   mainstay run --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection";
+
+#[cfg(feature = "demo")]
+const DEMO_HELP: &str = "\
+Three nodes, a client and an API server, each in its own network namespace; nothing outside is touched, and everything
+is removed at the end. Takes about three minutes. Needs root, or unprivileged user namespaces, and the commands ip,
+bridge and nft (Debian: iproute2, nftables). Exit code 1: a promise was broken, or the run was interrupted.";
 
 #[derive(Args)]
 struct Run {
@@ -83,6 +93,8 @@ fn main() -> ExitCode {
         Command::Run(run) => agent::run(run.settings.0, Precedence::FlagsFirst),
         Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
         Command::Status(args) => done(status::show(&args)),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo(&args),
         Command::Version(args) => done(version(&args)),
     };
     ExitCode::from(code)
@@ -94,6 +106,14 @@ fn version(args: &VersionArgs) -> anyhow::Result<()> {
         Some(form) => output::print(form, &Reply::from(version)),
         None => Ok(writeln!(io::stdout(), "mainstay {}", version.version)?),
     }
+}
+
+#[cfg(feature = "demo")]
+fn demo(args: &mainstay_lab::demo::Args) -> u8 {
+    mainstay_lab::demo::run(args).unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        FAILED
+    })
 }
 
 /// The exit code of a result; what went wrong goes to stderr, in one line.

@@ -7,6 +7,7 @@
 pub mod apiserver;
 pub mod bench;
 pub mod cluster;
+pub mod demo;
 mod netlink;
 pub mod netns;
 pub mod probe;

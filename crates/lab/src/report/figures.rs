@@ -73,6 +73,11 @@ fn before(span: Span) -> Span {
     Span::new(Duration::ZERO, span.from + Duration::from_nanos(1))
 }
 
+/// How far before a phase a darkness that reaches into it may have begun.
+const LOOK_BACK: Duration = Duration::from_secs(10);
+/// How far after a phase to look for the answer that ends its darkness.
+const LOOK_AHEAD: Duration = Duration::from_secs(1);
+
 /// Waits shorter than this are round trips, and hiccups of a busy machine: not darkness.
 const NOTICEABLE: Duration = Duration::from_millis(5);
 
@@ -81,20 +86,27 @@ const NOTICEABLE: Duration = Duration::from_millis(5);
 /// dark: the VIP was not up yet.
 #[must_use]
 pub fn dark_spans(timeline: &Timeline) -> Vec<Span> {
-    let answered = timeline.icmp.iter().filter(|probe| probe.answer != Answer::None);
+    dark_among(&timeline.icmp)
+}
+
+fn dark_among(probes: &[Probe]) -> Vec<Span> {
+    let answered = probes.iter().filter(|probe| probe.answer != Answer::None);
     let mut arrivals: Vec<At> = answered.map(|probe| probe.at + probe.after).collect();
     arrivals.sort_unstable();
-    let ends = arrivals.iter().skip(1).copied().chain(timeline.icmp.last().map(|probe| probe.at));
+    let ends = arrivals.iter().skip(1).copied().chain(probes.last().map(|probe| probe.at));
     let waits = arrivals.iter().zip(ends).filter_map(|(last, next)| {
-        let waiting = timeline.icmp.partition_point(|probe| probe.at <= *last);
-        timeline.icmp.get(waiting).map(|probe| Span::new(probe.at, next))
+        let waiting = probes.partition_point(|probe| probe.at <= *last);
+        probes.get(waiting).map(|probe| Span::new(probe.at, next))
     });
     waits.filter(|wait| wait.length() >= NOTICEABLE).collect()
 }
 
 /// Dark spans that reach into a phase: with their whole past, and cut off at the phase's end.
 fn dark_within(timeline: &Timeline, span: Span) -> impl Iterator<Item = Span> {
-    let inside = dark_spans(timeline).into_iter().filter(move |dark| dark.common(&span).is_some());
+    let around = Span::new(span.from.saturating_sub(LOOK_BACK), span.to + LOOK_AHEAD);
+    let inside = dark_among(within(&timeline.icmp, around))
+        .into_iter()
+        .filter(move |dark| dark.common(&span).is_some());
     inside.map(move |dark| Span::new(dark.from, dark.to.min(span.to)))
 }
 
