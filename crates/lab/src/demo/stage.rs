@@ -162,7 +162,7 @@ impl Stage {
         });
         let client = self.api_client()?;
         let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-        let answer = self.from_client(async move { client.post(path, &slice).await })??;
+        let answer = self.in_client(async move { client.post(path, &slice).await })??;
         anyhow::ensure!(answer.code < 300, "the API refuses the EndpointSlice: {}", answer.body);
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Stage {
     }
 
     /// Runs `work` to its end in the client's network.
-    fn from_client<T: Send + 'static>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
+    fn in_client<T: Send + 'static>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
         self.client.enter(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(work))
@@ -305,7 +305,7 @@ impl Interrupt {
     pub fn listen() -> Result<Self> {
         let flag = Self::default();
         let shared = flag.clone();
-        let (armed, ready) = std::sync::mpsc::channel();
+        let (armed, ready) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {

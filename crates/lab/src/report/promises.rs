@@ -175,12 +175,12 @@ impl Judged<'_> {
                 self.api_silent(),
                 self.tenure_after(Tenure::Detached),
             ],
-            "death-in-outage" => vec![self.dark(OUTAGE_DEATH_DARK), self.moves(1.0), self.api_silent()],
+            "death-in-outage" => vec![self.dark(OUTAGE_DEATH_DARK), self.moved(), self.api_silent()],
             "api-returns" => vec![self.lost(), self.tcp_lost(), self.moves(0.0), self.confirmed()],
             "heal" => vec![self.one_holder(), self.rightful_last(), self.path_after_pivot()],
             "rogue-host" => self.rogue(),
-            "death" => vec![self.dark(DEATH_DARK), self.moves(1.0)],
-            "death-with-api" => vec![self.dark(DEATH_WITH_API_DARK), self.moves(1.0)],
+            "death" => vec![self.dark(DEATH_DARK), self.moved()],
+            "death-with-api" => vec![self.dark(DEATH_WITH_API_DARK), self.moved()],
             _ => Vec::new(),
         });
         promises
@@ -239,6 +239,11 @@ impl Judged<'_> {
 
     fn moves(&self, expected: f64) -> Promise {
         self.count("moves of the VIP", Some(count(self.figures.moves)), (Op::Exactly, expected))
+    }
+
+    /// Off the dead node. Twice is no breach: who took it provisionally yields to whom the API grants it.
+    fn moved(&self) -> Promise {
+        self.count("moves of the VIP", Some(count(self.figures.moves)), (Op::AtLeast, 1.0))
     }
 
     fn dark(&self, bound: Duration) -> Promise {

@@ -210,12 +210,11 @@ fn darkness_past_its_bound_breaks_each_death() {
 }
 
 #[test]
-fn a_second_move_breaks_a_death() {
+fn a_death_that_moves_nothing_is_none() {
     let broken = breaks(|timeline| {
-        let at = pivot("death") + 10_000;
-        timeline.holding[3].1.to = ms(at);
-        timeline.holding.push((1, Span::new(ms(at), ms(at + 1_000))));
-        timeline.holding.push((0, Span::new(ms(at + 1_000), ms(begin("death-with-api") + LENGTH))));
+        timeline.cut.retain(|(node, _)| *node != 2);
+        timeline.holding[2].1.to = ms(begin("death-with-api"));
+        timeline.holding[3].1.from = ms(begin("death-with-api"));
     });
     assert_eq!(broken, ["death: moves of the VIP"]);
 }
