@@ -166,7 +166,7 @@ impl Script {
             let holder = record.sole_holder().filter(|node| record.answering() == Some(*node))?;
             let calm = stage.agents.iter().enumerate().all(|(node, agent)| {
                 let claim = agent.status().unwrap_or_default();
-                if node == holder { claim["tenure"] == "confirmed" } else { is_watching(&claim) }
+                if node == holder { leads(&claim) } else { is_watching(&claim) }
             });
             calm.then_some(holder)
         })
@@ -345,6 +345,12 @@ fn another_answers(former: Node) -> impl FnMut(&mut Stage, &Recorder) -> Option<
         let other = record.sole_holder().filter(|node| *node != former)?;
         (record.answering() == Some(other)).then_some(other)
     }
+}
+
+/// A holder with a fresh grant that knows all three members: it can hand over.
+fn leads(claim: &serde_json::Value) -> bool {
+    let members = claim["members"].as_array().map_or(0, Vec::len);
+    claim["tenure"] == "confirmed" && members >= 3
 }
 
 /// A follower that reaches the authority and hears the holder on the wire.
