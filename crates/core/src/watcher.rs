@@ -66,6 +66,14 @@ struct Neighbour {
     asked: Option<Moment>,
 }
 
+impl Neighbour {
+    /// Between questions to it. One that was never heard may have answered before we listened: it is asked again
+    /// soon, or nobody could be handed over to for the first ten seconds.
+    fn interval(&self, regular: Duration) -> Duration {
+        if self.heard.is_none() { regular.min(MEMBER_INTERVAL_IN_OUTAGE) } else { regular }
+    }
+}
+
 /// One probe to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeOrder {
@@ -281,7 +289,7 @@ impl Watcher {
         }
         let interval = self.neighbour_interval(now, pace, outage);
         for (address, neighbour) in &mut self.neighbours {
-            if neighbour.asked.is_none_or(|at| now.since(at) >= interval) {
+            if neighbour.asked.is_none_or(|at| now.since(at) >= neighbour.interval(interval)) {
                 neighbour.asked = Some(now);
                 let to = neighbour.mac.map_or(ProbeTo::All, ProbeTo::One);
                 orders.push(ProbeOrder { target: *address, to });
@@ -294,7 +302,8 @@ impl Watcher {
     #[must_use]
     pub fn next_deadline(&self, now: Moment, pace: Pace, outage: bool, patience: Duration) -> Option<Moment> {
         let interval = self.neighbour_interval(now, pace, outage);
-        let neighbours = self.neighbours.values().map(|n| n.asked.map_or(now, |at| at + interval)).min();
+        let due = |n: &Neighbour| n.asked.map_or(now, |at| at + n.interval(interval));
+        let neighbours = self.neighbours.values().map(due).min();
         let suspicion = self.suspected_at(pace).filter(|at| *at > now);
         [self.vip_due(now, pace, patience), neighbours, suspicion].into_iter().flatten().min()
     }
