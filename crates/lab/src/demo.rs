@@ -19,7 +19,6 @@ use anyhow::{Context, Result};
 use crate::netns;
 use crate::report::promises::{broken, judge};
 use crate::report::{self, Timeline, figures};
-pub(crate) use progress::say;
 use recorder::Recorder;
 use script::Script;
 use stage::{ApiPlace, Interrupt, Stage, StageOptions};

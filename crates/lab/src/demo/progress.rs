@@ -71,7 +71,7 @@ impl Default for Progress {
 }
 
 /// To stderr. Nobody can be told when that fails.
-pub(crate) fn say(text: &str) {
+fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
