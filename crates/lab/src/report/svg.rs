@@ -6,7 +6,7 @@ use std::time::Duration;
 use mainstay_core::vip::Tenure;
 
 use super::figures;
-use super::timeline::{ApiState, At, Span, Timeline};
+use super::timeline::{Answer, ApiState, At, Span, Timeline};
 
 /// Room at the left for the rows' names, in pixels.
 const GUTTER: f64 = 104.0;
@@ -50,7 +50,8 @@ pub(super) enum Names {
 pub(super) fn draw(timeline: &Timeline, view: &View) -> String {
     let mut canvas = Canvas::new(timeline, view);
     canvas.row("client", 24.0, Canvas::reachability);
-    for track in 0..timeline.api.len() {
+    let tracks: Vec<usize> = (0..timeline.api.len()).filter(|track| canvas.shows(*track)).collect();
+    for track in tracks {
         let name = timeline.api.get(track).map_or("", |track| track.name.as_str());
         canvas.row(name, 15.0, |canvas, y, height| canvas.api(track, y, height));
     }
@@ -88,6 +89,16 @@ impl<'a> Canvas<'a> {
         );
         content(self, y, height);
         self.y += height + GAP;
+    }
+
+    /// Whether an API server's track has begun before the view's end, and it has not been gone all along.
+    fn shows(&self, track: usize) -> bool {
+        let Some(track) = self.timeline.api.get(track) else { return false };
+        let inside = track.changes.iter().filter(|(at, _)| *at < self.view.window.to);
+        let known: Vec<_> = inside.collect();
+        let before = known.iter().rfind(|(at, _)| *at <= self.view.window.from);
+        let changes = known.iter().any(|(at, _)| *at > self.view.window.from);
+        changes || before.is_some_and(|(_, state)| *state != ApiState::Gone)
     }
 
     fn right(&self) -> f64 {
@@ -133,7 +144,8 @@ impl<'a> Canvas<'a> {
     /// Green where the VIP answered, red where it did not.
     fn reachability(&mut self, y: f64, height: f64) {
         let probes = &self.timeline.icmp;
-        if let (Some(first), Some(last)) = (probes.first(), probes.last()) {
+        let first = probes.iter().find(|probe| probe.answer != Answer::None);
+        if let (Some(first), Some(last)) = (first, probes.last()) {
             self.bar("reached", Span::new(first.at, last.at), (y, height), "the VIP answers");
         }
         for dark in figures::dark_spans(self.timeline) {
