@@ -2,6 +2,7 @@
 //!
 //! Arguments: `--long` for five times as many runs, `--only NAME` for the figures whose scenario has that name.
 //! The agent is the release build without the `demo` feature, as it is in the container image.
+#![expect(clippy::print_stdout, reason = "the table is the benchmark's data")]
 
 use std::cell::Cell;
 use std::fs;
