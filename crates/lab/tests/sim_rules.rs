@@ -596,7 +596,11 @@ fn rule_09_resumption_after_a_freeze() {
         sim.end(kind);
         let since = sim.now();
         sim.run_for(seconds(10));
-        assert_eq!(announced(&sim, holder, since), [], "seed {seed}: not before it knows");
+        assert_eq!(
+            announced(&sim, holder, since),
+            Vec::<Duration>::new(),
+            "seed {seed}: not before it knows"
+        );
         assert!(!sim.wears(holder), "seed {seed}");
         assert_eq!(only_holder(&sim), next, "seed {seed}");
         clean(&sim);
@@ -757,7 +761,7 @@ fn rule_13_link_up_asks_before_it_announces() {
         sim.reset_tallies();
         sim.end(Kind::LinkDown(holder));
         sim.run_for(seconds(3));
-        assert_eq!(announced(&sim, holder, since), [], "seed {seed}");
+        assert_eq!(announced(&sim, holder, since), Vec::<Duration>::new(), "seed {seed}");
         assert_eq!(only_holder(&sim), next, "seed {seed}");
         let tally = sim.tallies()[0];
         assert_eq!(tally.lost, 0, "seed {seed}: a client that keeps its entry never notices");
