@@ -41,7 +41,7 @@ check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) xtask tidy
 
 bench: release ## measure the promised figures; target/bench/foundation.json; under 25 minutes
-	$(CARGO) bench --package mainstay-lab --bench foundation -- $(ARGS)
+	$(CARGO) bench --profile dev --package mainstay-lab --bench foundation -- $(ARGS)
 
 bench-long: ## the same with more runs of each figure
 	$(MAKE) bench ARGS="--long $(ARGS)"
