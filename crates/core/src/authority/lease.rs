@@ -34,6 +34,9 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(3);
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(4);
 /// What a renewal is given when another claims a higher epoch on the wire (rule 5).
 const VERIFY_DEADLINE: Duration = Duration::from_secs(1);
+/// Between attempts of a follower to write itself down.
+const FIRST_PUBLISH_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PUBLISH_PAUSE: Duration = Duration::from_secs(60);
 /// The first pause after a failure.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 
@@ -151,6 +154,8 @@ pub struct LeaseMachine {
     not_before: Moment,
     /// A follower's own entry among the members is not written before: a server that drops it is not pressed.
     publish_due: Moment,
+    /// The pause after the next attempt of that: it doubles, so that two that join together soon succeed both.
+    publish_pause: Duration,
     /// Our last write gave the lease up.
     releasing: bool,
     false_takeovers_at: Moment,
@@ -184,6 +189,7 @@ impl LeaseMachine {
             conflicts: 0,
             not_before: now,
             publish_due: now,
+            publish_pause: FIRST_PUBLISH_PAUSE,
             releasing: false,
             false_takeovers_at: now,
             facts: annotations::Facts::default(),
@@ -432,6 +438,9 @@ impl LeaseMachine {
     /// The request that is due now under `wants`, with its deadline. It is under way from then on as `id`.
     pub fn poll(&mut self, now: Moment, wants: &Wants, id: EffectId) -> Option<(LeaseRequest, Duration)> {
         self.give_up_lost_flight(now);
+        if !self.membership_differs(wants) && !self.count_differs(wants) {
+            self.publish_pause = FIRST_PUBLISH_PAUSE;
+        }
         let (due, action) = self.next_action(wants)?;
         if due > now {
             return None;
@@ -439,7 +448,10 @@ impl LeaseMachine {
         let request = self.request(action, wants);
         match action {
             Action::Release => self.releasing = true,
-            Action::Publish => self.publish_due = now + self.timing.duration,
+            Action::Publish => {
+                self.publish_due = now + self.publish_pause;
+                self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
+            }
             Action::Read => {}
             Action::Acquire | Action::Renew | Action::Verify => self.releasing = false,
         }

@@ -376,6 +376,41 @@ fn a_follower_joins_the_members_once() {
 }
 
 #[test]
+fn followers_that_join_together_all_become_members_soon() {
+    let mut bench = Bench::new();
+    bench.store.foreign("n2", 0);
+    bench.turn(&stay());
+    let begin = bench.now;
+    for rival in ["n3", "n4", "n5"] {
+        bench.request(&stay());
+        let record = bench.store.object.as_mut().expect("written");
+        annotations::join(&mut record.annotations, &NodeName::new(rival), &Member::default());
+        bench.store.foreign("n2", 0);
+        bench.conclude(LeaseOutcome::Conflict);
+        assert_eq!(bench.turn(&stay()), LeaseRequest::Read);
+    }
+    bench.turn(&stay());
+    let record = bench.store.object.clone().expect("written");
+    assert!(annotations::members(&record).contains_key(&NodeName::new("n1")));
+    assert!(bench.now.since(begin) < TIMING.retry_period * 3, "{:?}", bench.now.since(begin));
+}
+
+#[test]
+fn a_server_that_drops_annotations_is_not_pressed() {
+    let mut bench = Bench::new();
+    bench.store.foreign("n2", 0);
+    bench.turn(&stay());
+    let (begin, writes) = (bench.now, bench.store.writes);
+    while bench.now.since(begin) < Duration::from_secs(600) {
+        bench.turn(&stay());
+        bench.store.object.as_mut().expect("written").annotations.clear();
+        let record = bench.store.object.clone().expect("written");
+        bench.machine.observe(bench.now, record, Source::Read(bench.now));
+    }
+    assert!(bench.store.writes - writes < 20, "{} writes in ten minutes", bench.store.writes - writes);
+}
+
+#[test]
 fn false_takeovers_halve_every_ten_minutes() {
     let mut bench = Bench::new();
     bench.granted();
