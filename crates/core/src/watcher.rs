@@ -348,3 +348,6 @@ impl Watcher {
         ProbeOrder { target: self.vip, to }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -402,9 +402,9 @@ fn rule_06_the_grace_ends() {
         let (mut sim, holder) = settled(seed, 3);
         let alone = Kind::Api(Whom::Node(holder), ApiForm::Refused);
         sim.begin(alone);
-        sim.run_for(seconds(9));
-        assert_eq!(only_holder(&sim), holder, "seed {seed}: expired, and it has its grace");
         sim.run_for(seconds(12));
+        assert_eq!(only_holder(&sim), holder, "seed {seed}: expired, and graced for the VIP's lifetime");
+        sim.run_for(seconds(9));
         assert_ne!(only_holder(&sim), holder, "seed {seed}: it did not come back");
         assert_eq!(lost(&sim), 0, "seed {seed}: make before break");
     }
@@ -456,6 +456,37 @@ fn rule_07_another_electors_lease_is_waited_for() {
         let taken = took(&sim, since);
         assert_eq!(taken.len(), 1, "seed {seed}: {taken:?}");
         assert_eq!(taken[0].3, TakeReason::Expired, "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_07_only_the_first_three_in_rank_probe() {
+    for seed in 0..3 {
+        let (mut sim, _) = settled(seed, 6);
+        // Until all have joined the members: while it is unknown who there is, everybody probes.
+        sim.run_for(seconds(20));
+        let since = sim.now();
+        sim.run_for(seconds(10));
+        let questions = |node| {
+            let vip = mainstay_lab::sim::VIP;
+            let asks = |effect: &Effect| matches!(effect, Effect::Probe { target, .. } if *target == vip);
+            sim.log.effects.iter().filter(|(at, who, e)| *who == node && *at >= since && asks(e)).count()
+        };
+        let probers = (0..6).filter(|node| questions(*node) > 50).count();
+        assert_eq!(probers, 3, "seed {seed}: of five followers");
+    }
+}
+
+/// A member's kernel answers for the VIP by mistake (kube-ipvs0): that is no sign of life of the holder.
+#[test]
+fn rule_07_a_misconfigured_member_hides_no_death() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Misconfigured(other_than(holder)));
+        sim.run_for(seconds(3));
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(2));
+        assert!(sim.lease_holder().is_some_and(|now| now != holder), "seed {seed}: taken on evidence");
     }
 }
 

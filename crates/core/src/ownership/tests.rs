@@ -2,6 +2,9 @@
 //!
 //! Whole clusters are the simulation's business; here stand the rules whose occasion is rare there.
 
+mod conflict;
+mod taking;
+
 use super::*;
 use crate::authority::annotations::Grant;
 use crate::effect::{LeaseRequest, Pace};
@@ -55,6 +58,7 @@ struct World {
     effects: Vec<Effect>,
     stopped: bool,
     peer_answers: bool,
+    vip_answers: bool,
 }
 
 impl World {
@@ -77,6 +81,7 @@ impl World {
             effects: vec![],
             stopped: false,
             peer_answers: true,
+            vip_answers: false,
         };
         world.give(Input::Tick);
         world
@@ -94,6 +99,25 @@ impl World {
         world.list_peer();
         world.run(Duration::from_secs(3));
         world
+    }
+
+    /// A node that follows a peer which wears the VIP, announced, and does not renew.
+    fn follower() -> Self {
+        Self::follower_with(settings())
+    }
+
+    fn follower_with(settings: Settings) -> Self {
+        let mut world = Self::new(settings, Found { link_up: true, ..Found::default() });
+        world.grant_peer(3);
+        world.vip_answers = true;
+        world.peer_announces(Tenure::Confirmed, 3);
+        world
+    }
+
+    fn renew_peer(&mut self) {
+        let renewed = format!("peer-{}", self.version);
+        self.lease.as_mut().expect("granted").renew_time = renewed;
+        self.touch();
     }
 
     fn list_peer(&mut self) {
@@ -169,6 +193,9 @@ impl World {
                 let mut inputs = done(id, Outcome::Sent(self.now));
                 if self.peer_answers && *target == IpAddr::from([10, 0, 0, 2]) {
                     inputs.insert(0, self.frame(PEER_MAC, *target, None));
+                }
+                if self.vip_answers && *target == VIP {
+                    inputs.insert(0, self.frame(PEER_MAC, VIP, None));
                 }
                 inputs
             }

@@ -436,3 +436,41 @@ fn foreign_annotations_survive_every_write_of_ours() {
     assert_eq!(record.annotations.get("example.com/owner").map(String::as_str), Some("someone"));
     assert!(annotations::grant(record).is_none(), "released");
 }
+
+/// Rule 4: what another object says, however high its epoch, is a reset of ours and no denial.
+#[test]
+fn another_object_is_contested_whatever_its_epoch() {
+    let mut bench = Bench::new();
+    bench.granted();
+    let mut record = bench.store.foreign("n2", 9);
+    record.uid = "uid-2".to_owned();
+    bench.store.object = Some(record.clone());
+    bench.machine.observe(bench.now, record, Source::Watch);
+    assert_eq!(bench.machine.standing(), Standing::Granted { epoch: 0 });
+    assert!(!bench.machine.is_fresh(bench.now), "detached");
+    bench.turn(&stay());
+    assert_eq!(bench.machine.standing(), Standing::Granted { epoch: 10 });
+}
+
+/// Rule 6: also an outage that is shorter than what breaks a chain of contacts by itself.
+#[test]
+fn a_short_outage_that_was_noticed_expires_nothing_either() {
+    let mut bench = Bench::new();
+    follow(&mut bench, 3);
+    bench.machine.unreachable(bench.now);
+    bench.pass(TIMING.retry_period * 2);
+    let record = bench.store.object.clone().expect("written");
+    bench.machine.observe(bench.now, record, Source::Read(bench.now));
+    assert_eq!(bench.machine.expires_at(), Some(bench.now + TIMING.duration));
+}
+
+/// Rule 7: client-go carries annotations forward, so one proves nothing under another holder or another epoch.
+#[test]
+fn a_grants_annotation_is_void_under_another_holder_or_epoch() {
+    for (holder, epoch, ours) in [("n1", 0, true), ("n1", 1, false), ("n2", 0, false), ("n2", 1, false)] {
+        let mut bench = Bench::new();
+        bench.granted();
+        let record = bench.store.foreign(holder, epoch);
+        assert_eq!(annotations::grant(&record).is_some(), ours, "{holder} in epoch {epoch}");
+    }
+}

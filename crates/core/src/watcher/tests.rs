@@ -1,0 +1,125 @@
+//! Each guard of rule 7's evidence alone: with all of them there is evidence, without any one there is none.
+
+use super::*;
+
+const VIP: Vip = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
+const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 254));
+const HOLDER: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const OTHER: Mac = Mac([2, 0, 0, 0, 0, 3]);
+const PATIENCE: Duration = Duration::from_millis(300);
+
+fn at(millis: u64) -> Moment {
+    Moment::from_millis(1_000_000 + millis)
+}
+
+/// One that watches a holder since 0 ms.
+fn watcher() -> Watcher {
+    let mut watcher = Watcher::new(Detection::default(), VIP, at(0));
+    watcher.set_neighbours([(GATEWAY, Some(OTHER))].into_iter());
+    watcher.follow(at(0), Target { tenure: Some(("n2".to_owned(), 1)), macs: vec![HOLDER] });
+    watcher
+}
+
+fn heard(watcher: &mut Watcher) {
+    watcher.heard(at(100), HOLDER, VIP);
+    watcher.answered(at(100));
+}
+
+fn asked(watcher: &mut Watcher) {
+    watcher.sent(at(200), ProbeTo::One(HOLDER));
+    watcher.sent(at(350), ProbeTo::All);
+}
+
+fn witnessed(watcher: &mut Watcher) {
+    watcher.heard(at(250), OTHER, GATEWAY);
+}
+
+fn dead() -> Watcher {
+    let mut watcher = watcher();
+    heard(&mut watcher);
+    asked(&mut watcher);
+    witnessed(&mut watcher);
+    watcher
+}
+
+#[test]
+fn with_every_guard_there_is_evidence_after_interval_times_multiplier() {
+    assert_eq!(dead().patience(0, Duration::from_secs(15)), PATIENCE);
+    assert_eq!(dead().evidence(at(400), PATIENCE), Ok(()));
+    assert_eq!(dead().evidence(at(399), PATIENCE), Err(Lack::Silence));
+}
+
+#[test]
+fn an_answer_begins_the_silence_anew() {
+    let mut watcher = dead();
+    watcher.answered(at(360));
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Silence));
+    assert_eq!(watcher.evidence(at(700), PATIENCE), Err(Lack::Probes), "none left since");
+}
+
+#[test]
+fn one_probe_is_not_enough() {
+    let mut watcher = watcher();
+    heard(&mut watcher);
+    watcher.sent(at(350), ProbeTo::All);
+    witnessed(&mut watcher);
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Probes));
+}
+
+#[test]
+fn the_last_probe_has_to_be_a_broadcast() {
+    let mut watcher = dead();
+    watcher.sent(at(360), ProbeTo::One(HOLDER));
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Probes));
+}
+
+#[test]
+fn a_probe_counts_when_it_has_had_its_time_to_be_answered() {
+    let mut watcher = watcher();
+    heard(&mut watcher);
+    watcher.sent(at(200), ProbeTo::One(HOLDER));
+    watcher.sent(at(390), ProbeTo::All);
+    witnessed(&mut watcher);
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Probes));
+    assert_eq!(watcher.evidence(at(415), PATIENCE), Ok(()));
+}
+
+#[test]
+fn the_silence_of_one_that_was_never_heard_proves_nothing() {
+    let mut watcher = watcher();
+    asked(&mut watcher);
+    watcher.sent(at(1_000), ProbeTo::All);
+    watcher.heard(at(1_000), OTHER, GATEWAY);
+    assert_eq!(watcher.evidence(at(1_100), PATIENCE), Err(Lack::Path));
+}
+
+#[test]
+fn without_a_witness_our_own_link_may_be_broken() {
+    let mut watcher = watcher();
+    heard(&mut watcher);
+    asked(&mut watcher);
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Witness));
+    watcher.heard(at(150), OTHER, GATEWAY);
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Witness), "before the first silence");
+}
+
+#[test]
+fn a_path_stays_known_across_epochs_and_silence_begins_anew() {
+    let mut watcher = dead();
+    watcher.follow(at(400), Target { tenure: Some(("n2".to_owned(), 2)), macs: vec![HOLDER] });
+    assert_eq!(watcher.evidence(at(450), PATIENCE), Err(Lack::Silence), "a new tenure");
+    watcher.sent(at(1_300), ProbeTo::One(HOLDER));
+    watcher.sent(at(1_350), ProbeTo::All);
+    watcher.heard(at(1_360), OTHER, GATEWAY);
+    let patience = watcher.patience(0, Duration::from_secs(15));
+    assert_eq!(patience, Duration::from_secs(1), "one not seen since its grant");
+    assert_eq!(watcher.evidence(at(1_400), patience), Ok(()));
+}
+
+#[test]
+fn each_false_takeover_doubles_the_patience_up_to_the_lease() {
+    let lease = Duration::from_secs(15);
+    for (count, millis) in [(0, 300), (1, 600), (3, 2_400), (10, 15_000), (40, 15_000)] {
+        assert_eq!(dead().patience(count, lease), Duration::from_millis(millis), "{count} false takeovers");
+    }
+}

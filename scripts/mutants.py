@@ -1,0 +1,467 @@
+#!/usr/bin/env python3
+"""Takes the rules of docs/ownership.md out of the code, one at a time, and sees that a test fails.
+
+For each mutant: replaces the text in a temporary copy of the tree, runs the core's tests and, if those all pass, the
+simulation's. Prints one row of a Markdown table for each: the rule, what was taken out, and the first tests that failed,
+or SURVIVED. The tree itself is never touched. Needs python3 and cargo, nothing else.
+
+    scripts/mutants.py                 all of them
+    scripts/mutants.py 6 07-witness    those of rule 6, and one by its name
+    scripts/mutants.py --list          what there is
+    scripts/mutants.py --check         only whether each text to replace is there exactly once
+    scripts/mutants.py --jobs 2        two at a time, each with a build directory of its own
+    scripts/mutants.py --build DIR     keep the build directories under DIR, for the next time
+
+Ends with 0 if all were killed, 1 if one survived or does not compile, 2 if a text to replace is not there exactly once.
+"""
+
+import argparse
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ["cargo", "test", "--quiet", "-p", "mainstay-core"]
+SIMULATION = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim_rules"]
+SURVIVED = "**SURVIVED**"
+# A mutant may wait for ever or take all memory; that kills it, too.
+TIME_LIMIT_SECONDS = int(os.environ.get("MUTANTS_TIME_LIMIT", "900"))
+
+OWNERSHIP = "crates/core/src/ownership.rs"
+DUTIES = "crates/core/src/ownership/duties.rs"
+FOLLOWING = "crates/core/src/ownership/following.rs"
+FRAMES = "crates/core/src/ownership/frames.rs"
+TRANSITIONS = "crates/core/src/ownership/transitions.rs"
+CONFLICT = "crates/core/src/conflict.rs"
+WATCHER = "crates/core/src/watcher.rs"
+LEASE = "crates/core/src/authority/lease.rs"
+ANNOTATIONS = "crates/core/src/authority/annotations.rs"
+SNAPSHOT = "crates/core/src/snapshot.rs"
+ANNOUNCE = "crates/dataplane/src/announce.rs"
+
+
+class Mutant(NamedTuple):
+    """One rule taken out: `name` begins with the rule's number; `edits` are (file, old text, new text)."""
+
+    name: str
+    what: str
+    edits: list
+
+
+def mutant(name, what, *edits):
+    """`edits` as file, old, new, file, old, new, ..."""
+    return Mutant(name, what, [edits[i : i + 3] for i in range(0, len(edits), 3)])
+
+
+MUTANTS = [
+    # --- 1: hold through silence
+    mutant("01-hold", "the holder lets go when its renew deadline has passed, as other electors do", TRANSITIONS,
+           "        self.release_strict_singleton(now, holding, out);",
+           "        if !self.lease.is_fresh(now) {\n"
+           "            return self.withdraw(now, YieldReason::AuthorityLoss, out);\n"
+           "        }\n"
+           "        self.release_strict_singleton(now, holding, out);"),
+    mutant("01-detached", "a holder out of reach goes on saying that it is confirmed", DUTIES,
+           "if fresh { Tenure::Confirmed } else { Tenure::Detached }",
+           "if fresh { Tenure::Confirmed } else { Tenure::Confirmed }"),
+    mutant("01-strict-lets-go", "a strict singleton holds on as everybody does", TRANSITIONS,
+           "is_some_and(|since| now.since(since) >= patience)",
+           "is_some_and(|since| now.since(since) >= patience * 1000)"),
+    mutant("01-strict-lifetime", "a strict singleton's address may outlive its right to it", OWNERSHIP,
+           "settings.lifetime = settings.lifetime.min(patience);", "let _ = patience;"),
+    mutant("01-strict-no-succession", "rule 8 also for strict singletons", FOLLOWING,
+           "out && !unfit && !self.is_strict() && self.may_hold(now)", "out && !unfit && self.may_hold(now)"),
+    mutant("01-strict-no-evidence", "rule 7 also for strict singletons", FOLLOWING,
+           "let allowed = !self.is_strict()\n            && self.lease", "let allowed = self.lease"),
+    mutant("01-strict-no-resumption", "rule 9 also for strict singletons", TRANSITIONS,
+           "if self.is_strict() && !self.lease.is_fresh(now) && self.lease.out_since().is_some() {",
+           "if self.is_strict() && false {"),
+    # --- 2: no grant, no taking
+    mutant("02-no-grant", "a silent VIP is taken without a grant also while the authority is in reach", FOLLOWING,
+           "let out = self.lease.out_since().is_some();\n        let unfit", "let out = true;\n        let unfit"),
+    mutant("02-stale-grant", "a grant that is only remembered is a ground for taking", TRANSITIONS,
+           "Standing::Granted { epoch } if self.lease.is_fresh(now) => {\n                if self.may_hold",
+           "Standing::Granted { epoch } => {\n                if self.may_hold"),
+    mutant("02-link", "campaigns while its link is down", TRANSITIONS,
+           "!self.stopping && self.link_up() && self.stay_out_until", "!self.stopping && self.stay_out_until"),
+    mutant("02-alone", "campaigns at once although nobody on the link answers it", FOLLOWING,
+           "if alone || unfit {", "if unfit {"),
+    mutant("02-unfit", "campaigns at once although it could not serve", FOLLOWING, "if alone || unfit {", "if alone {"),
+    mutant("02-dark", "never campaigns while it could not serve, however dark the claim is", FOLLOWING,
+           "if alone || unfit { self.settings.lease.duration }", "if alone || unfit { Duration::MAX / 4 }",
+           FOLLOWING, "self.is_silent_for(now, self.settings.lease.duration)\n", "now == Moment::ZERO\n"),
+    # --- 3: granted, take at once
+    mutant("03-assigned-first", "announces without waiting for the kernel's word", DUTIES,
+           "let may = self.address == Address::Present && self.link_up();", "let may = self.link_up();", DUTIES,
+           "if self.address != Address::Present || !self.link_up() {", "if !self.link_up() {"),
+    mutant("03-burst", "announces once instead of five times", DUTIES,
+           "(None, Some(_)) => self.order_announcement(AnnouncePace::Burst, out)",
+           "(None, Some(_)) => self.order_announcement(AnnouncePace::Steady, out)"),
+    mutant("03-at-once", "waits for long silence before it takes what it was granted", TRANSITIONS,
+           "                if self.may_hold(now) {",
+           "                if self.may_hold(now) && self.watcher.silence(now, self.watcher.long_silence()).is_ok() {"),
+    mutant("03-both-forms", "announces as request only", ANNOUNCE,
+           "let forms = if vip.is_ipv6() { &[Form::Reply] } else { forms };",
+           "let forms: &[Form] = if vip.is_ipv6() { &[Form::Reply] } else { &forms[..1] };"),
+    # --- 4: denied by a later grant
+    mutant("04-denied", "a denied holder goes on", TRANSITIONS,
+           "if epoch > holding.basis && holder != self.settings.node.as_str() {",
+           "if epoch > holding.basis && holder == \"nobody\" {"),
+    mutant("04-wait", "does not wait for its successor", OWNERSHIP,
+           "const SUCCESSOR_WAIT: Duration = Duration::from_millis(500);",
+           "const SUCCESSOR_WAIT: Duration = Duration::ZERO;"),
+    mutant("04-heard", "does not go when its successor is heard", TRANSITIONS,
+           "        if self.successor_heard(yielding) {", "        if false && self.successor_heard(yielding) {"),
+    mutant("04-lower-epoch", "a lower epoch denies, too", LEASE,
+           "record.uid == held.uid && record.transitions > held.epoch;", "record.uid == held.uid;"),
+    mutant("04-other-uid", "another object denies, too", LEASE,
+           "let later = record.uid == held.uid && record.transitions", "let later = record.transitions"),
+    mutant("04-contest", "a reset record is not contested", LEASE,
+           "(_, true) => Some((self.not_before, Action::Acquire)),", "(_, true) => None,"),
+    # --- 5: conflict
+    mutant("05-defend", "does not answer a lower mark", FRAMES,
+           "        self.notice_false_takeover(now, speaker, out);\n        self.defend(now, out);",
+           "        self.notice_false_takeover(now, speaker, out);"),
+    mutant("05-defend-twice", "answers once, and not again after 1.1 s", ANNOUNCE,
+           "pub const DEFENCE_SETTLES: Duration = Duration::from_millis(1_100);",
+           "pub const DEFENCE_SETTLES: Duration = Duration::from_millis(0);"),
+    mutant("05-yield", "does not yield to a higher mark", CONFLICT,
+           "Ordering::Less => Verdict::Yield,", "Ordering::Less => Verdict::Defend,"),
+    mutant("05-order-tenure", "the epoch comes before the tenure", CONFLICT,
+           "a.tenure.cmp(&b.tenure).then(a.epoch.cmp(&b.epoch))",
+           "a.epoch.cmp(&b.epoch).then(a.tenure.cmp(&b.tenure))"),
+    mutant("05-order-rank", "of equals, nobody is better", CONFLICT,
+           ".then(rank(a).cmp(&rank(b)))", ""),
+    mutant("05-verify", "a confirmed holder does not ask about a higher epoch", CONFLICT,
+           "if ours.tenure == Tenure::Confirmed && theirs.epoch > ours.epoch => {",
+           "if false && theirs.epoch > ours.epoch => {"),
+    mutant("05-verify-deadline", "asks, and waits for the answer for ever", DUTIES,
+           "} else if now.since(since) >= VERIFY_WINDOW {", "} else if now.since(since) >= VERIFY_WINDOW * 1000 {"),
+    mutant("05-verify-defends", "does not defend while it asks", FRAMES,
+           "if self.invited_at_epoch.is_none() {\n            self.defend(now, out);",
+           "if false {\n            self.defend(now, out);"),
+    mutant("05-verify-out-of-reach", "asks although renewals already go unanswered", FRAMES,
+           "if verdict == Verdict::Verify && self.lease.out_since().is_some() {", "if false {"),
+    mutant("05-member", "yields to a member's misconfigured kernel", CONFLICT,
+           "Speaker::Member => Verdict::Misconfigured,", "Speaker::Member => Verdict::Yield,"),
+    mutant("05-member-known", "does not know the members by their hardware addresses", FRAMES,
+           "if listed || self.claimed_lately(now, frame.mac) {", "if self.claimed_lately(now, frame.mac) {"),
+    mutant("05-foreign-yields", "a detached holder never yields to a foreign elector's node", FRAMES,
+           "if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {", "if false {"),
+    mutant("05-foreign-defends", "a detached holder yields to a foreign elector's first frame", FRAMES,
+           "if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {", "if true {"),
+    mutant("05-rogue", "yields to a rogue", CONFLICT,
+           "Speaker::Unknown => Verdict::Rogue,", "Speaker::Unknown => Verdict::Yield,"),
+    mutant("05-rogue-defends", "does not answer a rogue", FRAMES,
+           "Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),", "Verdict::Rogue => {}"),
+    mutant("05-rogue-rate", "answers a rogue however often it speaks", FRAMES,
+           "Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),",
+           "Verdict::Rogue => self.defend(now, out),"),
+    mutant("05-rival-asks", "a holder that may have a rival does not ask for it", FOLLOWING,
+           "            State::Holding(_) if self.may_have_rival => Pace::Rival,\n", ""),
+    mutant("05-rival-question", "a holder's question is not judged", FRAMES,
+           "self.settle_conflict(now, frame, (frame.target, Speaker::Marked(mark)), out);", "let _ = mark;"),
+    mutant("05-rival-shows", "a holder that may have a rival keeps its mark to itself", FRAMES,
+           "        if self.may_have_rival {\n", "        if false {\n"),
+    mutant("05-rival-forced", "looks for no rival after it took the claim from one it did not see yield", DUTIES,
+           "|| self.forced_until.is_some_and(|until| now < until)", ""),
+    # --- 6: the incumbent's grace
+    mutant("06-first-read", "expiry counts on through an outage that was noticed", LEASE,
+           "if broken || self.out_since.is_some() {", "if broken {"),
+    mutant("06-unnoticed", "expiry counts on through a silence that nobody noticed", LEASE,
+           "if broken || self.out_since.is_some() {", "if self.out_since.is_some() {"),
+    mutant("06-current", "acts on expiry although the last contact is old", LEASE,
+           "self.in_reach() && self.contact.is_some_and(|contact| now.since(contact) <= self.longest_gap())",
+           "self.in_reach()"),
+    mutant("06-silent-watch", "a silent watch is not checked by a read", LEASE,
+           "self.timing.retry_period * 5 / 2", "self.timing.duration * 100"),
+    mutant("06-grace", "no grace for a holder that wears the VIP", FOLLOWING,
+           "now >= expired_at + self.grace() + self.handicap(now)", "now >= expired_at + self.handicap(now)"),
+    mutant("06-grace-lifetime", "grace shorter than the VIP's lifetime in the kernel", FOLLOWING,
+           "self.settings.lease.duration.max(self.settings.lifetime)", "self.settings.lease.duration"),
+    mutant("06-grace-ends", "grace for ever", FOLLOWING,
+           "(silent || grace_over || failing)", "(silent || failing || (grace_over && false))"),
+    mutant("06-silent", "grace also for a holder that fell silent", FOLLOWING,
+           "(silent || grace_over || failing)", "((silent && false) || grace_over || failing)"),
+    mutant("06-service", "grace also while what the VIP serves fails", FOLLOWING,
+           "(silent || grace_over || failing)", "(silent || grace_over || (failing && false))"),
+    mutant("06-deleted", "a deleted Lease never expires", LEASE,
+           "Known::Absent => Some(self.observed_at.max(self.chain_since)),", "Known::Absent => None,"),
+    mutant("06-attempts", "a holder out of reach may wait for a whole lease between attempts", LEASE,
+           "(timing.duration / 3).saturating_sub(request_deadline(timing))", "timing.duration"),
+    # --- 7: takeover on evidence
+    mutant("07-evidence", "a dead holder is waited for until expiry", FOLLOWING,
+           "self.expired(now).or_else(|| self.evidence(now))", "self.expired(now)"),
+    mutant("07-multiplier", "one missed answer is death", WATCHER,
+           "{ self.detection.multiplier } else { 10 }", "{ 1 } else { 10 }"),
+    mutant("07-two-probes", "silence counts although one probe was sent", WATCHER,
+           "if asked.len() < 2 || asked.last()", "if asked.is_empty() || asked.last()"),
+    mutant("07-broadcast", "silence counts although nobody else was asked", WATCHER,
+           "if asked.len() < 2 || asked.last() != Some(&true) {", "if asked.len() < 2 {"),
+    mutant("07-settled", "a probe counts before it could be answered", WATCHER,
+           "now.since(at) >= self.detection.interval / 4;", "now >= at;"),
+    mutant("07-path", "the silence of one that was never heard counts", WATCHER,
+           "            return Err(Lack::Path);\n", ""),
+    mutant("07-witness", "silence counts although nobody else answers", WATCHER,
+           "if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }", "Ok(())"),
+    mutant("07-own-link", "what was heard before our link changed still counts", OWNERSHIP,
+           "self.watcher.restart(now);\n        if link == Link::Up", "if link == Link::Up"),
+    mutant("07-never-seen", "a new holder that is never seen is waited for until expiry", WATCHER,
+           "{ self.detection.multiplier } else { 10 }", "{ self.detection.multiplier } else { 10_000 }"),
+    mutant("07-mainstay-only", "evidence also against another elector's holder", FOLLOWING,
+           "\n            && self.lease.holder_is_mainstay()", ""),
+    mutant("07-grant-epoch", "the annotation may speak of an earlier epoch", ANNOTATIONS,
+           " && grant.epoch == record.transitions)", ")"),
+    mutant("07-grant-holder", "the annotation may speak of another holder", ANNOTATIONS,
+           "record.holder.as_ref() == Some(&grant.holder) && grant", "grant"),
+    mutant("07-damping", "false takeovers change nothing", WATCHER,
+           "1_u32.checked_shl(doublings).unwrap_or(u32::MAX)", "1_u32.max(doublings.min(1))"),
+    mutant("07-damping-shared", "false takeovers are not written into the Lease", FOLLOWING,
+           "false_takeovers: false_takeovers.filter(|count| *count != written),", 
+           "false_takeovers: false_takeovers.filter(|count| *count != written && false),"),
+    mutant("07-damping-limit", "the multiplier grows past the lease duration", WATCHER,
+           ".saturating_mul(factor).min(longest)", ".saturating_mul(factor).min(longest * 1000)"),
+    mutant("07-damping-halves", "false takeovers are never forgotten", LEASE, "written >> halvings", 
+           "written >> (halvings * 0)"),
+    mutant("07-three-probers", "everybody probes", FOLLOWING, "others) < PROBERS", "others) < PROBERS * 1000"),
+    mutant("07-members-kernel", "a member's kernel that answers by mistake counts as the holder alive", FRAMES,
+           "            Speaker::Member => {\n", "            Speaker::Member if true => true,\n            Speaker::Member => {\n"),
+    # --- 8: succession without an authority
+    mutant("08-succession", "nobody succeeds while the authority is out of reach", FOLLOWING,
+           "let out = self.lease.out_since().is_some();\n        let unfit", "let out = false;\n        let unfit"),
+    mutant("08-silence", "no silence is waited for", FOLLOWING,
+           "self.may_hold(now) && self.is_silent_enough(now)", "self.may_hold(now)"),
+    mutant("08-guards", "ten intervals of silence suffice, without rule 7's guards", FOLLOWING,
+           "self.watcher.evidence(now, self.watcher.long_silence()).is_ok()\n            || (standalone",
+           "self.watcher.silence(now, self.watcher.long_silence()).is_ok()\n            || (standalone"),
+    mutant("08-rank", "all wait equally long", FOLLOWING,
+           "RANK_STEP.saturating_mul(rank) +", "RANK_STEP.saturating_mul(rank * 0) +"),
+    mutant("08-defer", "a better-ranked node's probe changes nothing", FOLLOWING,
+           "if better && self.succession", "if better && false && self.succession"),
+    mutant("08-probes", "takes without its three probes", FOLLOWING, "if asked == 3 {", "if asked == 0 {"),
+    mutant("08-unheard", "a holder that was never heard is never succeeded, though a witness answers", FOLLOWING,
+           "            || (self.watcher.is_witnessed() && self.is_silent_for(now, lease))\n", ""),
+    mutant("08-no-witness", "nobody succeeds where no witness answers", FOLLOWING,
+           "            || self.is_silent_for(now, lease * 2)\n", ""),
+    mutant("08-asks-for-grant", "whoever wears the VIP does not ask for the grant", FOLLOWING,
+           "State::Probing(_) | State::Holding(_) if self.contests(now) =>",
+           "State::Probing(_) | State::Holding(_) if false =>"),
+    # --- 9: start, and resumption
+    mutant("09-found", "a VIP found at a start is not kept", OWNERSHIP,
+           "let worn = !found.addresses.is_empty();", "let worn = found.addresses.len() > 1000;"),
+    mutant("09-unannounced", "announces what it found before it knows", DUTIES,
+           "            _ => return None,\n        };\n        Some(Mark",
+           "            State::Probing(probing) => (probing.before, probing.basis),\n"
+           "            _ => return None,\n        };\n        Some(Mark"),
+    mutant("09-freeze", "a freeze is not noticed", TRANSITIONS,
+           "if gap > self.settings.lifetime / 3 {", "if gap > self.settings.lifetime * 1000 {"),
+    mutant("09-outranked", "goes on although a better mark was heard meanwhile", TRANSITIONS,
+           "if let Some(reason) = self.outranked_while_probing(probing) {",
+           "if let Some(reason) = self.outranked_while_probing(probing).filter(|_| false) {"),
+    mutant("09-denied", "goes on although another was granted it meanwhile", TRANSITIONS,
+           "if holder != self.settings.node.as_str() && epoch > probing.basis =>",
+           "if holder == \"nobody\" && epoch > probing.basis =>"),
+    mutant("09-other-boot", "a snapshot of another boot is believed", SNAPSHOT,
+           "if snapshot.boot_id != boot_id {", "if snapshot.boot_id.is_empty() {"),
+    # --- 10: the kernel's dead-man switch
+    mutant("10-lifetime", "the address never expires", DUTIES,
+           "            lifetime: self.settings.lifetime,\n", "            lifetime: self.settings.lifetime * 10_000,\n"),
+    mutant("10-refresh", "refreshed too late", DUTIES,
+           "self.refresh_due = now + self.settings.lifetime / 3;", "self.refresh_due = now + self.settings.lifetime * 2;"),
+    mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
+           "            self.refresh_due = now;\n            return;", "            return;"),
+    mutant("10-expired", "an expired address is put back as a deleted one is", DUTIES, "if !expired {", "if true {"),
+    # --- 11: hand over
+    mutant("11-make-before-break", "withdraws, then releases", TRANSITIONS,
+           "        if self.is_strict() {\n            self.withdraw(now, YieldReason::HandOver, out);",
+           "        if true {\n            self.withdraw(now, YieldReason::HandOver, out);"),
+    mutant("11-strict", "a strict singleton makes before it breaks", TRANSITIONS,
+           "        if self.is_strict() {\n            self.withdraw(now, YieldReason::HandOver, out);",
+           "        if false {\n            self.withdraw(now, YieldReason::HandOver, out);"),
+    mutant("11-release", "releases with the duration of a live lease", LEASE, "duration_seconds: 1,",
+           "duration_seconds: whole_seconds(self.timing.duration),"),
+    mutant("11-company", "hands over though there is nobody to take it", TRANSITIONS,
+           "} else if company && self.lease.in_reach()", "} else if self.lease.in_reach()"),
+    mutant("11-in-reach", "hands over though the authority is out of reach", TRANSITIONS,
+           "} else if company && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now) {",
+           "} else if company && self.link_up() {"),
+    mutant("11-restart-grace", "the VIP that stays has its usual lifetime", TRANSITIONS,
+           "lifetime: self.settings.restart_grace,", "lifetime: self.settings.lifetime,"),
+    # --- 12: invite
+    mutant("12-invite", "does not invite", FOLLOWING,
+           "if holding && unfit && self.members.len() > 1 {", "if holding && unfit && self.members.len() > 1000 {"),
+    mutant("12-answer", "an invitation is not answered", FOLLOWING,
+           "if self.invitation_for_us() {", "if false && self.invitation_for_us() {"),
+    mutant("12-healthy-only", "the unhealthy answer an invitation", FOLLOWING,
+           "invited && self.health != Some(Health::Unhealthy)", "invited"),
+    mutant("12-holds-on", "an unhealthy holder releases", FOLLOWING,
+           "            _ => GrantWish::Keep,",
+           "            _ if self.health == Some(Health::Unhealthy) => GrantWish::Release,\n            _ => GrantWish::Keep,"),
+    mutant("12-stay-out", "who handed over comes back at once", TRANSITIONS,
+           "if reason == YieldReason::HandOver {\n            self.stay_out_until", 
+           "if false {\n            self.stay_out_until"),
+    # --- 13: link
+    mutant("13-silent", "announces on while the link is down", DUTIES,
+           "let may = self.address == Address::Present && self.link_up();", "let may = self.address == Address::Present;"),
+    mutant("13-resign", "does not resign however long the link is down", TRANSITIONS,
+           "down_for >= LINK_PATIENCE)", "down_for >= LINK_PATIENCE * 1000)"),
+    mutant("13-patience", "resigns at once when the link goes down", TRANSITIONS,
+           "down_for >= LINK_PATIENCE)", "down_for >= Duration::ZERO)"),
+    mutant("13-in-reach", "resigns also while the authority is out of reach", TRANSITIONS,
+           "if self.lease.in_reach() && down_for", "if down_for"),
+    mutant("13-link-up", "announces at once when the link is back", OWNERSHIP,
+           "        if link == Link::Up {\n            self.reconsider(now);\n        }\n", ""),
+    # --- the Lease
+    mutant("lease-reply-lost", "a write whose reply was lost is not read back", LEASE,
+           "            self.read_back = true;\n            self.unresolved", "            self.unresolved"),
+    mutant("lease-instance", "two processes with one node name are one", LEASE,
+           "annotations::grant(record) == Some(self.grant_of(record.transitions))",
+           "annotations::grant(record).is_some_and(|grant| grant.holder == self.node.as_str())"),
+]
+
+
+def check(root):
+    """Complaints about texts that are not there exactly once."""
+    complaints = []
+    for m in MUTANTS:
+        for file, old, _new in m.edits:
+            count = (root / file).read_text().count(old)
+            if count != 1:
+                complaints.append(f"{m.name}: the text to replace is in {file} {count} times, not once: {old!r}")
+    return complaints
+
+
+def chosen(words):
+    """The mutants of those rules or names; all, if there are no words."""
+    def fits(m, word):
+        return m.name == word or m.name.split("-")[0].lstrip("0") == word.lstrip("0")
+
+    unknown = [word for word in words if not any(fits(m, word) for m in MUTANTS)]
+    if unknown:
+        sys.exit(f"no mutant and no rule has the name {', '.join(unknown)}; see --list")
+    return [m for m in MUTANTS if not words or any(fits(m, word) for word in words)]
+
+
+def copy_tree(to):
+    """The tree without its build products."""
+    shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns("target", ".git"), symlinks=True)
+
+
+def run(command, cwd, build):
+    """(whether it passed, its output)."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(build)}
+    try:
+        done = subprocess.run(command, cwd=cwd, env=environment, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIME_LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False, f"test after {TIME_LIMIT_SECONDS} s ... FAILED"
+    return done.returncode == 0, done.stdout
+
+
+def failed_tests(output):
+    """The names of the tests that failed, as libtest prints them; nothing if it did not come to running them."""
+    return sorted(set(re.findall(r"^    ([a-z_0-9:]+)$", output.split("\nfailures:\n")[-1], re.M)))
+
+
+class Bench:
+    """One copy of the tree, and its build directory."""
+
+    def __init__(self, directory, build):
+        self.tree = directory / "tree"
+        self.build = build
+        copy_tree(self.tree)
+
+    def tests(self):
+        """The test commands, each with where it runs and where it builds."""
+        return [(CORE, self.tree, self.build), (SIMULATION, self.tree, self.build)]
+
+    def verdict(self, edits):
+        """(whether the mutant was killed, what by)."""
+        before = {file: (self.tree / file).read_text() for file, _old, _new in edits}
+        try:
+            for file, old, new in edits:
+                path = self.tree / file
+                path.write_text(path.read_text().replace(old, new))
+            return self.try_tests()
+        finally:
+            for file, text in before.items():
+                (self.tree / file).write_text(text)
+
+    def try_tests(self):
+        for command, cwd, build in self.tests():
+            passed, output = run(command, cwd, build)
+            if passed:
+                continue
+            if re.search(r"^error(\[E\d+\])?:", output, re.M) and "test failed" not in output:
+                return False, "DOES NOT COMPILE: " + " ".join(re.findall(r"^error.*$", output, re.M)[:2])
+            names = failed_tests(output) or ["(the test process ended)"]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            return True, ", ".join(f"`{name}`" for name in names[:3]) + more
+        return False, SURVIVED
+
+
+def work(bench, mutants, rows):
+    """Takes mutants until there are none."""
+    while True:
+        try:
+            index, m = mutants.get_nowait()
+        except queue.Empty:
+            return
+        killed, by = bench.verdict(m.edits)
+        rows[index] = (m, killed, by)
+        print(f"| {m.name} | {m.what} | {by} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("names", nargs="*", help="rules or mutants; all if none is named")
+    parser.add_argument("--list", action="store_true", help="say what there is, and end")
+    parser.add_argument("--check", action="store_true", help="only look whether each text is there once, and end")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument("--build", type=Path, help="where to keep the build directories")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{m.name:24} {m.what}" for m in MUTANTS))
+        return 0
+    complaints = check(ROOT)
+    if complaints:
+        print("\n".join(complaints), file=sys.stderr)
+        return 2
+    if arguments.check:
+        return 0
+    return try_all(chosen(arguments.names), arguments.jobs, arguments.build)
+
+
+def try_all(mutants, jobs, build):
+    """Runs them all; the exit status."""
+    todo, rows = queue.Queue(), {}
+    for item in enumerate(mutants):
+        todo.put(item)
+    with tempfile.TemporaryDirectory(prefix="mainstay-mutants-") as directory:
+        here = Path(directory)
+        places = [str(job) for job in range(max(1, min(jobs, len(mutants))))]
+        benches = [Bench(here / job, (build or here / "build") / job) for job in places]
+        _killed, by = benches[0].verdict([])
+        if by != SURVIVED:
+            print(f"the tests fail without any mutant: {by}", file=sys.stderr)
+            return 1
+        print("| rule | what is taken out | killed by |\n|---|---|---|", flush=True)
+        workers = [threading.Thread(target=work, args=(one, todo, rows)) for one in benches]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    alive = [m.name for m, killed, _by in rows.values() if not killed]
+    print(f"{len(rows) - len(alive)} of {len(rows)} killed" + (f"; not: {', '.join(alive)}" if alive else ""))
+    return 1 if alive or len(rows) != len(mutants) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
