@@ -49,9 +49,7 @@ const BROKEN: u8 = 1;
 /// # Errors
 /// When the stage cannot be built; the message has the remedy.
 pub fn run(args: &Args) -> Result<u8> {
-    netns::become_privileged().context(
-        "the demonstration needs root, or unprivileged user namespaces (sysctl user.max_user_namespaces)",
-    )?;
+    netns::become_privileged()?;
     let interrupt = Interrupt::listen()?;
     std::fs::create_dir_all(&args.report).with_context(|| {
         format!("cannot make the report's directory {}; choose one with --report", args.report.display())

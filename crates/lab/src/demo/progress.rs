@@ -13,6 +13,7 @@ const WIDTH: usize = 118;
 pub(super) struct Progress {
     terminal: Terminal,
     drawn: Option<Instant>,
+    phase: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +27,17 @@ impl Progress {
     #[must_use]
     pub(super) fn new() -> Self {
         let live = std::io::stderr().is_terminal();
-        Self { terminal: if live { Terminal::Live } else { Terminal::Plain }, drawn: None }
+        Self {
+            terminal: if live { Terminal::Live } else { Terminal::Plain },
+            drawn: None,
+            phase: String::new(),
+        }
     }
 
     /// A phase begins.
     pub(super) fn begin(&mut self, name: &str, words: &str) {
         self.drawn = None;
+        name.clone_into(&mut self.phase);
         match self.terminal {
             Terminal::Live => self.draw(&format!("\u{25b8} {name:<18} {words}")),
             Terminal::Plain => say(&format!("> {name:<18} {words}\n")),
@@ -43,7 +49,7 @@ impl Progress {
         let due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW);
         if self.terminal == Terminal::Live && due {
             self.drawn = Some(Instant::now());
-            self.draw(&line());
+            self.draw(&format!("\u{25b8} {:<18} {}", self.phase, line()));
         }
     }
 

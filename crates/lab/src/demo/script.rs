@@ -9,8 +9,8 @@ use super::progress::Progress;
 use super::recorder::Recorder;
 use super::stage::{API_PORT, Interrupt, Interrupted, Node, Outage, Stage, VIP};
 use crate::probe::Rogue;
-use crate::report::figures;
 use crate::report::timeline::{ApiState, At, Facts, Phase, Span, Timeline};
+use crate::report::{figures, promises};
 
 /// Longer than three lease durations of 5 s.
 const OUTAGE_FORM: Duration = Duration::from_secs(16);
@@ -77,7 +77,7 @@ impl Script {
         let mut interrupted = false;
         for (name, words, act) in ACTS {
             if name == "death-with-api" {
-                interrupted |= self.prepare_api_on_nodes().is_err_and(|error| error.is::<Interrupted>());
+                interrupted |= self.interlude().is_err();
             }
             interrupted |= interrupted || self.phase(name, words, act).is_err();
             if interrupted {
@@ -121,8 +121,9 @@ impl Script {
     fn result(&self, phase: &Phase) -> String {
         let timeline = self.record.timeline();
         let figures = figures::of(&timeline, phase);
-        let sign = if phase.facts.failure.is_some() { "\u{2718}" } else { "\u{2714}" };
-        let failure = phase.facts.failure.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        let broken = promises::broken(&promises::judge_phase(&timeline, phase));
+        let sign = if broken.is_empty() { "\u{2714}" } else { "\u{2718}" };
+        let failure = broken.first().map(|line| format!("; BROKEN: {line}")).unwrap_or_default();
         format!(
             "{sign} {:<18} {:5.1} s  holder {}, {} of {} probes lost, dark for {} ms{failure}",
             phase.name,
@@ -303,6 +304,13 @@ impl Script {
         self.observe(Duration::from_secs(2), "steady")
     }
 
+    /// What goes wrong here shows in the phase that follows; an interruption ends the run.
+    fn interlude(&mut self) -> Result<(), Interrupted> {
+        let Err(error) = self.prepare_api_on_nodes() else { return Ok(()) };
+        self.progress.end(&format!("  (interlude)        {error:#}"));
+        if error.is::<Interrupted>() { Err(Interrupted) } else { Ok(()) }
+    }
+
     /// Between the phases: the API moves to the nodes, and each agent starts again to use its own.
     fn prepare_api_on_nodes(&mut self) -> Result<()> {
         self.progress.begin("(interlude)", "the API moves to the nodes, one server on each");
@@ -375,7 +383,7 @@ fn live(record: &Recorder, begin: At, words: &str) -> String {
     let holders: Vec<String> = record.holders().iter().map(|node| format!("n{}", node + 1)).collect();
     let holders = if holders.is_empty() { "nobody".to_owned() } else { holders.join(" and ") };
     let elapsed = record.now().saturating_sub(begin).as_secs_f64();
-    format!("\u{25b8} {elapsed:5.1} s  held by {holders}, {} probes lost: {words}", record.lost_since(begin))
+    format!("{elapsed:5.1} s  held by {holders}, {} probes lost: {words}", record.lost_since(begin))
 }
 
 /// The TCP port that the client asks.

@@ -120,14 +120,19 @@ pub const OUTAGE_LENGTH: Duration = Duration::from_secs(60);
 pub fn judge(timeline: &Timeline) -> Vec<Promise> {
     let mut promises = Vec::new();
     for phase in &timeline.phases {
-        let judged = Judged { timeline, phase, figures: figures::of(timeline, phase) };
-        promises.extend(judged.promises());
+        promises.extend(judge_phase(timeline, phase));
     }
     promises.extend(outage_length(timeline));
     if !timeline.interrupted {
         promises.extend(PHASES.into_iter().filter(|name| timeline.phase(name).is_none()).map(missing));
     }
     promises
+}
+
+/// Every promise about one phase.
+#[must_use]
+pub fn judge_phase(timeline: &Timeline, phase: &Phase) -> Vec<Promise> {
+    Judged { timeline, phase, figures: figures::of(timeline, phase) }.promises()
 }
 
 /// The promises that were broken, one line each.
