@@ -26,7 +26,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub struct Node {
     claim: Machine,
-    started: Moment,
     now: Moment,
 }
 
@@ -34,7 +33,7 @@ impl Node {
     /// A node that starts `now` with what it `found`; `seed` feeds its jitter. Call `handle(now, Input::Tick)` next.
     #[must_use]
     pub fn new(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
-        Self { claim: Machine::new(settings, found, now, seed), started: now, now }
+        Self { claim: Machine::new(settings, found, now, seed), now }
     }
 
     /// Takes in what happened. `now` never goes back; an earlier one counts as the last.
@@ -48,12 +47,46 @@ impl Node {
     /// When `handle` wants to be called with `Input::Tick` at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Moment {
-        self.claim.promised().unwrap_or(self.started + LONGEST_SLEEP)
+        self.claim.promised().unwrap_or(self.now + LONGEST_SLEEP)
     }
 
     /// What there is to see.
     #[must_use]
     pub fn status(&self, now: Moment) -> ClaimStatus {
         self.claim.status(now.max(self.now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{ClaimId, InstanceId, NodeName};
+    use crate::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
+    use crate::snapshot::Member;
+
+    /// However long it has been running: a deadline in the past would keep the loop awake.
+    #[test]
+    fn a_node_that_waits_for_nothing_sleeps() {
+        let settings = Settings {
+            node: NodeName::new("n1"),
+            instance: InstanceId(1),
+            boot_id: "boot".to_owned(),
+            claim: ClaimId::control_plane(),
+            vips: vec![std::net::IpAddr::from([10, 0, 0, 100])],
+            own: Member::default(),
+            witnesses: vec![],
+            lease: LeaseTiming::default(),
+            authority: Authority::Standalone,
+            detection: Detection::default(),
+            on_authority_loss: OnAuthorityLoss::Hold,
+            lifetime: Duration::from_secs(15),
+            restart_grace: Duration::from_secs(600),
+        };
+        let mut node = Node::new(settings, Found::default(), Moment::ZERO, 1);
+        for hours in 0..3 {
+            let now = Moment::ZERO + LONGEST_SLEEP * hours + Duration::from_secs(120);
+            node.handle(now, &Input::Tick);
+            assert!(node.next_deadline() > now, "its link is down, {hours} hours after its start");
+        }
     }
 }
