@@ -124,7 +124,7 @@ MUTANTS = [
     mutant("04-other-uid", "another object denies, too", LEASE,
            "let later = record.uid == held.uid && record.transitions", "let later = record.transitions"),
     mutant("04-contest", "a reset record is not contested", LEASE,
-           "(_, true) => Some((self.not_before, Action::Acquire)),", "(_, true) => None,"),
+           "(_, true) => Some((self.acquire_due, Action::Acquire)),", "(_, true) => None,"),
     # --- 5: conflict
     mutant("05-defend", "does not answer a lower mark", FRAMES,
            "        self.notice_false_takeover(now, speaker, out);\n        self.defend(now, out);",

@@ -39,6 +39,9 @@ const FIRST_PUBLISH_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PUBLISH_PAUSE: Duration = Duration::from_secs(60);
 /// The first pause after a failure.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// The longest pause after a failure is no shorter than this, however short the lease: a server that refuses at once
+/// would otherwise be asked without end.
+const BACKOFF_CAP_FLOOR: Duration = Duration::from_millis(400);
 
 /// What is known of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,28 @@ struct Flight {
     sent_at: Moment,
     given_up_at: Moment,
     write: bool,
+    action: Action,
+    /// What was known when it was sent.
+    basis: Known,
+}
+
+/// A write whose reply was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unresolved {
+    sent_at: Moment,
+    /// What was known when it was sent: a record that still says so proves nothing.
+    basis: Known,
+}
+
+impl Unresolved {
+    /// Whether `record`, which is ours, shows that the write was done.
+    fn is_done_in(&self, record: &LeaseRecord) -> bool {
+        match &self.basis {
+            Known::Record(basis) => !same_election(basis, record),
+            Known::Absent => true,
+            Known::Nothing => false,
+        }
+    }
 }
 
 /// Where a record came from: the order of watch events and replies is only known through resource versions.
@@ -121,7 +146,7 @@ pub enum Reach {
     Returned(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Action {
     Read,
     Acquire,
@@ -148,10 +173,13 @@ pub struct LeaseMachine {
     highest: u32,
     flight: Option<Flight>,
     read_back: bool,
-    /// A write whose reply was lost: when it was sent. It proves freshness if reading back finds it.
-    unresolved: Option<Moment>,
+    /// A write whose reply was lost. It proves freshness if reading back finds it.
+    unresolved: Option<Unresolved>,
     conflicts: u32,
     not_before: Moment,
+    /// The pauses between acquisitions that were answered and brought no grant.
+    futile: Backoff,
+    acquire_due: Moment,
     /// A follower's own entry among the members is not written before: a server that drops it is not pressed.
     publish_due: Moment,
     /// The pause after the next attempt of that: it doubles, so that two that join together soon succeed both.
@@ -167,14 +195,14 @@ impl LeaseMachine {
     /// A machine that knows nothing yet but the highest epoch remembered.
     #[must_use]
     pub fn new(node: NodeName, instance: InstanceId, timing: LeaseTiming, highest: u32, now: Moment) -> Self {
+        let longest_pause = (timing.duration / 3).saturating_sub(request_deadline(timing));
+        let backoff = Backoff::new(BACKOFF_BASE, longest_pause.max(BACKOFF_CAP_FLOOR));
         Self {
             node,
             instance,
             timing,
-            backoff: Backoff::new(
-                BACKOFF_BASE,
-                (timing.duration / 3).saturating_sub(request_deadline(timing)),
-            ),
+            futile: backoff.clone(),
+            backoff,
             known: Known::Nothing,
             known_at: now,
             observed_at: now,
@@ -188,6 +216,7 @@ impl LeaseMachine {
             unresolved: None,
             conflicts: 0,
             not_before: now,
+            acquire_due: now,
             publish_due: now,
             publish_pause: FIRST_PUBLISH_PAUSE,
             releasing: false,
@@ -364,6 +393,23 @@ impl LeaseMachine {
     /// A request of ours ended.
     pub fn conclude(&mut self, now: Moment, outcome: LeaseOutcome, rng: &mut Rng) -> Option<Reach> {
         let flight = self.flight.take()?;
+        let answered =
+            matches!(outcome, LeaseOutcome::Record(_) | LeaseOutcome::Absent | LeaseOutcome::Conflict);
+        let acquired = answered && flight.action == Action::Acquire;
+        let reach = self.resolve(now, flight, outcome, rng);
+        if acquired {
+            self.pace_acquisitions(now, rng);
+        }
+        reach
+    }
+
+    fn resolve(
+        &mut self,
+        now: Moment,
+        flight: Flight,
+        outcome: LeaseOutcome,
+        rng: &mut Rng,
+    ) -> Option<Reach> {
         match outcome {
             LeaseOutcome::Record(record) => {
                 self.succeed(now);
@@ -385,9 +431,24 @@ impl LeaseMachine {
             }
             LeaseOutcome::Forbidden | LeaseOutcome::Unreachable => self.fail(now, rng),
             LeaseOutcome::Unknown => {
-                self.lose_reply(&flight);
+                self.lose_reply(flight);
                 self.fail(now, rng)
             }
+        }
+    }
+
+    /// An acquisition that was answered and brought no grant is tried once more at once, and then with growing
+    /// pauses: in a namespace that does not exist, or where something strips our annotations, it never brings one.
+    fn pace_acquisitions(&mut self, now: Moment, rng: &mut Rng) {
+        let granted = self.held.as_ref().is_some_and(|held| !held.contested);
+        if granted || now.since(self.acquire_due) >= self.timing.duration {
+            self.futile.reset();
+        }
+        self.acquire_due = now;
+        if !granted {
+            let first = self.futile.failures() == 0;
+            let pause = self.futile.next(rng);
+            self.acquire_due = if first { now } else { now + pause };
         }
     }
 
@@ -418,6 +479,18 @@ impl LeaseMachine {
     #[must_use]
     pub fn renewed_in_reach(&self) -> bool {
         self.in_reach() && self.observed_at > self.chain_since
+    }
+
+    /// Whether the record was seen to change so lately, in reach, that its holder must be alive.
+    #[must_use]
+    pub fn renewed_lately(&self, now: Moment) -> bool {
+        self.renewed_in_reach() && now.since(self.observed_at) <= self.longest_silence()
+    }
+
+    /// Whether there is a grant of ours to give back.
+    #[must_use]
+    pub fn owes_release(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.contested)
     }
 
     /// When the last successful write of our grant was sent.
@@ -461,6 +534,8 @@ impl LeaseMachine {
             sent_at: now,
             given_up_at: now + deadline + OUTCOME_FUSE,
             write: !matches!(request, LeaseRequest::Read),
+            action,
+            basis: self.known.clone(),
         });
         Some((request, deadline))
     }
@@ -488,7 +563,7 @@ impl LeaseMachine {
         }
         match &self.held {
             Some(held) => self.holder_wish(held, wants),
-            None if wants.campaign == Campaign::Take => Some((self.not_before, Action::Acquire)),
+            None if wants.campaign == Campaign::Take => Some((self.acquire_due, Action::Acquire)),
             None => self.follower_wish(wants),
         }
     }
@@ -497,7 +572,7 @@ impl LeaseMachine {
         match (wants.grant, held.contested) {
             (GrantWish::Release, true) => None,
             (GrantWish::Release, false) => Some((self.not_before, Action::Release)),
-            (_, true) => Some((self.not_before, Action::Acquire)),
+            (_, true) => Some((self.acquire_due, Action::Acquire)),
             (GrantWish::Verify, false) => Some((self.not_before, Action::Verify)),
             (GrantWish::Keep, false) if self.publication_differs(wants) => {
                 Some((held.renew_due - self.timing.retry_period / 2, Action::Renew))
@@ -686,15 +761,21 @@ impl LeaseMachine {
             self.held.as_ref().filter(|held| held.uid == record.uid && held.epoch == record.transitions);
         let proven = match source {
             Source::Write(sent_at) => Some(sent_at),
-            Source::Read(_) | Source::Watch => self.unresolved.take(),
+            Source::Read(_) | Source::Watch => {
+                let done = self.unresolved.as_ref().filter(|write| write.is_done_in(record));
+                done.map(|write| write.sent_at)
+            }
         };
+        // A watch event from before the write says nothing about it; whatever else was said has settled it.
+        if proven.is_some() || source != Source::Watch {
+            self.unresolved = None;
+        }
         let renewed_at = proven.max(before.and_then(|held| held.renewed_at));
         let renew_due = match (proven, before) {
             (Some(_), _) => now + self.timing.retry_period,
             (None, Some(held)) => held.renew_due,
             (None, None) => now,
         };
-        self.unresolved = None;
         self.held = Some(Held {
             uid: record.uid.clone(),
             epoch: record.transitions,
@@ -735,16 +816,16 @@ impl LeaseMachine {
         reach
     }
 
-    fn lose_reply(&mut self, flight: &Flight) {
+    fn lose_reply(&mut self, flight: Flight) {
         if flight.write {
             self.read_back = true;
-            self.unresolved = Some(flight.sent_at);
+            self.unresolved = Some(Unresolved { sent_at: flight.sent_at, basis: flight.basis });
         }
     }
 
     fn give_up_lost_flight(&mut self, now: Moment) {
         if let Some(flight) = self.flight.take_if(|flight| now >= flight.given_up_at) {
-            self.lose_reply(&flight);
+            self.lose_reply(flight);
         }
     }
 

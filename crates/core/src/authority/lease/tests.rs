@@ -474,3 +474,77 @@ fn a_grants_annotation_is_void_under_another_holder_or_epoch() {
         assert_eq!(annotations::grant(&record).is_some(), ours, "{holder} in epoch {epoch}");
     }
 }
+
+#[test]
+fn a_renewal_that_was_lost_with_its_reply_is_not_assumed() {
+    let mut bench = Bench::new();
+    bench.granted();
+    let renewed = bench.machine.renewed_at();
+    bench.request(&stay());
+    bench.conclude(LeaseOutcome::Unknown);
+    let before = bench.store.object.clone().expect("granted");
+    bench.machine.observe(bench.now, before, Source::Watch);
+    assert_eq!(bench.machine.renewed_at(), renewed, "a watch that repeats what was known proves nothing");
+    assert_eq!(bench.turn(&stay()), LeaseRequest::Read);
+    assert_eq!(bench.machine.renewed_at(), renewed, "nor does reading it");
+    let writes = bench.store.writes;
+    bench.turn(&stay());
+    assert_eq!(bench.store.writes, writes + 1, "renewed at once");
+}
+
+#[test]
+fn a_server_that_refuses_at_once_is_not_pressed_however_short_the_lease() {
+    let mut bench = Bench::new();
+    let [duration, renew_deadline, retry_period] = [3, 2, 1].map(Duration::from_secs);
+    let timing = LeaseTiming { duration, renew_deadline, retry_period };
+    bench.machine = LeaseMachine::new(NodeName::new("n1"), InstanceId(1), timing, 0, bench.now);
+    let end = bench.now + Duration::from_secs(10);
+    let mut requests = 0;
+    while bench.now < end && requests < 1_000 {
+        bench.request(&stay());
+        bench.conclude(LeaseOutcome::Unreachable);
+        requests += 1;
+    }
+    assert!(requests < 100, "{requests} requests in 10 s");
+}
+
+/// Requests in ten seconds of an endless campaign against a server that answers every write with `answer`.
+fn campaign_against(answer: impl Fn(&mut Store, &LeaseRequest) -> LeaseOutcome) -> u32 {
+    let mut bench = Bench::new();
+    let end = bench.now + Duration::from_secs(10);
+    let mut requests = 0;
+    while bench.now < end && requests < 1_000 {
+        let request = bench.request(&wants(Campaign::Take, GrantWish::Keep));
+        let outcome = answer(&mut bench.store, &request);
+        bench.conclude(outcome);
+        bench.pass(Duration::from_millis(1));
+        requests += 1;
+    }
+    requests
+}
+
+#[test]
+fn a_namespace_that_does_not_exist_is_not_asked_without_end() {
+    let requests = campaign_against(|_, _| LeaseOutcome::Absent);
+    assert!((5..60).contains(&requests), "{requests} requests in 10 s");
+}
+
+#[test]
+fn conflicts_without_end_are_not_answered_without_end() {
+    let requests = campaign_against(|store, request| match request {
+        LeaseRequest::Read => store.serve(request),
+        _ => LeaseOutcome::Conflict,
+    });
+    assert!((5..60).contains(&requests), "{requests} requests in 10 s");
+}
+
+#[test]
+fn a_server_that_strips_our_annotations_is_not_asked_without_end() {
+    let requests = campaign_against(|store, request| {
+        let outcome = store.serve(request);
+        let Some(object) = &mut store.object else { return outcome };
+        object.annotations.clear();
+        LeaseOutcome::Record(object.clone())
+    });
+    assert!((5..60).contains(&requests), "{requests} requests in 10 s");
+}
