@@ -159,6 +159,7 @@ fn yielded(reason: YieldReason) -> &'static str {
         YieldReason::AuthorityLoss => "authority-loss",
         YieldReason::Expired => "expired",
         YieldReason::Defended => "defended",
+        YieldReason::Refused => "refused",
     }
 }
 

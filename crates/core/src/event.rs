@@ -87,6 +87,8 @@ pub enum YieldReason {
     Expired,
     /// Another elector's node defended it twice (rule 5).
     Defended,
+    /// The kernel does not put the address on the interface, and another member could hold the claim.
+    Refused,
 }
 
 /// What rule 5 says of a frame in our VIP's name.

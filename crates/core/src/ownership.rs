@@ -54,6 +54,8 @@ const PROBING_LIMIT: Duration = Duration::from_secs(1);
 const VERIFY_WINDOW: Duration = Duration::from_secs(1);
 /// After the kernel refused an address.
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
+/// How long a holder tries to get its address from a kernel that refuses it, while others could hold.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(3);
 /// How long ago a neighbour may have answered to count as alive.
 const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(25);
 
@@ -143,6 +145,10 @@ pub(crate) struct Machine {
     succession: Succession,
     address: Address,
     refresh_due: Moment,
+    /// The kernel has refused the address since then.
+    refused_since: Option<Moment>,
+    /// When to order the withdrawal again that the kernel refused.
+    withdraw_due: Option<Moment>,
     announced: Option<Mark>,
     listening: Option<(BTreeSet<Vip>, BTreeSet<IpAddr>)>,
     saved: Option<ClaimMemory>,
@@ -206,6 +212,8 @@ impl Machine {
             succession: Succession::Idle,
             address: if worn { Address::Present } else { Address::Absent },
             refresh_due: now,
+            refused_since: None,
+            withdraw_due: None,
             announced: None,
             listening: None,
             members: memory.members.clone(),
@@ -258,6 +266,7 @@ impl Machine {
         self.pursue(now, out);
         self.probe(now, out);
         self.refresh(now, out);
+        self.withdraw_again(now, out);
         self.announce(out);
         self.listen(out);
         self.save(out);

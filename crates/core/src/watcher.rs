@@ -21,6 +21,8 @@ const MEMBER_INTERVAL_IN_OUTAGE: Duration = Duration::from_secs(1);
 const BYSTANDER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a holder that may have a rival asks for it.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(500);
+/// Hardware addresses remembered as having spoken: more than a claim has members, and an end for whoever invents them.
+const PATHS_KEPT: usize = 256;
 /// Sent probes remembered: evidence needs two.
 const SENT_KEPT: usize = 8;
 
@@ -145,6 +147,10 @@ impl Watcher {
     /// A known node spoke: the path to it works.
     pub fn heard(&mut self, at: Moment, mac: Mac, sender: IpAddr) {
         self.paths.insert(mac, at);
+        if self.paths.len() > PATHS_KEPT {
+            let oldest = self.paths.iter().min_by_key(|(_, at)| **at).map(|(mac, _)| *mac);
+            oldest.and_then(|mac| self.paths.remove(&mac));
+        }
         if let Some(neighbour) = self.neighbours.get_mut(&sender) {
             neighbour.heard = neighbour.heard.max(Some(at));
             neighbour.mac = Some(mac);
@@ -266,6 +272,12 @@ impl Watcher {
     #[must_use]
     pub fn watches(&self, mac: Mac) -> bool {
         self.target.macs.contains(&mac)
+    }
+
+    /// How many hardware addresses are remembered.
+    #[cfg(test)]
+    pub(crate) fn paths_known(&self) -> usize {
+        self.paths.len()
     }
 
     /// When the last probe sent has had its time to be answered.

@@ -549,7 +549,9 @@ fn rule_08_succession_in_an_outage() {
         sim.begin(Kind::PowerLoss(holder));
         sim.run_for(seconds(6));
         let next = only_holder(&sim);
-        assert_eq!(tenure(&sim, next), Some(Tenure::Provisional), "seed {seed} {form:?}");
+        // A server that answers with errors may do a write all the same, and a watch may tell of it.
+        let by_grant = form == ApiForm::Errors && tenure(&sim, next) > Some(Tenure::Provisional);
+        assert!(by_grant || tenure(&sim, next) == Some(Tenure::Provisional), "seed {seed} {form:?}");
         assert!(dark(&sim) <= seconds(2), "seed {seed} {form:?}: dark for {:?}", dark(&sim));
         sim.reset_tallies();
         sim.end(outage(form));

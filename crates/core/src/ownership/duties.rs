@@ -103,6 +103,24 @@ impl Machine {
         });
     }
 
+    /// An address that stays on the interface answers in the VIP's name, whoever holds it now.
+    pub(super) fn withdraw_again(&mut self, now: Moment, out: &mut Output) {
+        if self.state != State::Released {
+            self.withdraw_due = None;
+        }
+        if self.withdraw_due.take_if(|due| *due <= now).is_some() {
+            self.order_withdrawal(out);
+        }
+    }
+
+    pub(super) fn order_withdrawal(&mut self, out: &mut Output) -> EffectId {
+        let id = self.effect_id();
+        self.pending.insert(id, Pending::Withdraw);
+        let (claim, vips) = (self.settings.claim.clone(), self.settings.vips.clone());
+        out.effects.push(Effect::Withdraw { id, claim, vips });
+        id
+    }
+
     pub(super) fn on_removed(&mut self, now: Moment, vip: Vip, expired: bool, out: &mut Output) {
         if !self.wears() || !self.settings.vips.contains(&vip) {
             return;
@@ -121,16 +139,24 @@ impl Machine {
 
     pub(super) fn on_kernel_done(&mut self, id: EffectId, out: &mut Output) {
         match self.pending.remove(&id) {
-            Some(Pending::Assign) if self.wears() => self.address = Address::Present,
+            Some(Pending::Assign) if self.wears() => {
+                self.address = Address::Present;
+                self.refused_since = None;
+            }
             _ => {}
         }
         self.stop_when_done(id, out);
     }
 
     pub(super) fn on_kernel_failed(&mut self, now: Moment, id: EffectId, cause: &str, out: &mut Output) {
-        if self.pending.remove(&id) == Some(Pending::Assign) {
+        let refused = self.pending.remove(&id);
+        if refused == Some(Pending::Withdraw) {
+            self.withdraw_due = Some(now + ASSIGN_RETRY);
+        }
+        if refused == Some(Pending::Assign) {
             if self.address == Address::Ordered {
                 self.address = Address::Absent;
+                self.refused_since.get_or_insert(now);
             }
             self.refresh_due = now + ASSIGN_RETRY;
             let (claim, cause) = (self.settings.claim.clone(), cause.to_owned());
@@ -209,7 +235,7 @@ impl Machine {
     fn own_deadline(&self) -> Option<Moment> {
         let refresh =
             (self.wears() && self.address != Address::Absent) || matches!(self.state, State::Holding(_));
-        refresh.then_some(self.refresh_due)
+        [refresh.then_some(self.refresh_due), self.withdraw_due].into_iter().flatten().min()
     }
 
     /// Moments at which a condition of time alone turns true.

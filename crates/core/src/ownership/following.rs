@@ -114,7 +114,11 @@ impl Machine {
         }
         match self.lease.standing() {
             Standing::Vacant { .. } | Standing::Absent => true,
-            Standing::Denied { holder, .. } if holder == self.settings.node.as_str() => true,
+            // Another run under our name: dead, if it is a run of ours before this one. One that lives shares the name
+            // with us, and two that took the grant from each other would never end: the wire decides.
+            Standing::Denied { holder, .. } if holder == self.settings.node.as_str() => {
+                !self.lease.renewed_lately(now)
+            }
             Standing::Denied { epoch, .. } if epoch <= basis => {
                 !self.lease.renewed_in_reach()
                     || self.watcher.evidence(now, self.watcher.long_silence()).is_ok()

@@ -42,7 +42,7 @@ impl Machine {
             return;
         }
         self.asked_at = Some(frame.heard_at);
-        let Some(mark) = frame.mark.filter(|mark| mark.node != self.own_id()) else { return };
+        let Some(mark) = frame.mark else { return };
         if mark.tenure == Tenure::Candidate {
             return self.defer_to(now, mark.node);
         }
@@ -205,9 +205,11 @@ impl Machine {
         if self.told_conflicts.len() >= TOLD_LIMIT {
             self.told_conflicts.retain(|_, at| now.since(*at) < TELL_AGAIN);
         }
-        if self.told_conflicts.len() < TOLD_LIMIT {
-            self.told_conflicts.insert(key, now);
+        // So many speakers at a time are one flood, which has been told; the count goes on.
+        if self.told_conflicts.len() >= TOLD_LIMIT {
+            return;
         }
+        self.told_conflicts.insert(key, now);
         let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
         out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
     }

@@ -2,6 +2,7 @@
 //!
 //! Whole clusters are the simulation's business; here stand the rules whose occasion is rare there.
 
+mod adversity;
 mod conflict;
 mod taking;
 
@@ -59,6 +60,7 @@ struct World {
     stopped: bool,
     peer_answers: bool,
     vip_answers: bool,
+    kernel_refuses: bool,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
             stopped: false,
             peer_answers: true,
             vip_answers: false,
+            kernel_refuses: false,
         };
         world.give(Input::Tick);
         world
@@ -171,6 +174,9 @@ impl World {
     fn act(&mut self, effect: &Effect) -> Vec<Input> {
         let done = |id: &EffectId, outcome| vec![Input::Outcome { id: *id, outcome }];
         match effect {
+            Effect::Assign { id, .. } | Effect::Withdraw { id, .. } if self.kernel_refuses => {
+                done(id, Outcome::Failed("refused".to_owned()))
+            }
             Effect::Assign { id, .. } => {
                 self.worn = true;
                 done(id, Outcome::Done)

@@ -97,7 +97,21 @@ impl Machine {
                 return self.start_yielding(now, reason, SUCCESSOR_WAIT, out);
             }
         }
+        if self.is_refused(now) {
+            self.stay_out_until = Some(now + self.settings.lease.duration);
+            return self.withdraw(now, YieldReason::Refused, out);
+        }
         self.release_strict_singleton(now, holding, out);
+    }
+
+    /// A holder whose kernel refuses the address serves nobody: where another member could take the claim, it goes. Of
+    /// several addresses some may be worn and serve, and which ones is not known here: then it stays.
+    fn is_refused(&self, now: Moment) -> bool {
+        self.address == Address::Absent
+            && self.settings.vips.len() == 1
+            && self.refused_since.is_some_and(|since| now.since(since) >= REFUSAL_PATIENCE)
+            && self.lease.in_reach()
+            && self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses)
     }
 
     fn release_strict_singleton(&mut self, now: Moment, holding: &Holding, out: &mut Output) {
@@ -188,6 +202,7 @@ impl Machine {
         }
         self.campaign_reason = TakeReason::Free;
         self.refresh_due = now;
+        self.refused_since = None;
         out.events.push(Event::Took { claim: self.settings.claim.clone(), tenure, epoch, reason });
     }
 
@@ -230,11 +245,9 @@ impl Machine {
         let (epoch, _) = self.held_as();
         let claim = self.settings.claim.clone();
         self.silence(out);
-        let id = self.effect_id();
         self.pending.retain(|_, pending| *pending != Pending::Assign);
-        self.pending.insert(id, Pending::Withdraw);
         self.address = Address::Absent;
-        out.effects.push(Effect::Withdraw { id, claim: claim.clone(), vips: self.settings.vips.clone() });
+        let id = self.order_withdrawal(out);
         out.events.push(Event::Yielded { claim, epoch, reason });
         if reason == YieldReason::HandOver {
             self.stay_out_until = Some(now + self.settings.lease.duration);
@@ -316,7 +329,7 @@ impl Machine {
 
     /// Nothing is worn; a grant of ours is released first, as far as the authority lets us.
     fn stop_when_released(&mut self, out: &mut Output) {
-        let granted = matches!(self.lease.standing(), Standing::Granted { .. }) && self.lease.in_reach();
+        let granted = self.lease.owes_release() && self.lease.in_reach();
         if self.stop_after.is_none() && !granted {
             out.events.push(Event::Stopping { claim: self.settings.claim.clone(), kept: false });
             out.effects.push(Effect::Stop);
