@@ -108,8 +108,21 @@ fn a_stop_hands_over_and_loses_nothing() {
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     let probe =
         Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
+    // A holder that has heard no other member keeps the VIP for its own restart. It asks a member that it has just
+    // learned of once a second: two seconds of the client's probes are answered first.
+    let settled = probe::now();
+    let in_company = || {
+        let answered = probe.report(settled, probe::now()).answerers.first().map_or(0, |one| one.count);
+        Ok((answered > 0 && probe::now().since(settled) > Duration::from_secs(2)).then_some(()))
+    };
+    wait_for(PATIENCE, in_company).expect("a report").expect("the VIP answers");
     let begin = probe::now();
     assert!(cluster.stop(holder, PATIENCE).expect("it ends").success());
+    // Withdrawn before the process ends. One that is kept stays for minutes, or at the least its lifetime of 10 s.
+    let let_go = || Ok((!cluster.holders()?.contains(&holder)).then_some(()));
+    wait_for(Duration::from_secs(3), let_go)
+        .expect("kernels answer")
+        .expect("the stopped node lets the VIP go");
     let next = cluster.wait_holder(&others(holder), PATIENCE).expect("another holds");
     cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
     let report = probe.settled_report(begin, probe::now());
