@@ -351,7 +351,9 @@ def chosen(words):
 
 def copy_tree(to):
     """The tree without its build products."""
-    shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns("target", ".git"), symlinks=True)
+    ignored = shutil.ignore_patterns("target", ".git")
+    # New times: what a kept build directory holds may be of a mutant.
+    shutil.copytree(ROOT, to, ignore=ignored, symlinks=True, copy_function=shutil.copy)
 
 
 def run(command, cwd, build):

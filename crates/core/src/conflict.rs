@@ -105,6 +105,18 @@ mod tests {
     }
 
     #[test]
+    fn of_equals_the_better_rank_in_the_claims_order_stays() {
+        let claim = ClaimId::control_plane();
+        let ours = mark(Tenure::Provisional, 3, 1);
+        let better = |node| placement::score(&claim, ours.node) > placement::score(&claim, NodeId(node));
+        let stays: Vec<bool> = (2..32)
+            .map(|node| verdict(ours, mark(Tenure::Provisional, 3, node)) == Verdict::Defend)
+            .collect();
+        assert_eq!(stays, (2..32).map(better).collect::<Vec<_>>());
+        assert!(stays.contains(&true) && stays.contains(&false), "some are better, some are worse");
+    }
+
+    #[test]
     fn unmarked_frames_never_make_a_node_yield_by_this_table() {
         let claim = ClaimId::control_plane();
         let ours = (mark(Tenure::Provisional, 0, 1), Some(Mac([1; 6])));

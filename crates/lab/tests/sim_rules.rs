@@ -477,12 +477,12 @@ fn rule_07_only_the_first_three_in_rank_probe() {
     }
 }
 
-/// A member's kernel answers for the VIP by mistake (kube-ipvs0): that is no sign of life of the holder.
+/// Members' kernels answer for the VIP by mistake (kube-ipvs0): that is no sign of life of the holder.
 #[test]
 fn rule_07_a_misconfigured_member_hides_no_death() {
     for seed in 0..5 {
         let (mut sim, holder) = settled(seed, 3);
-        sim.begin(Kind::Misconfigured(other_than(holder)));
+        (0..3).filter(|node| *node != holder).for_each(|node| sim.begin(Kind::Misconfigured(node)));
         sim.run_for(seconds(3));
         sim.begin(Kind::PowerLoss(holder));
         sim.run_for(seconds(2));
@@ -546,12 +546,13 @@ fn rule_08_succession_in_an_outage() {
         sim.begin(outage(form));
         sim.run_for(seconds(8));
         assert_eq!(lost(&sim), 0);
+        let since = sim.now();
         sim.begin(Kind::PowerLoss(holder));
         sim.run_for(seconds(6));
         let next = only_holder(&sim);
-        // A server that answers with errors may do a write all the same, and a watch may tell of it.
-        let by_grant = form == ApiForm::Errors && tenure(&sim, next) > Some(Tenure::Provisional);
-        assert!(by_grant || tenure(&sim, next) == Some(Tenure::Provisional), "seed {seed} {form:?}");
+        // It may have become detached since: a server that answers 5xx grants it all the same once in a while.
+        let taken: Vec<_> = took(&sim, since).iter().map(|took| (took.1, took.2, took.3)).collect();
+        assert_eq!(taken, [(next, Tenure::Provisional, TakeReason::Succession)], "seed {seed} {form:?}");
         assert!(dark(&sim) <= seconds(2), "seed {seed} {form:?}: dark for {:?}", dark(&sim));
         sim.reset_tallies();
         sim.end(outage(form));

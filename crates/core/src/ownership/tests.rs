@@ -160,7 +160,10 @@ impl World {
 
     fn give(&mut self, input: Input) {
         let mut inputs = vec![input];
+        let mut turns = 0;
         while let Some(input) = inputs.pop() {
+            turns += 1;
+            assert!(turns < 1_000, "at one moment it comes to rest: {:?}", self.events.last());
             let mut out = Output::default();
             self.machine.handle(self.now, &input, &mut out);
             self.events.extend(out.events);
@@ -459,6 +462,15 @@ fn a_stop_without_a_successor_leaves_the_vip_for_the_restart() {
 }
 
 #[test]
+fn a_stop_of_the_only_node_keeps_its_grant_and_waits_for_nobody() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    world.run(Duration::from_secs(3));
+    world.give(Input::Shutdown);
+    assert!(world.worn && world.stopped);
+    assert!(world.lease.as_ref().expect("exists").holder.is_some());
+}
+
+#[test]
 fn a_strict_singleton_withdraws_before_it_releases() {
     let strict =
         Settings { on_authority_loss: OnAuthorityLoss::ReleaseAfter(Duration::from_secs(5)), ..settings() };
@@ -551,6 +563,10 @@ fn an_address_the_kernel_refuses_is_never_announced() {
     let mut out = Output::default();
     machine.take(Moment::ZERO, (Tenure::Provisional, 0), TakeReason::Succession, &mut out);
     machine.handle(Moment::ZERO, &Input::Tick, &mut out);
+    assert!(
+        !out.effects.iter().any(|effect| matches!(effect, Effect::Announce { .. })),
+        "nor before its word"
+    );
     let id = out.effects.iter().find_map(|effect| match effect {
         Effect::Assign { id, .. } => Some(*id),
         _ => None,

@@ -148,3 +148,63 @@ fn a_candidate_defers_to_a_better_ranked_one_only() {
         assert!(world.worn, "and it did not come");
     }
 }
+
+/// Rule 7: a silence that our own link was part of proves nothing.
+#[test]
+fn silence_counts_anew_when_our_own_link_is_back() {
+    let mut world = World::follower();
+    world.run(Duration::from_secs(3));
+    world.give(Input::Link(Link::Down));
+    world.run(Duration::from_secs(5));
+    world.vip_answers = false;
+    world.give(Input::Link(Link::Up));
+    world.run(Duration::from_millis(700));
+    assert!(!world.worn, "silent for less than what one not seen yet is given");
+    world.run(Duration::from_secs(1));
+    assert!(world.worn, "and dead");
+}
+
+/// How long after the VIP fell silent, in an outage, `own` first asks for it as a candidate; `n2` lives.
+fn asks_after(own: &NodeName) -> Duration {
+    let mut world = World::follower_with(Settings { node: own.clone(), ..settings() });
+    world.run(Duration::from_secs(3));
+    (world.vip_answers, world.api) = (false, Api::Refuses);
+    world.give(Input::Lease(LeaseReport::WatchLost));
+    let silent = world.now;
+    let asks = |e: &Effect| matches!(e, Effect::Probe { mark: Some(m), .. } if m.tenure == Tenure::Candidate);
+    while !world.effects.iter().any(asks) {
+        world.run(Duration::from_millis(1));
+        assert!(world.now.since(silent) < Duration::from_secs(10), "{own:?} never asks");
+    }
+    world.now.since(silent)
+}
+
+/// Rule 8: each better-ranked node that lives is given 200 ms to come first.
+#[test]
+fn a_worse_rank_waits_longer() {
+    let claim = ClaimId::control_plane();
+    let score = |name: &NodeName| crate::placement::score(&claim, name.id());
+    let names = || (0..64).map(|number| NodeName::new(&format!("other-{number}")));
+    let (first, second): (Vec<_>, Vec<_>) =
+        names().partition(|name| score(name) > score(&NodeName::new("n2")));
+    let (first, second) = (asks_after(&first[0]), asks_after(&second[0]));
+    assert!(
+        second >= first + RANK_STEP - RANK_STEP / 4,
+        "the first after {first:?}, the second after {second:?}"
+    );
+}
+
+/// Rule 8: where a witness answers, a holder that was never heard is waited for during one lease duration.
+#[test]
+fn a_holder_that_was_never_heard_is_succeeded_after_one_lease_duration() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    world.grant_peer(3);
+    world.lease.as_mut().expect("granted").holder = Some("n3".to_owned());
+    world.touch();
+    world.api = Api::Refuses;
+    world.give(Input::Lease(LeaseReport::WatchLost));
+    world.run(Duration::from_secs(14));
+    assert!(!world.worn, "silent, but was it ever to be heard here?");
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.tenure(), Some(Tenure::Provisional));
+}
