@@ -167,6 +167,8 @@ pub(crate) struct Machine {
     /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
     may_have_rival: bool,
     forced_until: Option<Moment>,
+    /// Since when, and how often, deleted addresses were put back.
+    restores: Option<(Moment, u32)>,
     /// The last to announce, by whatever right: during an outage the wire says who holds.
     announcer: Option<(Mac, Mark)>,
     members: BTreeMap<NodeName, Member>,
@@ -231,6 +233,7 @@ impl Machine {
             claimants: BTreeMap::new(),
             may_have_rival: false,
             forced_until: None,
+            restores: None,
             announcer: None,
             campaign_reason: TakeReason::Free,
             conflicts: 0,

@@ -511,7 +511,7 @@ impl LeaseMachine {
     /// The request that is due now under `wants`, with its deadline. It is under way from then on as `id`.
     pub fn poll(&mut self, now: Moment, wants: &Wants, id: EffectId) -> Option<(LeaseRequest, Duration)> {
         self.give_up_lost_flight(now);
-        if !self.membership_differs(wants) && !self.count_differs(wants) {
+        if !self.publication_differs(wants) {
             self.publish_pause = FIRST_PUBLISH_PAUSE;
         }
         let (due, action) = self.next_action(wants)?;
@@ -521,12 +521,12 @@ impl LeaseMachine {
         let request = self.request(action, wants);
         match action {
             Action::Release => self.releasing = true,
-            Action::Publish => {
-                self.publish_due = now + self.publish_pause;
-                self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
-            }
-            Action::Read => {}
+            Action::Read | Action::Publish => {}
             Action::Acquire | Action::Renew | Action::Verify => self.releasing = false,
+        }
+        if matches!(action, Action::Publish | Action::Renew) && self.publication_differs(wants) {
+            self.publish_due = now + self.publish_pause;
+            self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
         }
         let deadline = self.deadline(action);
         self.flight = Some(Flight {
@@ -575,7 +575,7 @@ impl LeaseMachine {
             (_, true) => Some((self.acquire_due, Action::Acquire)),
             (GrantWish::Verify, false) => Some((self.not_before, Action::Verify)),
             (GrantWish::Keep, false) if self.publication_differs(wants) => {
-                Some((held.renew_due - self.timing.retry_period / 2, Action::Renew))
+                Some((self.publish_due.min(held.renew_due), Action::Renew))
             }
             (GrantWish::Keep, false) => Some((held.renew_due, Action::Renew)),
         }

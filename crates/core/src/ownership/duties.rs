@@ -3,6 +3,10 @@
 use super::*;
 use crate::effect::Pace as AnnouncePace;
 
+/// In this time so many deletions are undone at once; the next waits for the time's end.
+const RESTORE_WINDOW: Duration = Duration::from_secs(1);
+const RESTORES_AT_ONCE: u32 = 10;
+
 impl Machine {
     pub(super) fn hold_duties(&mut self, now: Moment, out: &mut Output) {
         self.update_verification(now);
@@ -127,14 +131,23 @@ impl Machine {
         }
         let claim = self.settings.claim.clone();
         if !expired {
-            out.events.push(Event::AddressRestored { claim, vip });
-            self.refresh_due = now;
-            return;
+            return self.restore(now, vip, out);
         }
         // Nobody refreshed it: this agent stood still. Another may hold the claim by now (rule 9).
         out.events.push(Event::AddressExpired { claim, vip });
         self.lease.doubt(now);
         self.withdraw(now, YieldReason::Expired, out);
+    }
+
+    /// Puts an address back that somebody deleted: at once, but a tool that deletes it in a loop is not met in a loop.
+    fn restore(&mut self, now: Moment, vip: Vip, out: &mut Output) {
+        let (since, count) =
+            self.restores.filter(|(since, _)| now.since(*since) < RESTORE_WINDOW).unwrap_or((now, 0));
+        self.restores = Some((since, count.saturating_add(1)));
+        if usize::try_from(count).is_ok_and(|count| count < self.settings.vips.len()) {
+            out.events.push(Event::AddressRestored { claim: self.settings.claim.clone(), vip });
+        }
+        self.refresh_due = if count < RESTORES_AT_ONCE { now } else { since + RESTORE_WINDOW };
     }
 
     pub(super) fn on_kernel_done(&mut self, id: EffectId, out: &mut Output) {

@@ -14,6 +14,8 @@ impl Machine {
     pub(super) fn campaign(&self, now: Moment) -> Option<TakeReason> {
         match self.state {
             State::Released => self.campaign_as_follower(now),
+            // Before an announcement, not even the grant is asked for while somebody else wears the VIP (rule 9).
+            State::Probing(_) if !self.is_silent_after_probing(now) => None,
             State::Probing(_) | State::Holding(_) if self.contests(now) => Some(TakeReason::Resumption),
             _ => None,
         }

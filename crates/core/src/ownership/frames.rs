@@ -8,6 +8,8 @@ use crate::input::Frame;
 /// A rogue is answered at most this often, and a foreign elector's node is answered once in ten.
 const ROGUE_DEFENCE: Duration = Duration::from_secs(1);
 const FOREIGN_DEFENCE: Duration = Duration::from_secs(10);
+/// How long a renewal answers the question whether the grant is ours.
+const VERIFIED_FOR: Duration = Duration::from_millis(250);
 /// One line for each speaker and verdict in this time.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// Speakers remembered for that.
@@ -160,7 +162,11 @@ impl Machine {
 
     /// Rule 5: a mark of a higher epoch than our fresh grant. Ask the authority, defending meanwhile.
     fn verify(&mut self, now: Moment, out: &mut Output) {
-        if let State::Holding(holding) = &mut self.state {
+        // A grant renewed a moment ago is verified: a storm of marks is no storm of requests.
+        let verified = self.lease.renewed_at().is_some_and(|at| now.since(at) < VERIFIED_FOR);
+        if let State::Holding(holding) = &mut self.state
+            && !verified
+        {
             holding.verifying.get_or_insert(now);
         }
         // Whom we invited (rule 12) is expected: a defence would only draw clients back to us.

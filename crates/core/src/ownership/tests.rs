@@ -40,6 +40,9 @@ fn settings() -> Settings {
     }
 }
 
+/// Longer than a renewal answers for a grant.
+const VERIFIED_LONG_AGO: Duration = Duration::from_millis(300);
+
 /// What the test's authority does with requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Api {
@@ -517,7 +520,7 @@ fn a_higher_epoch_is_verified_with_the_authority_before_yielding() {
     let mut world = World::holder();
     let epoch = world.lease.as_ref().expect("held").transitions;
     world.peer_announces(Tenure::Confirmed, epoch + 1);
-    world.run(Duration::from_millis(100));
+    world.run(VERIFIED_LONG_AGO);
     assert_eq!(world.tenure(), Some(Tenure::Confirmed), "the authority says that it is ours");
     world.api = Api::Refuses;
     world.peer_announces(Tenure::Confirmed, epoch + 1);
@@ -579,4 +582,51 @@ fn an_address_the_kernel_refuses_is_never_announced() {
     let mut out = Output::default();
     machine.handle(Moment::ZERO + ASSIGN_RETRY, &Input::Tick, &mut out);
     assert!(out.effects.iter().any(|effect| matches!(effect, Effect::Assign { .. })), "tried again");
+}
+
+#[test]
+fn a_tool_that_deletes_the_address_in_a_loop_is_not_met_in_a_loop() {
+    let mut world = World::holder();
+    world.effects.clear();
+    for _ in 0..1_000 {
+        world.give(Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
+        world.now = world.now + Duration::from_millis(1);
+        world.run(Duration::ZERO);
+    }
+    let assigned = world.effects.iter().filter(|effect| matches!(effect, Effect::Assign { .. })).count();
+    assert!((10..25).contains(&assigned), "{assigned} in a second");
+    assert!(world.happened("AddressRestored") <= 3);
+    world.run(Duration::from_secs(2));
+    assert!(world.worn);
+}
+
+#[test]
+fn marks_of_a_higher_epoch_in_a_storm_are_no_storm_of_requests() {
+    let mut world = World::holder();
+    let epoch = world.lease.as_ref().expect("held").transitions;
+    world.effects.clear();
+    for _ in 0..1_000 {
+        world.peer_announces(Tenure::Confirmed, epoch + 7);
+        world.now = world.now + Duration::from_millis(1);
+    }
+    let requests = world.effects.iter().filter(|effect| matches!(effect, Effect::Lease { .. })).count();
+    assert!((2..10).contains(&requests), "{requests} in a second");
+    assert!(world.worn, "the authority says that it is ours");
+}
+
+#[test]
+fn what_is_remembered_is_not_asked_for_while_another_wears_it() {
+    let memory = ClaimMemory { epoch: 4, held: true, ..ClaimMemory::default() };
+    let found = Found { memory: Some(memory), addresses: vec![VIP], link_up: true };
+    let mut world = World::under(Api::Refuses, settings(), found);
+    world.api = Api::Serves;
+    world.grant_peer(4);
+    world.effects.clear();
+    for _ in 0..40 {
+        world.peer_announces(Tenure::Confirmed, 4);
+        world.run(Duration::from_millis(50));
+    }
+    assert!(!world.worn, "the authority names another, and that one is there");
+    let asked = |effect: &Effect| matches!(effect, Effect::Lease { request: LeaseRequest::Update { draft, .. }, .. } if draft.holder.as_deref() == Some("n1"));
+    assert!(!world.effects.iter().any(asked));
 }

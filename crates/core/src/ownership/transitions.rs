@@ -55,15 +55,32 @@ impl Machine {
                 _ => {}
             }
         }
-        if self.nobody_else_wears(now, probing) && (self.lease.out_since().is_some() || self.contests(now)) {
+        if self.resumes(now, probing) {
             let held = (probing.before, self.lease.highest());
-            self.take(now, held, TakeReason::Resumption, out);
+            return self.take(now, held, TakeReason::Resumption, out);
         }
+        self.yield_to_the_worn(now, probing, out);
     }
 
-    fn nobody_else_wears(&self, now: Moment, probing: &Probing) -> bool {
-        let window = self.settings.detection.interval * 3;
-        self.watcher.silence(now, window).is_ok() || now.since(probing.since) >= PROBING_LIMIT
+    /// Whether a probe found no other, and nothing the authority says stands against going on.
+    fn resumes(&self, now: Moment, probing: &Probing) -> bool {
+        let silent = self.is_silent_after_probing(now);
+        // A kernel's unmarked answer may be a leftover: without an authority it delays, and then marks decide.
+        let waited = now.since(probing.since) >= PROBING_LIMIT;
+        (self.lease.out_since().is_some() && (silent || waited)) || (silent && self.contests(now))
+    }
+
+    pub(super) fn is_silent_after_probing(&self, now: Moment) -> bool {
+        self.watcher.silence(now, self.settings.detection.interval * 3).is_ok()
+    }
+
+    /// The authority answers, names another, and somebody wears the VIP: then it is not ours, whatever we remember.
+    fn yield_to_the_worn(&mut self, now: Moment, probing: &Probing, out: &mut Output) {
+        let worn = self.watcher.last_answer().is_some_and(|at| at >= probing.since);
+        let named = matches!(self.lease.standing(), Standing::Denied { ref holder, .. } if holder != self.settings.node.as_str());
+        if self.lease.in_reach() && named && worn && now.since(probing.since) >= PROBING_LIMIT {
+            self.withdraw(now, YieldReason::Denied, out);
+        }
     }
 
     /// Whether a mark heard since probing began is of higher order than ours would be.

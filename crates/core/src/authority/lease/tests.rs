@@ -548,3 +548,18 @@ fn a_server_that_strips_our_annotations_is_not_asked_without_end() {
     });
     assert!((5..60).contains(&requests), "{requests} requests in 10 s");
 }
+
+#[test]
+fn a_holder_whose_members_are_dropped_does_not_write_more_for_it() {
+    let mut bench = Bench::new();
+    bench.granted();
+    let (begin, writes) = (bench.now, bench.store.writes);
+    while bench.now.since(begin) < Duration::from_secs(600) {
+        bench.turn(&stay());
+        bench.store.object.as_mut().expect("written").annotations.remove(annotations::MEMBERS);
+        let record = bench.store.object.clone().expect("written");
+        bench.machine.observe(bench.now, record, Source::Read(bench.now));
+    }
+    let promised = 600 / TIMING.retry_period.as_secs();
+    assert!(u64::from(bench.store.writes - writes) < promised + 20, "{} writes", bench.store.writes - writes);
+}
