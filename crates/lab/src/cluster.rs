@@ -3,19 +3,20 @@
 //! What a test, the demo or a benchmark asks of it goes to the kernels and the wire; the agents' own word is only
 //! used to wait for a state that nobody outside can see (a tenure).
 
-use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, StoreOptions};
 use crate::netns::{Addresses, Host, Process, Segment};
+
+pub mod agent;
+
+use agent::{Agent, AgentOptions};
 
 /// The VIP of every cluster here.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
@@ -83,8 +84,7 @@ impl Plan {
 pub struct Node {
     /// Its host.
     pub host: Host,
-    directory: PathBuf,
-    agent: Option<Process>,
+    agent: Agent,
 }
 
 /// A running cluster. Dropping it ends and removes everything.
@@ -102,7 +102,6 @@ pub struct Cluster {
     pub api: apiserver::Cluster,
     /// The segment, for its faults.
     pub segment: Segment,
-    plan: Plan,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -115,8 +114,8 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let segment = Segment::new("lab")?;
         let api = apiserver::Cluster::new(StoreOptions::default())?;
-        let nodes =
-            (1..=plan.nodes).map(|number| Node::new(&segment, &plan, number)).collect::<Result<Vec<_>>>()?;
+        let hosts = (1..=plan.nodes).map(|n| segment.host(&format!("n{n}"), Addresses::numbered(n)));
+        let hosts = hosts.collect::<Result<Vec<_>>>()?;
         let client = segment.host("client", Addresses::numbered(CLIENT))?;
         let api_host = match plan.layout {
             Layout::Apart => Some(segment.host("api", Addresses::numbered(API))?),
@@ -125,13 +124,14 @@ impl Cluster {
         let guard = runtime.enter();
         let fronts = match &api_host {
             Some(host) => vec![serve(&api, host)?],
-            None => nodes.iter().map(|node| serve(&api, &node.host)).collect::<Result<_>>()?,
+            None => hosts.iter().map(|host| serve(&api, host)).collect::<Result<_>>()?,
         };
         drop(guard);
-        let cluster = Self { nodes, client, api_host, fronts, api, segment, plan, _runtime: runtime };
-        cluster.write_kubeconfigs()?;
-        cluster.publish_api_servers()?;
-        Ok(cluster)
+        publish_api_servers(&api, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
+        let server = api_host.as_ref().map_or(VIP, Host::ipv4);
+        let access = api.kubeconfig(&format!("https://{server}:{PORT}"));
+        let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
+        Ok(Self { nodes, client, api_host, fronts, api, segment, _runtime: runtime })
     }
 
     /// The same, with every agent started and one node holding, confirmed.
@@ -147,75 +147,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn write_kubeconfigs(&self) -> Result<()> {
-        let server = match &self.api_host {
-            Some(host) => IpAddr::V4(host.ipv4()),
-            None => IpAddr::V4(VIP),
-        };
-        let text = self.api.kubeconfig(&format!("https://{server}:{PORT}"));
-        for node in &self.nodes {
-            fs::write(node.directory.join("kubeconfig"), &text)?;
-        }
-        Ok(())
-    }
-
-    /// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers.
-    fn publish_api_servers(&self) -> Result<()> {
-        let hosts: Vec<&Host> = match &self.api_host {
-            Some(host) => vec![host],
-            None => self.nodes.iter().map(|node| &node.host).collect(),
-        };
-        let endpoints: Vec<Value> = hosts
-            .iter()
-            .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
-            .collect();
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                         "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": "IPv4",
-            "endpoints": endpoints,
-            "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
-        });
-        self.api
-            .store()
-            .create(ENDPOINT_SLICE, "default", slice)
-            .map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))?;
-        Ok(())
-    }
-
-    /// Starts the agent of node `index`; its log is appended to `agent.log` in the node's directory.
+    /// Starts the agent of node `index`; its log is appended to.
     ///
     /// # Errors
     /// When it runs already or cannot be started.
     pub fn start(&mut self, index: usize) -> Result<()> {
-        let command = self.agent_command(index)?;
         let node = &mut self.nodes[index];
-        ensure!(node.agent.is_none(), "the agent of {} runs already", node.host.name());
-        node.agent = Some(node.host.run(command)?);
-        Ok(())
-    }
-
-    fn agent_command(&self, index: usize) -> Result<Command> {
-        let node = &self.nodes[index];
-        let log = File::options().create(true).append(true).open(node.log())?;
-        let (duration, deadline, retry) = self.plan.timing;
-        let mut command = Command::new(&self.plan.mainstay);
-        command.arg("run").env_clear().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.env("vip_interface", node.host.device()).env("address", VIP.to_string());
-        command.env("port", PORT.to_string()).env("vip_nodename", node.host.name());
-        for switch in ["vip_arp", "cp_enable", "vip_leaderelection"] {
-            command.env(switch, "true");
-        }
-        command.env("vip_leaseduration", duration.to_string());
-        command.env("vip_renewdeadline", deadline.to_string());
-        command.env("vip_retryperiod", retry.to_string());
-        command.env("k8s_config_file", node.directory.join("kubeconfig"));
-        command.env("prometheus_server", "127.0.0.1:2112");
-        command.env("MAINSTAY_STATE_DIR", node.directory.join("state"));
-        command.env("MAINSTAY_ADMIN_SOCKET", node.socket());
-        Ok(command)
+        ensure!(!node.agent.is_started(), "the agent of {} runs already", node.host.name());
+        node.agent.start()
     }
 
     /// Kills the agent of node `index` (SIGKILL); its kernel goes on.
@@ -223,8 +162,8 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn kill(&mut self, index: usize) -> Result<()> {
-        let mut agent = self.nodes[index].agent.take().context("the agent does not run")?;
-        agent.kill().map(drop)
+        ensure!(self.nodes[index].agent.is_started(), "the agent does not run");
+        self.nodes[index].agent.kill()
     }
 
     /// Asks the agent of node `index` to hand over and stop (SIGTERM), and waits for its end.
@@ -232,16 +171,12 @@ impl Cluster {
     /// # Errors
     /// When it does not run, or does not end within `limit`.
     pub fn stop(&mut self, index: usize, limit: Duration) -> Result<ExitStatus> {
-        let agent = self.nodes[index].agent.as_mut().context("the agent does not run")?;
-        agent.terminate()?;
-        let status = wait_for(limit, || agent.try_wait())?.context("the agent does not end")?;
-        self.nodes[index].agent = None;
-        Ok(status)
+        self.nodes[index].agent.stop(limit)
     }
 
     /// The agent's process, for freezing it and for reading its cost.
     pub fn agent(&mut self, index: usize) -> Option<&mut Process> {
-        self.nodes[index].agent.as_mut()
+        self.nodes[index].agent.process()
     }
 
     /// Nodes whose kernels have the VIP.
@@ -276,7 +211,7 @@ impl Cluster {
     /// # Errors
     /// When that does not come within `limit`.
     pub fn wait_settled(&self, limit: Duration) -> Result<usize> {
-        let running = self.nodes.iter().filter(|node| node.agent.is_some()).count();
+        let running = self.nodes.iter().filter(|node| node.agent.is_started()).count();
         let settled = || {
             let [holder] = self.holders()?[..] else { return Ok(None) };
             let claim = self.claim(holder);
@@ -299,44 +234,36 @@ impl Cluster {
     /// The claim of node `index` as its agent tells it; `Null` while it does not answer.
     #[must_use]
     pub fn claim(&self, index: usize) -> Value {
-        self.nodes[index].status().map_or(Value::Null, |status| status["claims"][0].clone())
+        self.nodes[index].agent.status().unwrap_or_default()
     }
 }
 
 impl Node {
-    fn new(segment: &Segment, plan: &Plan, number: u8) -> Result<Self> {
-        let host = segment.host(&format!("n{number}"), Addresses::numbered(number))?;
-        let directory = plan.directory.join(host.name());
-        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        Ok(Self { host, directory, agent: None })
+    fn new(host: Host, plan: &Plan, access: &str) -> Result<Self> {
+        let options =
+            AgentOptions { program: plan.mainstay.clone(), vip: VIP, timing: plan.timing, log_level: 0 };
+        let agent = Agent::prepare(&host, &options, (&plan.directory, &plan.directory), access)?;
+        Ok(Self { host, agent })
     }
+}
 
-    /// Where its agent's log goes.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.directory.join("agent.log")
-    }
-
-    /// Its agent's admin socket.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.directory.join("agent.sock")
-    }
-
-    /// What its agent says of itself.
-    ///
-    /// # Errors
-    /// When it does not answer within a second.
-    pub fn status(&self) -> Result<Value> {
-        let mut stream = UnixStream::connect(self.socket())?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let Some((_, body)) = answer.split_once("\r\n\r\n") else { bail!("no answer") };
-        let json = body.find('{').zip(body.rfind('}')).context("no JSON in the answer")?;
-        Ok(serde_json::from_str(&body[json.0..=json.1])?)
-    }
+/// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
+pub(crate) fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
+    let endpoints: Vec<Value> = hosts
+        .iter()
+        .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
+        .collect();
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+                     "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
+    });
+    let created = api.store().create(ENDPOINT_SLICE, "default", slice);
+    created.map(drop).map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
 }
 
 fn serve(api: &apiserver::Cluster, host: &Host) -> Result<FrontEndHandle> {

@@ -3,7 +3,6 @@
 //! Real processes, real network stacks, real frames and a real HTTPS API, on this machine alone. A client's probes,
 //! a capture and the nodes' kernels are the witnesses; the agents' own word only colours the picture.
 
-pub mod agents;
 mod progress;
 pub mod recorder;
 mod script;
@@ -16,12 +15,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::cluster::Layout;
 use crate::netns;
 use crate::report::promises::{broken, judge};
 use crate::report::{self, Timeline, figures};
 use recorder::Recorder;
 use script::Script;
-use stage::{ApiPlace, Interrupt, Stage, StageOptions};
+use stage::{Interrupt, Stage, StageOptions};
 
 /// Lease durations of the demonstration, in seconds.
 const TIMING: (u32, u32, u32) = (5, 3, 1);
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<u8> {
         program: stage::program(args.program.as_deref())?,
         timing: TIMING,
         logs: args.report.clone(),
-        api: ApiPlace::Apart,
+        api: Layout::Apart,
     };
     let stage = Stage::build("demo", &options)?;
     let record = Recorder::start(&stage, script::PORT)?;

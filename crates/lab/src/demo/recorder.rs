@@ -12,9 +12,9 @@ use mainstay_core::time::Moment;
 use mainstay_core::vip::Tenure;
 use serde_json::Value;
 
-use super::agents;
 use super::stage::{Node, Stage, VIP};
 use crate::apiserver::client::ApiClient;
+use crate::cluster::agent::{self, Agent};
 use crate::netns::{HolderWatch, Host, Presence};
 use crate::probe::{self, Capture, Heard, Plan, Probe, Sample, Speech};
 use crate::report::timeline::{
@@ -61,7 +61,7 @@ impl Recorder {
         let hosts = stage.hosts();
         let said = Arc::new(Mutex::new(Said::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let sockets: Vec<PathBuf> = stage.agents.iter().map(agents::Agent::socket).collect();
+        let sockets: Vec<PathBuf> = stage.agents.iter().map(Agent::socket).collect();
         let (shared, ended) = (Arc::clone(&said), Arc::clone(&stop));
         let asker = std::thread::Builder::new().name("asker".to_owned());
         Ok(Self {
@@ -289,7 +289,7 @@ fn ask(sockets: &[PathBuf], begin: Moment, said: &Mutex<Said>, stop: &AtomicBool
     while !stop.load(Ordering::Relaxed) {
         for (node, socket) in sockets.iter().enumerate() {
             let asked = probe::now().since(begin);
-            if let Some(claim) = agents::status(socket) {
+            if let Some(claim) = agent::status(socket) {
                 let before = counted.get_mut(node);
                 note(&claim, (node, asked), before, &mut said.lock().unwrap_or_else(PoisonError::into_inner));
             }

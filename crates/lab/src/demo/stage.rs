@@ -1,28 +1,23 @@
 //! The stage: three nodes, a client, an API server and a stranger, each in its own network namespace on one bridge.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::agents::{Agent, AgentOptions};
 use crate::apiserver::client::ApiClient;
 use crate::apiserver::{Cluster, Fault, FrontEndHandle, Reads, StoreOptions};
+use crate::cluster::agent::{Agent, AgentOptions};
+use crate::cluster::{Layout, publish_api_servers};
+pub use crate::cluster::{PORT as API_PORT, VIP};
 use crate::netns::{Addresses, Filter, Host, Segment};
-
-/// The API server's port, and what the VIP would serve.
-pub const API_PORT: u16 = 6443;
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// The VIP of every stage.
-pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 
 /// What a stage is made of.
 #[derive(Clone, Debug)]
@@ -34,16 +29,7 @@ pub struct StageOptions {
     /// Where the agents' logs go.
     pub logs: PathBuf,
     /// Where the API is served.
-    pub api: ApiPlace,
-}
-
-/// Where the API is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApiPlace {
-    /// By one server, on a host of its own.
-    Apart,
-    /// By one server on each node.
-    OnEachNode,
+    pub api: Layout,
 }
 
 /// Everything on the segment. Dropping it removes it all.
@@ -123,8 +109,8 @@ impl Stage {
     }
 
     /// Serves the API at `place`, in addition to what is served.
-    fn serve(&mut self, place: ApiPlace, nodes: &[Host]) -> Result<()> {
-        let hosts = if place == ApiPlace::Apart { std::slice::from_ref(&self.api) } else { nodes };
+    fn serve(&mut self, place: Layout, nodes: &[Host]) -> Result<()> {
+        let hosts = if place == Layout::Apart { std::slice::from_ref(&self.api) } else { nodes };
         let _inside = self.runtime.enter();
         for host in hosts {
             let listener = host.bind_tcp((host.ipv4(), API_PORT))?;
@@ -142,28 +128,12 @@ impl Stage {
     pub fn move_api_to_nodes(&mut self) -> Result<()> {
         let nodes: Vec<Host> = self.agents.iter().map(|agent| agent.host().clone()).collect();
         self.front_ends.clear();
-        self.serve(ApiPlace::OnEachNode, &nodes)?;
-        self.publish_api_servers(&nodes)?;
+        self.serve(Layout::OnEachNode, &nodes)?;
+        publish_api_servers(&self.cluster, &nodes)?;
         for node in 0..self.agents.len() {
             let access = self.kubeconfig(node);
             self.agent(node)?.give_access(&access)?;
         }
-        Ok(())
-    }
-
-    /// The EndpointSlice of the Service `kubernetes`, as real API servers keep it.
-    fn publish_api_servers(&self, nodes: &[Host]) -> Result<()> {
-        let endpoints: Vec<_> = nodes.iter().map(|node| json!({"addresses": [node.ipv4()]})).collect();
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP"}],
-            "endpoints": endpoints,
-        });
-        let client = self.api_client()?;
-        let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-        let answer = self.in_client(async move { client.post(path, &slice).await })??;
-        anyhow::ensure!(answer.code < 300, "the API refuses the EndpointSlice: {}", answer.body);
         Ok(())
     }
 
@@ -178,14 +148,6 @@ impl Stage {
             Some(self.cluster.authority().pem()),
             Some(self.cluster.token()),
         )?)
-    }
-
-    /// Runs `work` to its end in the client's network.
-    fn in_client<T: Send + 'static>(&self, work: impl Future<Output = T> + Send) -> Result<T> {
-        self.client.enter(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(work))
-        })?
     }
 
     fn kubeconfig(&self, node: Node) -> String {

@@ -1,16 +1,17 @@
-//! The agents of a stage: real processes, each in its host's namespace, asked only through what an operator has.
+//! The agents of a cluster or a stage: real processes, each in its host's namespace, asked only through what an operator has.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::wait_for;
 use crate::netns::{Host, Process};
 
 /// How long an agent may take to answer a question.
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The port of the agents' metrics.
 const METRICS_PORT: u16 = 2112;
 
-/// How the agents of a stage are configured.
+/// How the agents are configured.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
     /// The `mainstay` program.
@@ -152,6 +153,24 @@ impl Agent {
     /// When it does not run.
     pub fn terminate(&mut self) -> Result<()> {
         self.process.as_mut().context("the agent does not run")?.terminate()
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end within `limit`.
+    pub fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let process = self.process.as_mut().context("the agent does not run")?;
+        process.terminate()?;
+        let status = wait_for(limit, || process.try_wait())?.context("the agent does not end")?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// Whether it was started, and neither killed nor stopped since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// `/v1/status`, as `mainstay status -o json` shows it; `None` while it does not answer.
