@@ -276,7 +276,7 @@ MUTANTS = [
     mutant("10-refresh", "refreshed too late", DUTIES,
            "self.refresh_due = now + self.settings.lifetime / 3;", "self.refresh_due = now + self.settings.lifetime * 2;"),
     mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
-           "            self.refresh_due = now;\n            return;", "            return;"),
+           "if count < RESTORES_AT_ONCE { now } else", "if count > RESTORES_AT_ONCE { now } else"),
     mutant("10-expired", "an expired address is put back as a deleted one is", DUTIES, "if !expired {", "if true {"),
     # --- 11: hand over
     mutant("11-make-before-break", "withdraws, then releases", TRANSITIONS,
