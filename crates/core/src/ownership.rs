@@ -56,6 +56,8 @@ const VERIFY_WINDOW: Duration = Duration::from_secs(1);
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// How long a holder tries to get its address from a kernel that refuses it, while others could hold.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a new holder may not have heard the members listed: one that was never heard is asked once a second.
+const COMPANY_WAIT: Duration = Duration::from_secs(3);
 /// How long ago a neighbour may have answered to count as alive.
 const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(25);
 

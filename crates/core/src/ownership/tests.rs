@@ -452,6 +452,18 @@ fn a_stop_hands_over_make_before_break() {
 }
 
 #[test]
+fn a_stop_right_after_the_take_over_hands_over_to_members_not_heard_yet() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    world.peer_answers = false;
+    world.run(Duration::from_millis(1_500));
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+    world.list_peer();
+    world.give(Input::Shutdown);
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.lease.as_ref().expect("exists").holder, None, "released, not kept");
+}
+
+#[test]
 fn a_stop_without_a_successor_leaves_the_vip_for_the_restart() {
     let mut world = World::holder();
     world.api = Api::Refuses;

@@ -316,14 +316,20 @@ impl Machine {
     }
 
     fn begin_hand_over(&mut self, now: Moment, out: &mut Output) {
-        let company = self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses);
         if self.is_strict() {
             self.withdraw(now, YieldReason::HandOver, out);
-        } else if company && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now) {
+        } else if self.has_company(now) && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now)
+        {
             self.start_yielding(now, YieldReason::HandOver, self.settings.lease.duration, out);
         } else {
             self.stop_keeping(now, out);
         }
+    }
+
+    /// Whether another member lives; or is listed, and has not had the time to be heard since this node took the claim.
+    fn has_company(&self, now: Moment) -> bool {
+        let unheard_as_yet = self.members.len() > 1 && now.since(self.state_since) < COMPANY_WAIT;
+        unheard_as_yet || self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses)
     }
 
     /// Nobody can succeed: the VIP stays for the restart, with a lifetime of its own.
