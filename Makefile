@@ -41,6 +41,7 @@ check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) xtask tidy
 
 bench: release ## measure the promised figures; target/bench/foundation.json; under 25 minutes
+	@scripts/setup.sh keepalived:keepalived
 	$(CARGO) bench --profile dev --package mainstay-lab --bench foundation -- $(ARGS)
 
 bench-long: ## the same with more runs of each figure

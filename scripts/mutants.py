@@ -290,8 +290,8 @@ MUTANTS = [
     mutant("11-company", "hands over though there is nobody to take it", TRANSITIONS,
            "} else if self.has_company(now) && self.lease.in_reach()", "} else if self.lease.in_reach()"),
     mutant("11-in-reach", "hands over though the authority is out of reach", TRANSITIONS,
-           "} else if self.has_company(now) && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now) {",
-           "} else if company && self.link_up() {"),
+           "self.has_company(now) && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now)",
+           "self.has_company(now) && self.link_up()"),
     mutant("11-restart-grace", "the VIP that stays has its usual lifetime", TRANSITIONS,
            "lifetime: self.settings.restart_grace,", "lifetime: self.settings.lifetime,"),
     # --- 12: invite

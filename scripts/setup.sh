@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building and testing need and the machine lacks. Quick and silent when nothing is missing.
-# Without root it names the packages and fails.
+# Without root it names the packages and fails. Arguments: more pairs of tool:package, for one target's own needs.
 set -eu
 
 # tool:Debian package
@@ -23,7 +23,7 @@ command -v "${CARGO:-cargo}" >/dev/null || {
 }
 
 packages=""
-for pair in $NEEDED; do
+for pair in $NEEDED "$@"; do
     command -v "${pair%%:*}" >/dev/null && continue
     case " $packages " in
     *" ${pair#*:} "*) ;;

@@ -280,10 +280,11 @@ impl Watcher {
         self.paths.len()
     }
 
-    /// When the last probe sent has had its time to be answered.
+    /// When the last probe sent has had its time to be answered, if it was not: nobody has to wake for an answer.
     #[must_use]
     pub fn settled_at(&self) -> Option<Moment> {
-        self.sent.last().map(|(at, _)| *at + self.detection.interval / 4)
+        let (at, _) = self.sent.last().filter(|(at, _)| self.last_answer < Some(*at))?;
+        Some(*at + self.detection.interval / 4)
     }
 
     /// When this address last answered.

@@ -141,8 +141,10 @@ fn others(cluster: &Cluster, holder: usize) -> Vec<usize> {
     (0..cluster.nodes.len()).filter(|index| *index != holder).collect()
 }
 
-/// From a fault until the VIP answers again without interruption.
+/// From a fault until the VIP answers again without interruption. The window begins a moment earlier, so that it has
+/// answers of the former holder, and the new one's are seen as a change.
 fn dark_after(probe: &Probe, fault: Moment) -> Result<Report> {
+    let fault = fault - Duration::from_millis(200);
     let recovered = || {
         let report = probe.report(fault, probe::now());
         let last = report.changes.last().map(|(at, _)| *at);
@@ -169,7 +171,7 @@ fn idle(bench: &Bench) -> Result<Vec<Figure>> {
     let (mut rss, mut cpu, mut writes, mut reads) = (vec![], vec![], vec![], vec![]);
     for _ in 0..2 * bench.factor {
         account.reset();
-        let before = ticks(&mut cluster)?;
+        let before = run_time(&mut cluster)?;
         let window = Instant::now();
         wait_for(PATIENCE, || Ok((window.elapsed() >= Duration::from_secs(30)).then_some(())))?;
         let seconds = window.elapsed().as_secs_f64();
@@ -178,8 +180,8 @@ fn idle(bench: &Bench) -> Result<Vec<Figure>> {
             account.writes().iter().filter(|write| write.resource == "leases").count() as u64
         ));
         reads.push(per_second(account.reads("leases")));
-        for (before, after) in before.iter().zip(ticks(&mut cluster)?) {
-            cpu.push(per_second(after - before));
+        for (before, after) in before.iter().zip(run_time(&mut cluster)?) {
+            cpu.push(100.0 * (after - *before).as_secs_f64() / seconds);
         }
         for index in 0..cluster.nodes.len() {
             rss.push(resident_mib(&mut cluster, index)?);
@@ -187,24 +189,23 @@ fn idle(bench: &Bench) -> Result<Vec<Figure>> {
     }
     Ok(vec![
         Figure::of("idle_rss_mib", "MiB", rss, &[Bound::max(15.0)]),
-        // A tick is a hundredth of a second (USER_HZ), so ticks in a second are percent of a core.
         Figure::of("idle_cpu_percent", "%", cpu, &[Bound::max(0.3)]),
         Figure::of("api_writes_per_s", "1/s", writes, &[Bound::max(0.5)]),
         Figure::of("api_reads_per_s", "1/s", reads, &[Bound::max(0.0)]),
     ])
 }
 
-/// User and system time of each agent, in ticks (proc(5), fields 14 and 15).
-fn ticks(cluster: &mut Cluster) -> Result<Vec<u64>> {
+/// Time that each agent's threads have run, as the scheduler counts it (proc's schedstat, first field, nanoseconds).
+fn run_time(cluster: &mut Cluster) -> Result<Vec<Duration>> {
     (0..cluster.nodes.len())
         .map(|index| {
             let id = cluster.agent(index).context("the agent runs")?.id();
-            let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-            let (_, fields) = stat.rsplit_once(')').context("a stat line")?;
-            let field = |number: usize| -> Result<u64> {
-                Ok(fields.split_whitespace().nth(number - 3).context("a field")?.parse()?)
-            };
-            Ok(field(14)? + field(15)?)
+            let mut total = 0;
+            for task in fs::read_dir(format!("/proc/{id}/task"))? {
+                let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+                total += schedstat.split_whitespace().next().context("a number")?.parse::<u64>()?;
+            }
+            Ok(Duration::from_nanos(total))
         })
         .collect()
 }
