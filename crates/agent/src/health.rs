@@ -9,7 +9,6 @@ use std::time::Duration;
 use mainstay_core::settings::Authority;
 
 use crate::driver::Report;
-use crate::store::Written;
 use crate::supervise::TaskState;
 use crate::vitals::STALLED_AFTER;
 
@@ -30,8 +29,9 @@ pub(crate) fn not_live(idle: Option<Duration>, tasks: &BTreeMap<&'static str, Ta
     reasons
 }
 
-/// Why this node is not ready to hold the VIP, or to prove that it does.
-pub(crate) fn not_ready(report: Option<&Report>, authority: Authority, written: &Written) -> Vec<String> {
+/// Why this node is not ready to hold the VIP, or to prove that it does. A state directory that cannot be written is a
+/// warning and a metric, and no reason: this run holds as well as any, and a rollout that waited for it would stand still.
+pub(crate) fn not_ready(report: Option<&Report>, authority: Authority) -> Vec<String> {
     let mut reasons = Vec::new();
     match report {
         None => reasons.push("the loop does not answer".to_owned()),
@@ -46,11 +46,6 @@ pub(crate) fn not_ready(report: Option<&Report>, authority: Authority, written: 
                 reasons.push(format!("the kernel refuses the VIP: {cause}"));
             }
         }
-    }
-    if let Some(cause) = &written.failing {
-        reasons.push(format!(
-            "the last known state cannot be written: {cause}; make MAINSTAY_STATE_DIR writable"
-        ));
     }
     reasons
 }

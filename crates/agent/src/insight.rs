@@ -101,7 +101,7 @@ impl Insight {
 
     /// Why this node is not ready; empty when it is.
     pub(crate) fn not_ready(&self, report: Option<&Report>) -> Vec<String> {
-        health::not_ready(report, self.facts.authority, &self.tally.read())
+        health::not_ready(report, self.facts.authority)
     }
 
     /// All metrics in Prometheus's text form.
