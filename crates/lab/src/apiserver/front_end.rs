@@ -311,9 +311,10 @@ async fn drive(stream: TcpStream, tls: Option<TlsAcceptor>, front: Arc<Front>) {
             return;
         }
         tokio::select! {
-            () = &mut connection, if reach != Reach::Black => return,
+            biased;
             changed = faults.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
+            () = &mut connection, if reach != Reach::Black => return,
         }
     }
 }

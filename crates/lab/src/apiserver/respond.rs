@@ -67,8 +67,9 @@ pub(super) async fn respond(
 /// Lets a request through the faults and the gate, or says why not.
 async fn admit(front: &Front, peer: Peer, parts: &Parts, call: Option<&Call>) -> Result<(), ApiStatus> {
     let mut watched = front.faults.subscribe();
-    // The sender lives in `front`, so waiting can only end with the hang.
-    drop(watched.wait_for(|faults| faults.reach != Reach::Hung).await);
+    // The sender lives in `front`, so waiting can only end with the fault. Whoever sent this after a fault was injected
+    // sees the fault, also when the bytes were read in the moment in which the connection learned of it.
+    drop(watched.wait_for(|faults| faults.reach == Reach::Open).await);
     let faults = watched.borrow().clone();
     if !faults.slow.is_zero() {
         tokio::time::sleep(faults.slow).await;
