@@ -269,7 +269,7 @@ impl Machine {
         }
     }
 
-    fn send_probe(&mut self, target: IpAddr, to: ProbeTo, mark: Option<Mark>, out: &mut Output) {
+    pub(super) fn send_probe(&mut self, target: IpAddr, to: ProbeTo, mark: Option<Mark>, out: &mut Output) {
         let id = self.effect_id();
         self.pending.insert(id, Pending::Probe(target, to));
         out.effects.push(Effect::Probe { id, target, to, mark });

@@ -565,7 +565,11 @@ fn a_detached_holder_defends_once_against_a_foreign_elector() {
 fn a_denied_holder_waits_half_a_second_for_its_successor() {
     let mut world = World::holder();
     let epoch = world.lease.as_ref().expect("held").transitions;
+    world.effects.clear();
     world.grant_peer(epoch + 1);
+    let shown =
+        |effect: &Effect| matches!(effect, Effect::Probe { mark: Some(mark), .. } if mark.epoch == epoch);
+    assert!(world.effects.iter().any(shown), "the successor is to see that we are here, and to announce");
     world.run(Duration::from_millis(400));
     assert!(world.worn && world.announcing.is_none());
     world.run(Duration::from_millis(200));

@@ -243,8 +243,22 @@ impl Machine {
         let yielding = Yielding { reason, since: now, until: now + wait, epoch, tenure };
         self.set_state(now, State::Yielding(yielding.clone()));
         if self.successor_heard(&yielding) {
-            self.withdraw(now, reason, out);
+            return self.withdraw(now, reason, out);
         }
+        if reason == YieldReason::Denied {
+            self.show_to_successor(&yielding, out);
+        }
+    }
+
+    /// A denied holder asks the link with the mark it held by: the successor defends itself, is heard, and is the last
+    /// to announce. It may know nothing of us, and clients may have our address of it.
+    fn show_to_successor(&mut self, yielding: &Yielding, out: &mut Output) {
+        if !self.link_up() {
+            return;
+        }
+        let tenure = yielding.tenure.min(Tenure::Detached);
+        let mark = Mark { tenure, epoch: yielding.epoch, node: self.own_id() };
+        self.send_probe(self.watcher.vip(), ProbeTo::All, Some(mark), out);
     }
 
     pub(super) fn held_as(&self) -> (u32, Tenure) {
