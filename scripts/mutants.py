@@ -327,12 +327,23 @@ MUTANTS = [
 ]
 
 
+def module(root, file):
+    """The files of one module: itself, and what lies in its directory, its tests apart."""
+    inner = (root / file).with_suffix("").glob("*.rs")
+    return [root / file] + sorted(path for path in inner if path.name != "tests.rs")
+
+
+def place(root, file, old):
+    """The file of the module in which the text is; the module's own if it is in none."""
+    return next((path for path in module(root, file) if old in path.read_text()), root / file)
+
+
 def check(root):
     """Complaints about texts that are not there exactly once."""
     complaints = []
     for m in MUTANTS:
         for file, old, _new in m.edits:
-            count = (root / file).read_text().count(old)
+            count = sum(path.read_text().count(old) for path in module(root, file))
             if count != 1:
                 complaints.append(f"{m.name}: the text to replace is in {file} {count} times, not once: {old!r}")
     return complaints
@@ -386,15 +397,15 @@ class Bench:
 
     def verdict(self, edits):
         """(whether the mutant was killed, what by)."""
-        before = {file: (self.tree / file).read_text() for file, _old, _new in edits}
+        places = [place(self.tree, file, old) for file, old, _new in edits]
+        before = {path: path.read_text() for path in places}
         try:
-            for file, old, new in edits:
-                path = self.tree / file
+            for path, (_file, old, new) in zip(places, edits):
                 path.write_text(path.read_text().replace(old, new))
             return self.try_tests()
         finally:
-            for file, text in before.items():
-                (self.tree / file).write_text(text)
+            for path, text in before.items():
+                path.write_text(text)
 
     def try_tests(self):
         for command, cwd, build in self.tests():

@@ -49,3 +49,91 @@ fn a_holder_that_may_have_a_rival_shows_its_mark_to_an_unmarked_member() {
     assert!(world.effects.iter().any(|e| matches!(e, Effect::Announce { pace: Pace::Defend, .. })));
     assert!(world.worn);
 }
+
+#[test]
+fn a_rogue_is_answered_once_a_second_and_never_yielded_to() {
+    let mut world = World::holder();
+    world.effects.clear();
+    for _ in 0..50 {
+        world.hear(STRANGER, None);
+        world.run(Duration::from_millis(100));
+    }
+    let defences =
+        world.effects.iter().filter(|e| matches!(e, Effect::Announce { pace: Pace::Defend, .. })).count();
+    assert!((4..=6).contains(&defences), "{defences} defences in 5 s");
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+    assert_eq!(world.happened("Conflict"), 1, "one line, not fifty");
+}
+
+#[test]
+fn a_misconfigured_member_is_told_and_otherwise_ignored() {
+    let mut world = World::holder();
+    world.effects.clear();
+    world.hear(PEER_MAC, None);
+    assert_eq!(world.happened("Conflict"), 1);
+    assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Announce { .. })));
+    assert!(world.worn);
+}
+
+#[test]
+fn a_higher_epoch_is_verified_with_the_authority_before_yielding() {
+    let mut world = World::holder();
+    let epoch = world.lease.as_ref().expect("held").transitions;
+    world.peer_announces(Tenure::Confirmed, epoch + 1);
+    world.run(VERIFIED_LONG_AGO);
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed), "the authority says that it is ours");
+    world.api = Api::Refuses;
+    world.peer_announces(Tenure::Confirmed, epoch + 1);
+    world.run(Duration::from_millis(900));
+    assert!(world.worn, "defending while the question is open");
+    world.run(Duration::from_millis(300));
+    assert_eq!(world.tenure(), Some(Tenure::Detached), "not verified is not confirmed");
+    world.peer_announces(Tenure::Confirmed, epoch + 1);
+    assert!(!world.worn, "and a detached holder yields to a confirmed one");
+}
+
+#[test]
+fn a_detached_holder_defends_once_against_a_foreign_elector() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    world.grant_peer(3);
+    world.lease.as_mut().expect("granted").annotations.clear();
+    world.touch();
+    world.api = Api::Refuses;
+    world.give(Input::Lease(LeaseReport::WatchLost));
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.tenure(), Some(Tenure::Provisional), "{:?}", world.events);
+    world.hear(STRANGER, None);
+    assert!(world.worn, "defended once");
+    world.run(Duration::from_secs(2));
+    world.hear(STRANGER, None);
+    assert!(!world.worn, "it cannot read marks, and it is still there");
+}
+
+#[test]
+fn a_denied_holder_waits_half_a_second_for_its_successor() {
+    let mut world = World::holder();
+    let epoch = world.lease.as_ref().expect("held").transitions;
+    world.effects.clear();
+    world.grant_peer(epoch + 1);
+    let shown =
+        |effect: &Effect| matches!(effect, Effect::Probe { mark: Some(mark), .. } if mark.epoch == epoch);
+    assert!(world.effects.iter().any(shown), "the successor is to see that we are here, and to announce");
+    world.run(Duration::from_millis(400));
+    assert!(world.worn && world.announcing.is_none());
+    world.run(Duration::from_millis(200));
+    assert!(!world.worn);
+}
+
+#[test]
+fn marks_of_a_higher_epoch_in_a_storm_are_no_storm_of_requests() {
+    let mut world = World::holder();
+    let epoch = world.lease.as_ref().expect("held").transitions;
+    world.effects.clear();
+    for _ in 0..1_000 {
+        world.peer_announces(Tenure::Confirmed, epoch + 7);
+        world.now = world.now + Duration::from_millis(1);
+    }
+    let requests = world.effects.iter().filter(|effect| matches!(effect, Effect::Lease { .. })).count();
+    assert!((2..10).contains(&requests), "{requests} in a second");
+    assert!(world.worn, "the authority says that it is ours");
+}
