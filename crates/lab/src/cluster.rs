@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, StoreOptions};
+use crate::apiserver::client::ApiClient;
+use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, Part, StoreOptions, Target};
 use crate::netns::{Addresses, Host, Process, Segment};
 
 pub mod agent;
@@ -22,8 +23,8 @@ use agent::{Agent, AgentOptions};
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// The API servers' port, which the VIP serves.
 pub const PORT: u16 = 6443;
-const CLIENT: u8 = 50;
-const API: u8 = 20;
+const API: u8 = 10;
+const CLIENT: u8 = 20;
 /// Between looks at a condition that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -41,8 +42,12 @@ pub enum Layout {
 pub struct Plan {
     /// The agent's binary.
     pub mainstay: PathBuf,
-    /// For state, kubeconfigs, sockets and logs; made if it does not exist.
+    /// For state, kubeconfigs and sockets; made if it does not exist.
     pub directory: PathBuf,
+    /// For the agents' logs; made if it does not exist.
+    pub logs: PathBuf,
+    /// Begins the names of the namespaces.
+    pub name: &'static str,
     /// How many nodes.
     pub nodes: u8,
     /// Where the API servers are.
@@ -58,6 +63,8 @@ impl Plan {
         Self {
             mainstay: mainstay.to_owned(),
             directory: directory.to_owned(),
+            logs: directory.to_owned(),
+            name: "lab",
             nodes: 3,
             layout: Layout::Apart,
             timing: (15, 10, 2),
@@ -71,7 +78,7 @@ impl Plan {
         self
     }
 
-    /// With the API servers elsewhere.
+    /// With the API servers there.
     #[must_use]
     pub fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
@@ -84,7 +91,8 @@ impl Plan {
 pub struct Node {
     /// Its host.
     pub host: Host,
-    agent: Agent,
+    /// Its agent.
+    pub agent: Agent,
 }
 
 /// A running cluster. Dropping it ends and removes everything.
@@ -102,17 +110,19 @@ pub struct Cluster {
     pub api: apiserver::Cluster,
     /// The segment, for its faults.
     pub segment: Segment,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Cluster {
     /// Hosts and API servers; no agent runs yet.
     ///
     /// # Errors
-    /// When a host or a server cannot be made: without the privilege, or with a tool missing.
+    /// When a directory, a host or a server cannot be made: without the privilege, or with a tool missing.
     pub fn new(plan: Plan) -> Result<Self> {
+        std::fs::create_dir_all(&plan.logs)
+            .with_context(|| format!("cannot make {}", plan.logs.display()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let segment = Segment::new("lab")?;
+        let segment = Segment::new(plan.name)?;
         let api = apiserver::Cluster::new(StoreOptions::default())?;
         let hosts = (1..=plan.nodes).map(|n| segment.host(&format!("n{n}"), Addresses::numbered(n)));
         let hosts = hosts.collect::<Result<Vec<_>>>()?;
@@ -121,17 +131,54 @@ impl Cluster {
             Layout::Apart => Some(segment.host("api", Addresses::numbered(API))?),
             Layout::OnEachNode => None,
         };
-        let guard = runtime.enter();
-        let fronts = match &api_host {
-            Some(host) => vec![serve(&api, host)?],
-            None => hosts.iter().map(|host| serve(&api, host)).collect::<Result<_>>()?,
-        };
-        drop(guard);
-        publish_api_servers(&api, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
-        let access = api.kubeconfig(&format!("https://{server}:{PORT}"));
+        let access = api.kubeconfig(&url(server));
         let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
-        Ok(Self { nodes, client, api_host, fronts, api, segment, _runtime: runtime })
+        let mut cluster = Self { nodes, client, api_host, fronts: Vec::new(), api, segment, runtime };
+        cluster.serve(&cluster.api_hosts())?;
+        Ok(cluster)
+    }
+
+    /// Where the API servers of the plan's layout are.
+    fn api_hosts(&self) -> Vec<Host> {
+        self.api_host.clone().map_or_else(|| self.hosts(), |host| vec![host])
+    }
+
+    /// Serves the API on `hosts`, in place of where it was served, and publishes it there.
+    fn serve(&mut self, hosts: &[Host]) -> Result<()> {
+        self.fronts.clear();
+        let _inside = self.runtime.enter();
+        self.fronts = hosts.iter().map(|host| serve(&self.api, host)).collect::<Result<_>>()?;
+        publish_api_servers(&self.api, hosts)
+    }
+
+    /// Ends the API server that is apart and serves the API on each node. Every agent learns of all of them; its
+    /// kubeconfig names its own, from its next start on.
+    ///
+    /// # Errors
+    /// When a node's socket cannot be made.
+    pub fn move_api_to_nodes(&mut self) -> Result<()> {
+        self.serve(&self.hosts())?;
+        for node in &self.nodes {
+            node.agent.give_access(&self.api.kubeconfig(&url(node.host.ipv4())))?;
+        }
+        Ok(())
+    }
+
+    /// A client of the first API server, for use in a host of the segment.
+    ///
+    /// # Errors
+    /// When there is no host, or its certificate is refused.
+    pub fn api_client(&self) -> Result<ApiClient> {
+        let hosts = self.api_hosts();
+        let server = url(hosts.first().context("no API is served")?.ipv4());
+        Ok(ApiClient::new(&server, Some(self.api.authority().pem()), Some(self.api.token()))?)
+    }
+
+    /// The nodes' hosts, in order.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        self.nodes.iter().map(|node| node.host.clone()).collect()
     }
 
     /// The same, with every agent started and one node holding, confirmed.
@@ -242,13 +289,13 @@ impl Node {
     fn new(host: Host, plan: &Plan, access: &str) -> Result<Self> {
         let options =
             AgentOptions { program: plan.mainstay.clone(), vip: VIP, timing: plan.timing, log_level: 0 };
-        let agent = Agent::prepare(&host, &options, (&plan.directory, &plan.directory), access)?;
+        let agent = Agent::prepare(&host, &options, (&plan.directory, &plan.logs), access)?;
         Ok(Self { host, agent })
     }
 }
 
 /// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
-pub(crate) fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
+fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
     let endpoints: Vec<Value> = hosts
         .iter()
         .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
@@ -262,8 +309,18 @@ pub(crate) fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> R
         "endpoints": endpoints,
         "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
     });
-    let created = api.store().create(ENDPOINT_SLICE, "default", slice);
-    created.map(drop).map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
+    let published = match api.store().create(ENDPOINT_SLICE, "default", slice.clone()) {
+        Err(status) if status.code == 409 => {
+            let target = Target::new(ENDPOINT_SLICE, "default", "kubernetes");
+            api.store().update(&target, slice, Part::Main).map(drop)
+        }
+        created => created.map(drop),
+    };
+    published.map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
+}
+
+fn url(server: Ipv4Addr) -> String {
+    format!("https://{server}:{PORT}")
 }
 
 fn serve(api: &apiserver::Cluster, host: &Host) -> Result<FrontEndHandle> {

@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cluster::Layout;
 use crate::netns;
 use crate::report::promises::{broken, judge};
 use crate::report::{self, Timeline, figures};
 use recorder::Recorder;
 use script::Script;
-use stage::{Interrupt, Stage, StageOptions};
+use stage::{Interrupt, Stage};
 
 /// Lease durations of the demonstration, in seconds.
 const TIMING: (u32, u32, u32) = (5, 3, 1);
@@ -54,13 +53,8 @@ pub fn run(args: &Args) -> Result<u8> {
     std::fs::create_dir_all(&args.report).with_context(|| {
         format!("cannot make the report's directory {}; choose one with --report", args.report.display())
     })?;
-    let options = StageOptions {
-        program: stage::program(args.program.as_deref())?,
-        timing: TIMING,
-        logs: args.report.clone(),
-        api: Layout::Apart,
-    };
-    let stage = Stage::build("demo", &options)?;
+    let program = stage::program(args.program.as_deref())?;
+    let stage = Stage::build(&program, TIMING, &args.report)?;
     let record = Recorder::start(&stage, script::PORT)?;
     record.observe_api(&stage)?;
     let timeline = Script::new(stage, record, interrupt).play()?;

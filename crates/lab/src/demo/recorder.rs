@@ -58,18 +58,18 @@ impl Recorder {
     /// When a socket cannot be made.
     pub fn start(stage: &Stage, port: u16) -> Result<Self> {
         let begin = probe::now();
-        let hosts = stage.hosts();
+        let hosts = stage.cluster.hosts();
         let said = Arc::new(Mutex::new(Said::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let sockets: Vec<PathBuf> = stage.agents.iter().map(Agent::socket).collect();
+        let sockets: Vec<PathBuf> = stage.agents().map(Agent::socket).collect();
         let (shared, ended) = (Arc::clone(&said), Arc::clone(&stop));
         let asker = std::thread::Builder::new().name("asker".to_owned());
         Ok(Self {
             begin,
             announce_interval: Duration::from_secs(3),
             watch: HolderWatch::start(&hosts)?,
-            capture: Capture::start(&stage.segment)?,
-            probe: Probe::start(&stage.client, Plan::new(VIP.into()).with_tcp(port))?,
+            capture: Capture::start(&stage.cluster.segment)?,
+            probe: Probe::start(&stage.cluster.client, Plan::new(VIP.into()).with_tcp(port))?,
             hosts,
             said,
             stop,
@@ -91,9 +91,9 @@ impl Recorder {
     /// # Errors
     /// When the thread cannot be started.
     pub fn observe_api(&self, stage: &Stage) -> Result<()> {
-        let client = stage.api_client()?.named("observer");
+        let client = stage.cluster.api_client()?.named("observer");
         let (observed, stop) = (Arc::clone(&self.observed), Arc::clone(&self.stop));
-        drop(stage.client.spawn(move || observe(&client, &observed, &stop))?);
+        drop(stage.cluster.client.spawn(move || observe(&client, &observed, &stop))?);
         Ok(())
     }
 

@@ -165,7 +165,7 @@ impl Script {
     fn settled(&mut self) -> Result<Node> {
         self.wait("one confirmed holder that answers, and two followers that watch it", |stage, record| {
             let holder = record.sole_holder().filter(|node| record.answering() == Some(*node))?;
-            let calm = stage.agents.iter().enumerate().all(|(node, agent)| {
+            let calm = stage.agents().enumerate().all(|(node, agent)| {
                 let claim = agent.status().unwrap_or_default();
                 if node == holder { leads(&claim) } else { is_watching(&claim) }
             });
@@ -187,7 +187,7 @@ impl Script {
         self.stage.agent(holder)?.terminate()?;
         self.wait("another node takes over, and the agent ends", |stage, record| {
             let other = record.sole_holder().filter(|node| *node != holder)?;
-            let ended = stage.agents.get_mut(holder).is_some_and(|agent| !agent.runs());
+            let ended = stage.agent(holder).is_ok_and(|agent| !agent.runs());
             ended.then_some(other)
         })?;
         self.record.stopped(holder);
@@ -208,7 +208,7 @@ impl Script {
 
     /// Counts what the API answered meanwhile: the observer's questions, and writes of anybody.
     fn without_api(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let answered = |script: &Self| script.record.observed() + script.stage.cluster.store().revision();
+        let answered = |script: &Self| script.record.observed() + script.stage.cluster.api.store().revision();
         let before = answered(self);
         let result = act(self);
         self.facts.api_answered = Some(answered(self) - before);
@@ -225,7 +225,7 @@ impl Script {
             script.stage.agent(holder)?.start()?;
             script.record.started(holder);
             script.wait("the new process holds as the old one did", |stage, _| {
-                let claim = stage.agents.get(holder)?.status()?;
+                let claim = stage.agents().nth(holder)?.status()?;
                 (claim["tenure"] == "detached").then_some(())
             })?;
             script.observe(Duration::from_secs(6), "no API")
@@ -244,7 +244,7 @@ impl Script {
     fn partition(&mut self, node: Node) -> Result<()> {
         self.pivot();
         let host = self.stage.host(node)?;
-        self.stage.segment.partition(&host)?;
+        self.stage.cluster.segment.partition(&host)?;
         self.record.cut(node);
         self.partitioned = Some(node);
         Ok(())
@@ -254,19 +254,19 @@ impl Script {
         let node = self.partitioned.take().context("no node is cut off")?;
         self.record.joined(node);
         let host = self.stage.host(node)?;
-        self.stage.segment.heal(&host)
+        self.stage.cluster.segment.heal(&host)
     }
 
     fn api_returns(&mut self) -> Result<()> {
         let holder = self.holder()?;
         let host = self.stage.host(holder)?;
         let api = self.stage.api.clone();
-        self.stage.segment.drop_from(&api, &host)?;
+        self.stage.cluster.segment.drop_from(&api, &host)?;
         self.stage.end_outage()?;
         self.record.api(API, ApiState::Up);
         self.observe(HEAD_START, "the API answers one node, and not the holder")?;
         self.pivot();
-        self.stage.segment.lift_all()?;
+        self.stage.cluster.segment.lift_all()?;
         self.wait("the holder is confirmed again", |_, record| {
             (record.tenure_of(holder) == Some(Tenure::Confirmed)).then_some(())
         })?;
@@ -314,9 +314,9 @@ impl Script {
     /// Between the phases: the API moves to the nodes, and each agent starts again to use its own.
     fn prepare_api_on_nodes(&mut self) -> Result<()> {
         self.progress.begin("(interlude)", "the API moves to the nodes, one server on each");
-        self.stage.move_api_to_nodes()?;
+        self.stage.cluster.move_api_to_nodes()?;
         self.record.api(API, ApiState::Gone);
-        for node in 0..self.stage.agents.len() {
+        for node in 0..self.stage.cluster.nodes.len() {
             self.record.api(&format!("API on {}", self.stage.host(node)?.name()), ApiState::Up);
             // Killed, not stopped: the VIP stays where it is.
             self.stage.agent(node)?.kill()?;
@@ -334,7 +334,8 @@ impl Script {
         self.stage.kill_with_api(holder, ELECTION)?;
         self.record.cut(holder);
         self.partitioned = Some(holder);
-        let names: Vec<_> = self.stage.hosts().iter().map(|host| format!("API on {}", host.name())).collect();
+        let names: Vec<_> =
+            self.stage.cluster.hosts().iter().map(|host| format!("API on {}", host.name())).collect();
         for (node, name) in names.iter().enumerate() {
             self.record.api(name, if node == holder { ApiState::Gone } else { ApiState::WritesStall });
         }
