@@ -239,12 +239,14 @@ fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Se
 
 fn found(config: &Config, parts: &Parts, description: &LinkDescription) -> Found {
     let ours = |vip: &std::net::IpAddr| config.vips.contains(vip);
+    // What another agent left is worn as well: it is refreshed, and so made ours, before anything is decided.
+    let worn = description.found.iter().map(|present| present.ip);
     Found {
         memory: parts
             .memory
             .as_ref()
             .and_then(|memory| memory.claims.get(&ClaimId::control_plane()).cloned()),
-        addresses: description.found.iter().map(|present| present.ip).filter(ours).collect(),
+        addresses: worn.chain(description.left_over.iter().copied()).filter(ours).collect(),
         link_up: description.state == Link::Up,
     }
 }

@@ -102,7 +102,8 @@ pub enum OnAuthorityLoss {
 pub struct Found {
     /// What the snapshot remembers of the claim, if there is one of this boot.
     pub memory: Option<ClaimMemory>,
-    /// VIPs of the claim that are on the interface, are ours (our address-protocol mark and a finite lifetime).
+    /// VIPs of the claim that are on the interface: ours (our address-protocol mark and a finite lifetime), or what
+    /// another VIP agent left there, which is taken over in place.
     pub addresses: Vec<Vip>,
     /// Whether the link is up.
     pub link_up: bool,

@@ -115,6 +115,13 @@ pub fn assign(vip: Vip, lifetime: Duration, present: &[Present]) -> Result<Step,
     Ok(Step::Refresh { vip, lifetime })
 }
 
+/// Whether `vip` is there, not by us, and an order would take it over in place: what another VIP agent left behind.
+#[must_use]
+pub fn is_left_over(vip: Vip, present: &[Present]) -> bool {
+    find(vip, present).is_some_and(|found| found.owner == Owner::Other)
+        && assign(vip, Duration::ZERO, present).is_ok()
+}
+
 /// What makes `vip` absent: nothing, if it is absent or not ours.
 #[must_use]
 pub fn withdraw(vip: Vip, present: &[Present]) -> Option<Step> {

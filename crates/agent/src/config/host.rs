@@ -1,6 +1,6 @@
 //! What the host says of itself: facts that settings are checked against, and defaults that depend on it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,8 +19,10 @@ pub struct Host {
     pub default_interface: Option<String>,
     /// Next hops of default routes, and the interface of each.
     pub gateways: Vec<(String, IpAddr)>,
-    /// Addresses on its interfaces that no Mainstay agent put there, and the interface of each.
-    pub own_addresses: BTreeMap<IpAddr, String>,
+    /// Addresses on its interfaces that no Mainstay agent put there, each with its interface.
+    pub own_addresses: BTreeSet<(IpAddr, String)>,
+    /// Those of them that another VIP agent left behind, as it seems: taken over in place on the VIP's interface.
+    pub left_over: BTreeSet<(IpAddr, String)>,
     /// The host's name.
     pub hostname: Option<String>,
     /// The namespace of the Pod this runs in.
@@ -39,10 +41,13 @@ impl Host {
         let gateways =
             described.iter().flat_map(|link| link.gateways.iter().map(|hop| (link.name.clone(), *hop)));
         let own = described.iter().flat_map(|link| link.addresses.iter().map(|ip| (*ip, link.name.clone())));
+        let left_over =
+            described.iter().flat_map(|link| link.left_over.iter().map(|ip| (*ip, link.name.clone())));
         Self {
             default_interface: default_interface().ok().flatten(),
             gateways: gateways.collect(),
             own_addresses: own.collect(),
+            left_over: left_over.collect(),
             interfaces,
             hostname: line("/proc/sys/kernel/hostname"),
             namespace: line(NAMESPACE_FILE),

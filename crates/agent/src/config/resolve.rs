@@ -71,7 +71,7 @@ impl Resolver<'_> {
     fn config(&mut self) -> Result<Config, Refusal> {
         self.mode()?;
         let interface = self.interface()?;
-        let vips = self.vips()?;
+        let vips = self.vips(&interface)?;
         self.note_subnet();
         let timing = self.timing()?;
         Ok(Config {
@@ -148,17 +148,20 @@ impl Resolver<'_> {
         Err(refusal(given, Fault::new("there is no such interface on this host", choice())))
     }
 
-    fn vips(&self) -> Result<Vec<Vip>, Refusal> {
+    /// None is the host's own. What another VIP agent left on `interface` is taken over in place, so that the VIP
+    /// stays up during a migration; left on another interface, it would answer there in the VIP's name.
+    fn vips(&self, interface: &str) -> Result<Vec<Vip>, Refusal> {
         self.parse(Key::Address, |text| {
             let vips = value::vips(text)?;
-            let own = vips.iter().find_map(|vip| self.host.own_addresses.get_key_value(vip));
-            match own {
+            let taken_over = |on: &(IpAddr, String)| on.1 == interface && self.host.left_over.contains(on);
+            let mut own = self.host.own_addresses.iter().filter(|one| vips.contains(&one.0));
+            match own.find(|one| !taken_over(one)) {
                 None => Ok(vips),
-                Some((vip, interface)) => Err(Fault::new(
-                    format!("{vip} is this host's own address on {interface}"),
+                Some((vip, on)) => Err(Fault::new(
+                    format!("{vip} is this host's own address on {on}"),
                     format!(
                         "choose an address that no host has, or remove what another agent left: \
-                         ip address del {vip} dev {interface}"
+                         ip address del {vip} dev {on}"
                     ),
                 )),
             }

@@ -1,6 +1,6 @@
 //! Every refused case with its exact line; precedence, defaults and warnings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use mainstay_core::settings::{Authority, OnAuthorityLoss};
@@ -14,11 +14,17 @@ fn host() -> Host {
         interfaces: vec!["eth0".into(), "lo".into()],
         default_interface: Some("eth0".into()),
         gateways: vec![("eth0".into(), "10.0.0.1".parse().unwrap())],
-        own_addresses: BTreeMap::from([("10.0.0.5".parse().unwrap(), "eth0".into())]),
+        own_addresses: on(&[("10.0.0.5", "eth0"), ("10.0.0.6", "eth0"), ("10.0.0.7", "eth1")]),
+        left_over: on(&[("10.0.0.6", "eth0"), ("10.0.0.7", "eth1")]),
         hostname: Some("Node-A".into()),
         namespace: None,
-        home: Some("/root".into()),
+        home: Some("/home/op".into()),
     }
+}
+
+fn on(addresses: &[(&str, &str)]) -> BTreeSet<(IpAddr, String)> {
+    let parsed = |ip: &str| ip.parse().expect("an address");
+    addresses.iter().map(|(ip, interface)| (parsed(ip), (*interface).to_owned())).collect()
 }
 
 fn environment(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -62,6 +68,7 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("address", "255.255.255.255")], format!(r#"address="255.255.255.255": 255.255.255.255 is the broadcast address and cannot be a VIP; {VIP}"#)),
         (&[("address", "fe80::1")], format!(r#"address="fe80::1": fe80::1 is a link-local address and cannot be a VIP; {VIP}"#)),
         (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.5 dev eth0"#.into()),
+        (&[("address", "10.0.0.7")], r#"address="10.0.0.7": 10.0.0.7 is this host's own address on eth1; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.7 dev eth1"#.into()),
         (&[("address", "")], r#"address="": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
         (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0, lo"#.into()),
         (&[("port", "0")], r#"port="0": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
@@ -101,6 +108,12 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
 }
 
 #[test]
+fn what_another_agent_left_on_the_interface_is_taken_over() {
+    let vip = "10.0.0.6".parse::<IpAddr>().expect("an address");
+    assert_eq!(config(&[("address", "10.0.0.6")]).vips, [vip]);
+}
+
+#[test]
 fn nothing_set_says_what_to_set() {
     let nothing = Layer::from_environment(&BTreeMap::new());
     let refused = resolve(Layer::default(), nothing, Precedence::FlagsFirst, &host()).unwrap_err();
@@ -132,7 +145,7 @@ fn defaults_are_kube_vips() {
     assert_eq!(config.announce_every, Duration::from_secs(3));
     assert_eq!(config.metrics, Some("[::]:2112".parse::<SocketAddr>().unwrap()));
     assert_eq!(config.witnesses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
-    let kubeconfigs = ["/etc/kubernetes/admin.conf", "/root/.kube/config"].map(PathBuf::from);
+    let kubeconfigs = ["/etc/kubernetes/admin.conf", "/home/op/.kube/config"].map(PathBuf::from);
     assert_eq!(config.kubernetes, Kubernetes { kubeconfigs: kubeconfigs.into(), server: None });
     assert_eq!(config.on_authority_loss, OnAuthorityLoss::Hold);
     assert_eq!(config.lifetime(), Duration::from_secs(15));

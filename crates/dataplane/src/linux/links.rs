@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::linux::addresses::LinkAddresses;
 use crate::linux::message::{Message, Request, attributes, u16_at, u32_at};
 use crate::linux::route::Route;
-use crate::plan::{Owner, Present};
+use crate::plan::{self, Owner, Present};
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -62,6 +62,9 @@ pub struct LinkDescription {
     /// The addresses on it that are not ours, link-local ones included. A virtual address that another agent put
     /// there is among them: whoever looks for the host's own leaves out what the claim names.
     pub addresses: Vec<IpAddr>,
+    /// Those of `addresses` that look like what another VIP agent left behind, and that an order takes over in place:
+    /// permanent, with a host's prefix, beside an address of the host's own.
+    pub left_over: Vec<IpAddr>,
     /// Virtual addresses on it that are ours: left by an earlier run, perhaps one with other settings. One without
     /// an end to its lifetime is not believed (rule 9).
     pub found: Vec<Present>,
@@ -122,12 +125,14 @@ pub fn describe(name: &str) -> Result<LinkDescription, DescribeError> {
         return Err(DescribeError::NotEthernet { name: name.to_owned() });
     };
     let present = LinkAddresses { route: &mut route, index: link.index }.addresses()?;
+    let left_over = present.iter().map(|one| one.ip).filter(|ip| plan::is_left_over(*ip, &present)).collect();
     let (found, own): (Vec<_>, Vec<_>) = present.into_iter().partition(|one| one.owner == Owner::Ours);
     Ok(LinkDescription {
         name: name.to_owned(),
         index: link.index,
         mac,
         addresses: own.into_iter().map(|one| one.ip).collect(),
+        left_over,
         found: found.into_iter().filter(|one| one.remaining.is_some()).collect(),
         mtu: link.mtu,
         state: link.state,

@@ -73,6 +73,7 @@ fn an_assignment_by_table() {
     ];
     for (name, vip, present, expected) in cases {
         assert_eq!(assign(vip, LIFE, &present), expected, "{name}");
+        assert_eq!(is_left_over(vip, &present), name == "left by another agent", "{name}");
     }
 }
 

@@ -1,0 +1,99 @@
+//! What the host does to an agent, or had done before it started: real agents in namespaces.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_lab::cluster::{Cluster, Plan, VIP, wait_for};
+use mainstay_lab::netns::{self, Host};
+use mainstay_lab::probe;
+use serde_json::Value;
+
+/// A wide margin for anything that takes seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mainstay-host-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory under the temporary one");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Logs are what a failure is understood by.
+        if !std::thread::panicking() {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+}
+
+/// Hosts and an API server without an agent, or nothing and the reason on stderr where that cannot be.
+fn hosts(name: &str) -> Option<(Cluster, Scratch)> {
+    if let Err(reason) = netns::ensure_privilege() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let scratch = Scratch::new(name);
+    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
+    Some((Cluster::new(plan).expect("hosts and an API server"), scratch))
+}
+
+/// The kernel's description of the VIP on `host`; `Null` if it is not there.
+fn vip_on(host: &Host) -> Value {
+    let all = host.output("ip", &["-j", "-d", "address", "show", "dev", host.device()]).expect("ip answers");
+    let all: Value = serde_json::from_str(&all).expect("ip writes JSON");
+    let mut addresses = all[0]["addr_info"].as_array().into_iter().flatten();
+    addresses.find(|one| one["local"] == VIP.to_string()).cloned().unwrap_or_default()
+}
+
+/// A VIP as kube-vip puts it there and leaves it when it is killed: for ever.
+fn leave_vip(host: &Host) {
+    host.output("ip", &["address", "add", &format!("{VIP}/32"), "dev", host.device()]).expect("added");
+    assert!(vip_on(host)["valid_life_time"].as_u64() > Some(1_000_000), "for ever: {}", vip_on(host));
+}
+
+#[test]
+fn a_vip_that_another_agent_left_is_taken_over_without_a_moment_away() {
+    let Some((mut cluster, _scratch)) = hosts("left-over") else { return };
+    let host = cluster.nodes[0].host.clone();
+    leave_vip(&host);
+    let watch = netns::HolderWatch::start(std::slice::from_ref(&host)).expect("a watch");
+    let begin = probe::now();
+    cluster.start(0).expect("started");
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("taken over");
+    let seen = vip_on(&host);
+    assert!(seen["valid_life_time"].as_u64() <= Some(15), "the lifetime is ours: {seen}");
+    assert_eq!(seen["prefixlen"], 32, "{seen}");
+    let changes = watch.timeline_of(IpAddr::V4(VIP));
+    assert!(changes.iter().all(|change| change.at < begin), "never away: {changes:?}");
+
+    // What a node that does not hold was left with is withdrawn, which only an address with our mark is: it would
+    // answer in the VIP's name.
+    let follower = cluster.nodes[1].host.clone();
+    leave_vip(&follower);
+    cluster.start(1).expect("started");
+    let withdrawn = || Ok((vip_on(&follower) == Value::Null).then_some(()));
+    wait_for(PATIENCE, withdrawn).expect("ip answers").expect("the left-over goes");
+    assert_eq!(cluster.holders().expect("kernels answer"), [0]);
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("and nothing moves");
+}
+
+#[test]
+fn a_subnets_address_equal_to_the_vip_is_the_hosts_own() {
+    let Some((mut cluster, scratch)) = hosts("own") else { return };
+    let host = cluster.nodes[0].host.clone();
+    host.output("ip", &["address", "add", &format!("{VIP}/24"), "dev", host.device()]).expect("added");
+    cluster.start(0).expect("started");
+    let process = cluster.agent(0).expect("it was started");
+    let status = wait_for(PATIENCE, || process.try_wait()).expect("its state").expect("it ends");
+    assert_eq!(status.code(), Some(2));
+    let log = std::fs::read_to_string(scratch.0.join("agent-n1.log")).expect("a log");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(&format!("{VIP} is this host's own address on {}", host.device())), "{log}");
+    assert_eq!(vip_on(&host)["prefixlen"], 24, "and it stays as it was");
+}
