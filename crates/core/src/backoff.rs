@@ -15,7 +15,7 @@ use crate::rng::Rng;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// The state of one series of attempts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Backoff {
     base: Duration,
     cap: Duration,

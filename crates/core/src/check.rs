@@ -15,6 +15,7 @@ use invariants::mark_since;
 
 use crate::vip::{Mark, Tenure};
 
+mod fingerprint;
 mod invariants;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,7 @@ pub enum Reach {
 }
 
 /// How frames pass from one node to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Path {
     /// All of them, soon.
@@ -107,7 +108,7 @@ pub struct NodeView {
 }
 
 /// The Lease as it is in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseView {
     /// Which object.
     pub uid: String,

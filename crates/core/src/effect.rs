@@ -88,7 +88,7 @@ pub enum Effect {
 }
 
 /// Whether an announcement's schedule starts anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pace {
     /// At 0, 50, 150, 500 and 1,200 ms, then steadily: a take-over.
@@ -100,7 +100,7 @@ pub enum Pace {
 }
 
 /// Whom a probe asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeTo {
     /// Broadcast, or the solicited-node multicast group.
@@ -110,7 +110,7 @@ pub enum ProbeTo {
 }
 
 /// What to ask the lease's authority.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseRequest {
     /// A quorum read (never from a cache).
@@ -127,7 +127,7 @@ pub enum LeaseRequest {
 }
 
 /// What a Lease shall say. Metadata other than the annotations stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseDraft {
     /// `spec.holderIdentity`; `None` writes the empty string (client-go's release).
     pub holder: Option<String>,
@@ -144,7 +144,7 @@ pub struct LeaseDraft {
 }
 
 /// A time to write into a Lease. The core has no clock; the adapter fills in the present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stamp {
     /// The writer's wall clock when the request is made, in microseconds, as client-go writes it.

@@ -52,7 +52,7 @@ pub enum Event {
 }
 
 /// Why a node took a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TakeReason {
     /// The Lease was free.
@@ -70,7 +70,7 @@ pub enum TakeReason {
 }
 
 /// Why a node stopped holding a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum YieldReason {
     /// The authority granted it to another (rule 4).

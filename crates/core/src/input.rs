@@ -2,6 +2,7 @@
 //! same effects.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,12 +13,19 @@ use crate::time::Moment;
 use crate::vip::{Mark, Vip};
 
 /// Names one effect, so that its outcome can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EffectId(pub u64);
 
+/// By a method of its own, which nothing else here is hashed by: a hasher can put the order of appearance in its place.
+impl Hash for EffectId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_i128(i128::from(self.0));
+    }
+}
+
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// The deadline that the core named has come. Harmless at any other time.
@@ -48,7 +56,7 @@ pub enum Input {
 /// An ARP packet or a neighbour-discovery message of another host, already stripped to what matters.
 ///
 /// Frames whose hardware sender is on any interface of this host never get here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// When the kernel received it.
     pub heard_at: Moment,
@@ -64,7 +72,7 @@ pub struct Frame {
 }
 
 /// What happened to a virtual address on our interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressChange {
     /// It went, and not by our order.
@@ -77,7 +85,7 @@ pub enum AddressChange {
 }
 
 /// The link's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Link {
     /// Frames can pass, as far as the kernel knows.
@@ -87,7 +95,7 @@ pub enum Link {
 }
 
 /// The health of the local service behind the VIP, three checks in a row being needed to change it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// It answers.
@@ -98,7 +106,7 @@ pub enum Health {
 
 /// A `coordination.k8s.io/v1` Lease as it was read. Times are the object's own text and are only ever compared for
 /// equality: no clock of another host is believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseRecord {
     /// `metadata.uid`.
     pub uid: String,
@@ -119,7 +127,7 @@ pub struct LeaseRecord {
 }
 
 /// What the lease's authority said unasked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseReport {
     /// A watch event, or the quorum list a watch begins with.
@@ -136,7 +144,7 @@ pub enum LeaseReport {
 }
 
 /// What became of an effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// A lease request's.
@@ -150,7 +158,7 @@ pub enum Outcome {
 }
 
 /// What became of a lease request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeaseOutcome {
     /// Read, or written: the object as it now is.

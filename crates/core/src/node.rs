@@ -1,5 +1,6 @@
 //! One node's core: the face that drivers see.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::effect::Effect;
@@ -27,6 +28,15 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 pub struct Node {
     claim: Machine,
     now: Moment,
+}
+
+/// The fingerprint of all that decides what the node does from now on: see `ownership/fingerprint.rs`.
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // `now` only keeps time from going back, and the next input comes later.
+        let Self { claim, now: _ } = self;
+        claim.hash(state);
+    }
 }
 
 impl Node {

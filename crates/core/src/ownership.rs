@@ -14,6 +14,7 @@
 //! another depends on are acknowledged first: an address is present before it is announced.
 
 mod duties;
+mod fingerprint;
 mod following;
 mod frames;
 mod transitions;
@@ -62,7 +63,7 @@ const COMPANY_WAIT: Duration = Duration::from_secs(3);
 const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(25);
 
 /// Where the claim stands on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Released,
     /// Worn and refreshed, not announced, until it is known whether it is still ours (rule 9).
@@ -74,7 +75,7 @@ enum State {
     Stopped,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Probing {
     since: Moment,
     /// By what right it was held before.
@@ -83,7 +84,7 @@ struct Probing {
     basis: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Holding {
     tenure: Tenure,
     since: Moment,
@@ -96,7 +97,7 @@ struct Holding {
     unconfirmed_since: Option<Moment>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Yielding {
     reason: YieldReason,
     since: Moment,
@@ -106,7 +107,7 @@ struct Yielding {
 }
 
 /// How far a succession without an authority has got (rule 8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Succession {
     Idle,
     Waiting { at: Moment },
@@ -114,7 +115,7 @@ enum Succession {
 }
 
 /// What an effect under way was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pending {
     Assign,
     Withdraw,
@@ -122,14 +123,14 @@ enum Pending {
 }
 
 /// What is known of the VIPs on our own interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Address {
     Absent,
     Ordered,
     Present,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Claimant {
     mark: Mark,
     at: Moment,

@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// `vip_leaseduration`, `vip_renewdeadline`, `vip_retryperiod`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseTiming {
     /// How long a grant is good for.
     pub duration: Duration,
@@ -73,7 +73,7 @@ pub enum Authority {
 }
 
 /// Interval and multiplier, as BFD counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Detection {
     /// Between probes of the holder.
     pub interval: Duration,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{ClaimId, InstanceId, Mac, NodeName};
 
 /// What an agent writes down whenever it changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
@@ -24,7 +24,7 @@ pub struct Snapshot {
 }
 
 /// What is remembered of one claim.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimMemory {
     /// The Lease's uid.
     pub uid: String,
@@ -37,7 +37,7 @@ pub struct ClaimMemory {
 }
 
 /// A node of the claim as it published itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Hardware addresses of the VIP's interface.
     pub macs: Vec<Mac>,

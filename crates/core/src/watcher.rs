@@ -4,6 +4,7 @@
 //! also keeps the paths to the other members known, and looks for witnesses that its own link works.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub enum Lack {
 }
 
 /// Whom the watcher watches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The holder's identity and epoch; another is another tenure, and silence counts anew.
     pub tenure: Option<(String, u32)>,
@@ -61,7 +62,7 @@ pub struct Target {
     pub macs: Vec<Mac>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Neighbour {
     mac: Option<Mac>,
     heard: Option<Moment>,
@@ -98,6 +99,17 @@ pub struct Watcher {
     broadcast_at: Option<Moment>,
     paths: BTreeMap<Mac, Moment>,
     neighbours: BTreeMap<IpAddr, Neighbour>,
+}
+
+/// All but the settings, and the moments of `paths`, which only say which of hundreds is forgotten first.
+impl Hash for Watcher {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { detection: _, vip: _, target, since, last_answer, sent, last_order, broadcast_at, .. } =
+            self;
+        (target, since, last_answer, sent, last_order, broadcast_at).hash(state);
+        self.paths.keys().for_each(|mac| mac.hash(state));
+        self.neighbours.hash(state);
+    }
 }
 
 impl Watcher {

@@ -5,6 +5,7 @@
 //! could take for a flapping neighbour, so the later one is what settles a client that heard the loser last.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use mainstay_core::effect::Pace;
@@ -59,14 +60,21 @@ pub struct Pacer {
     claims: BTreeMap<ClaimId, Claim>,
 }
 
-#[derive(Clone, Debug)]
+/// All but the interval and the next jitter: two schedules that go on alike but for chance are the same.
+impl Hash for Pacer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.claims.hash(state);
+    }
+}
+
+#[derive(Clone, Debug, Hash)]
 struct Claim {
     mark: Mark,
     schedules: BTreeMap<Vip, Schedule>,
 }
 
 /// One address's. Three clocks run side by side and disturb each other only in that what is due together is sent once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Schedule {
     burst: Option<Burst>,
     steady_at: Moment,
@@ -74,13 +82,13 @@ struct Schedule {
     defence: Defence,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Burst {
     began: Moment,
     step: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Defence {
     now_at: Option<Moment>,
     settle_at: Option<Moment>,

@@ -75,7 +75,7 @@ pub fn false_takeovers(record: &LeaseRecord) -> u32 {
 }
 
 /// What the annotations of one record say, read once: the machine looks at it with every input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The members it lists.
     pub members: BTreeMap<NodeName, Member>,

@@ -46,7 +46,7 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP_FLOOR: Duration = Duration::from_millis(400);
 
 /// What is known of the object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Known {
     Nothing,
     Absent,
@@ -54,7 +54,7 @@ enum Known {
 }
 
 /// Our grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Held {
     uid: String,
     epoch: u32,
@@ -67,7 +67,7 @@ struct Held {
 }
 
 /// A request under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Flight {
     id: EffectId,
     sent_at: Moment,
@@ -79,7 +79,7 @@ struct Flight {
 }
 
 /// A write whose reply was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Unresolved {
     sent_at: Moment,
     /// What was known when it was sent: a record that still says so proves nothing.
@@ -148,7 +148,7 @@ pub enum Reach {
     Returned(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Action {
     Read,
     Acquire,
@@ -159,7 +159,7 @@ enum Action {
 }
 
 /// One node's view of one Lease.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct LeaseMachine {
     node: NodeName,
     instance: InstanceId,
