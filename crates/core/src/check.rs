@@ -107,6 +107,26 @@ pub struct NodeView {
     pub reads: u64,
 }
 
+impl NodeView {
+    /// A fit node that has done nothing yet.
+    #[must_use]
+    pub fn idle(agent: AgentState) -> Self {
+        Self {
+            agent,
+            agent_since: Duration::ZERO,
+            wears: false,
+            announces: None,
+            last_announced: None,
+            fit: true,
+            reachable: true,
+            reach: Reach::Good,
+            effects: 0,
+            writes: 0,
+            reads: 0,
+        }
+    }
+}
+
 /// The Lease as it is in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseView {

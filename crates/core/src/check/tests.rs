@@ -22,19 +22,7 @@ fn bounds() -> Bounds {
 }
 
 fn node() -> NodeView {
-    NodeView {
-        agent: AgentState::Running,
-        agent_since: Duration::ZERO,
-        wears: false,
-        announces: None,
-        last_announced: None,
-        fit: true,
-        reachable: true,
-        reach: Reach::Good,
-        effects: 0,
-        writes: 0,
-        reads: 0,
-    }
+    NodeView::idle(AgentState::Running)
 }
 
 fn mark(tenure: Tenure, epoch: u32) -> Option<Mark> {

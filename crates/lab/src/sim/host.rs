@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use mainstay_core::effect::{Effect, LeaseRequest, ProbeTo};
+use mainstay_core::effect::{Effect, LeaseRequest};
 use mainstay_core::event::Event;
-use mainstay_core::input::{AddressChange, EffectId, Frame, Health, Input, Link, Outcome};
+use mainstay_core::input::Input;
 use mainstay_core::names::{ClaimId, InstanceId, Mac, NodeName};
 use mainstay_core::node::{Node, Output};
 use mainstay_core::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
@@ -19,6 +19,8 @@ use super::clock::Clock;
 use super::random::nanos;
 use super::segment::{Packet, To};
 use super::world::{Ev, World};
+
+mod kernel;
 
 /// The one virtual address.
 pub const VIP: Vip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
@@ -441,118 +443,6 @@ impl<M: Machine> World<M> {
                 self.kill_agent(h);
                 self.hosts[h].stopped = true;
             }
-        }
-    }
-
-    fn probe(&mut self, h: usize, id: EffectId, (target, to, mark): (IpAddr, ProbeTo, Option<Mark>)) {
-        let host = &self.hosts[h];
-        if !host.on_the_wire() {
-            self.feed(h, Input::Outcome { id, outcome: Outcome::Failed("network is down".to_owned()) });
-            return;
-        }
-        let sent = host.clock.moment(self.now);
-        let to = match to {
-            ProbeTo::All => To::All,
-            ProbeTo::One(mac) => To::One(mac),
-        };
-        let mac = host.mac;
-        self.send(h, Packet { mac, to, sender: None, target, mark, asks: true });
-        self.feed(h, Input::Outcome { id, outcome: Outcome::Sent(sent) });
-    }
-
-    fn kernel_op(&mut self, h: usize, op: impl FnOnce(usize, u32) -> Ev) {
-        let delay = self.random.range(30_000, 400_000);
-        let host = &mut self.hosts[h];
-        host.kernel_busy_until = host.kernel_busy_until.max(self.now + delay);
-        let (at, run) = (host.kernel_busy_until, host.run);
-        self.at(at, op(h, run));
-    }
-
-    pub(super) fn assign(&mut self, (h, run): (usize, u32), id: EffectId, vips: &[Vip], lifetime: u64) {
-        let host = &mut self.hosts[h];
-        if host.run != run || host.power_off > 0 {
-            return;
-        }
-        let until = self.now.saturating_add(lifetime);
-        for vip in vips {
-            host.addresses.insert(*vip, until);
-        }
-        host.had_address_at = self.now;
-        self.at(until, Ev::Expire { host: h });
-        self.feed(h, Input::Outcome { id, outcome: Outcome::Done });
-    }
-
-    pub(super) fn withdraw(&mut self, (h, run): (usize, u32), id: EffectId, vips: &[Vip]) {
-        let host = &mut self.hosts[h];
-        if host.run != run {
-            return;
-        }
-        for vip in vips {
-            host.addresses.remove(vip);
-        }
-        self.feed(h, Input::Outcome { id, outcome: Outcome::Done });
-    }
-
-    /// The kernel removes what nobody refreshed.
-    pub(super) fn expire(&mut self, h: usize) {
-        if self.hosts[h].host_frozen > 0 {
-            return;
-        }
-        let now = self.now;
-        let expired: Vec<Vip> =
-            self.hosts[h].addresses.iter().filter(|(_, until)| **until <= now).map(|(vip, _)| *vip).collect();
-        for vip in expired {
-            self.hosts[h].addresses.remove(&vip);
-            self.trace(|| format!("node {h}: the kernel removes {vip}"));
-            self.feed(h, Input::Address(AddressChange::Removed { vip, expired: true }));
-        }
-    }
-
-    /// Somebody deletes the address.
-    pub(super) fn delete_address(&mut self, h: usize) {
-        if self.hosts[h].addresses.remove(&VIP).is_some() {
-            self.feed(h, Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
-        }
-    }
-
-    pub(super) fn link(&mut self, h: usize) {
-        let link = if self.hosts[h].link_down > 0 { Link::Down } else { Link::Up };
-        self.feed(h, Input::Link(link));
-    }
-
-    pub(super) fn health(&mut self, h: usize) {
-        let health = if self.hosts[h].unhealthy > 0 { Health::Unhealthy } else { Health::Healthy };
-        self.feed(h, Input::Health(health));
-    }
-
-    /// A frame has reached the host's interface.
-    pub(super) fn arrive(&mut self, h: usize, packet: &Packet) {
-        let host = &self.hosts[h];
-        if !host.on_the_wire() {
-            return;
-        }
-        if packet.asks && host.answers_for(packet.target) {
-            let (mac, target) = (host.mac, packet.sender.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-            let answer = Packet {
-                mac,
-                to: To::One(packet.mac),
-                sender: Some(packet.target),
-                target,
-                mark: None,
-                asks: false,
-            };
-            self.send(h, answer);
-        }
-        let host = &self.hosts[h];
-        if host.hears(packet) {
-            let frame = Frame {
-                heard_at: host.clock.moment(self.now),
-                mac: packet.mac,
-                sender: packet.sender,
-                target: packet.target,
-                mark: packet.mark,
-            };
-            self.feed(h, Input::Frame(frame));
         }
     }
 }

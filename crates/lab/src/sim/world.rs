@@ -418,22 +418,9 @@ fn random_clock(random: &mut Random, ppm: u32) -> Clock {
 }
 
 fn empty_view(nodes: usize) -> View {
-    let node = NodeView {
-        agent: AgentState::Dead,
-        agent_since: Duration::ZERO,
-        wears: false,
-        announces: None,
-        last_announced: None,
-        fit: true,
-        reachable: true,
-        reach: Reach::Good,
-        effects: 0,
-        writes: 0,
-        reads: 0,
-    };
     View {
         at: Duration::ZERO,
-        nodes: vec![node; nodes],
+        nodes: vec![NodeView::idle(AgentState::Dead); nodes],
         paths: vec![Path::Open; nodes * nodes],
         lease: None,
         clients: vec![Entry::Empty; 3],

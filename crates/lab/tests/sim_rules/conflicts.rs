@@ -1,0 +1,142 @@
+//! Rule 5: two claim one VIP, and what the clients have at the end.
+
+use super::*;
+
+#[test]
+fn rule_05_the_winner_defends_now_and_after_1100_ms() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        let since = sim.now();
+        sim.forge(other, Some(Mark { tenure: Tenure::Detached, epoch: 0, node: sim.node_id(other) }));
+        sim.run_for(ms(1_300));
+        let times = announced(&sim, holder, since);
+        assert!(times.iter().any(|at| *at - since <= ms(10)), "seed {seed}: now: {times:?}");
+        let again = times.iter().any(|at| (*at - since).as_millis().abs_diff(1_100) <= 20);
+        assert!(again, "seed {seed}: once more after 1.1 s: {times:?}");
+        assert_eq!(only_holder(&sim), holder);
+        assert_eq!(verdicts(&sim, holder, since), [Verdict::Defend]);
+        sim.reset_tallies();
+        sim.run_for(seconds(2));
+        assert_eq!(lost(&sim), 0, "seed {seed}: every client is back");
+    }
+}
+
+#[test]
+fn rule_05_the_lower_mark_yields_at_once() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Detached));
+        let (since, epoch) = (sim.now(), sim.mark(holder).map_or(0, |mark| mark.epoch));
+        sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(other) }));
+        sim.run_for(ms(10));
+        assert!(!sim.wears(holder), "seed {seed}");
+        let reason = yielded(&sim, holder, since).map(|(_, reason)| reason);
+        assert_eq!(reason, Some(YieldReason::Outranked), "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_05_a_confirmed_holder_verifies_a_higher_epoch() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        let since = sim.now();
+        sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch: 99, node: sim.node_id(other) }));
+        sim.run_for(ms(100));
+        let asked = sim.log.effects.iter().any(|(at, who, effect)| {
+            let asks = matches!(effect, Effect::Lease { deadline, .. } if *deadline <= seconds(1));
+            *who == holder && *at >= since && *at - since <= ms(20) && asks
+        });
+        assert!(asked, "seed {seed}: it asks the authority, with a deadline of 1 s");
+        assert_eq!(verdicts(&sim, holder, since).first(), Some(&Verdict::Verify));
+        sim.run_for(seconds(3));
+        assert_eq!(only_holder(&sim), holder, "seed {seed}: the authority says that it holds");
+    }
+}
+
+#[test]
+fn rule_05_an_unmarked_frame_of_a_member_is_a_misconfigured_kernel() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        let since = sim.now();
+        sim.begin(outage(ApiForm::Refused));
+        sim.begin(Kind::Misconfigured(other));
+        for _ in 0..5 {
+            sim.forge(other, None);
+            sim.run_for(seconds(1));
+        }
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+        assert!(verdicts(&sim, holder, since).contains(&Verdict::Misconfigured), "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_05_a_rogue_is_defended_against_and_never_yielded_to() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let since = sim.now();
+        sim.begin(Kind::Rogue);
+        sim.run_for(seconds(10));
+        let times = announced(&sim, holder, since);
+        assert!(times.len() >= 8, "seed {seed}: a defence for each claim: {}", times.len());
+        assert!(
+            times.len() <= 26,
+            "seed {seed}: at most once a second and once 1.1 s after: {}",
+            times.len()
+        );
+        sim.end(Kind::Rogue);
+        sim.run_for(ms(1_200));
+        sim.reset_tallies();
+        sim.run_for(seconds(3));
+        assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "seed {seed}");
+        assert!(verdicts(&sim, holder, since).contains(&Verdict::Rogue), "seed {seed}");
+        clean(&sim);
+    }
+}
+
+/// Attack: clients ended on the loser's MAC in 33 to 100 % of heals.
+#[test]
+fn the_partition_heals_and_every_client_is_right() {
+    for seed in 0..20 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Unplugged(holder));
+        sim.run_for(seconds(9));
+        let next = sim.view().holders().find(|node| *node != holder).expect("a successor");
+        sim.end(Kind::Unplugged(holder));
+        let since = sim.now();
+        let single = sim.run_until(seconds(1), |sim| sim.holder().is_some());
+        assert!(single, "seed {seed}: one holder within 1 s");
+        assert_eq!(only_holder(&sim), next, "seed {seed}: the rightful one");
+        sim.run_for(ms(1_200));
+        sim.reset_tallies();
+        sim.run_for(seconds(3));
+        assert_eq!(lost(&sim), 0, "seed {seed}: every client's path is right");
+        let last = sim.log.announcements.last().map(|(_, who, _)| *who);
+        assert_eq!(last, Some(next), "seed {seed}: the last to announce");
+        assert!(announced(&sim, holder, since + seconds(1)).is_empty(), "seed {seed}");
+        clean(&sim);
+    }
+}
+
+/// Attack: a detached and a confirmed holder never settled when the API answered slower than the defence window.
+#[test]
+fn a_detached_and_a_confirmed_holder_settle_with_a_slow_api() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Unplugged(holder));
+        sim.run_for(seconds(9));
+        let next = sim.view().holders().find(|node| *node != holder).expect("a successor");
+        sim.begin(outage(ApiForm::Slow));
+        sim.end(Kind::Unplugged(holder));
+        sim.run_for(seconds(2));
+        assert_eq!(only_holder(&sim), next, "seed {seed}");
+        let since = sim.now();
+        sim.run_for(seconds(20));
+        assert_eq!((only_holder(&sim), took(&sim, since)), (next, Vec::new()), "seed {seed}: no flapping");
+    }
+}

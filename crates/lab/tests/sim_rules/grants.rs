@@ -1,0 +1,201 @@
+//! Rules 1 to 4 and 6: what the authority grants, denies, or cannot say.
+
+use super::*;
+
+#[test]
+fn rule_01_hold_through_silence() {
+    for (seed, form) in OUTAGES.into_iter().enumerate() {
+        let (mut sim, holder) = settled(seed as u64, 3);
+        sim.begin(outage(form));
+        sim.run_for(seconds(30));
+        assert_eq!(only_holder(&sim), holder, "{form:?}");
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Detached), "{form:?}");
+        sim.end(outage(form));
+        let back = sim.run_until(seconds(5), |sim| tenure(sim, holder) == Some(Tenure::Confirmed));
+        assert!(back, "{form:?}: confirmed again within 5 s");
+        sim.run_for(seconds(20));
+        assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "{form:?}");
+        clean(&sim);
+    }
+}
+
+#[test]
+fn rule_01_a_strict_singleton_lets_go() {
+    for seed in 0..5 {
+        let strict = Some(OnAuthorityLoss::ReleaseAfter(seconds(8)));
+        let mut sim = started(seed, 3, Tune { on_authority_loss: strict, ..Tune::default() });
+        sim.run_for(seconds(13));
+        let holder = only_holder(&sim);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(ms(6_500));
+        assert!(sim.wears(holder), "seed {seed}: it holds until 8 s after the last renewal");
+        sim.run_for(ms(2_600));
+        assert!(!sim.wears(holder), "seed {seed}: it lets go");
+        sim.run_for(seconds(20));
+        assert_eq!(sim.view().holders().count(), 0, "seed {seed}: nobody succeeds a strict singleton");
+        let longest = sim.log.effects.iter().filter_map(|(.., effect)| match effect {
+            Effect::Assign { lifetime, .. } => Some(*lifetime),
+            _ => None,
+        });
+        assert!(longest.max() <= Some(seconds(8)), "rule 10's lifetime is capped");
+    }
+}
+
+#[test]
+fn rule_02_no_campaign_while_the_link_is_down() {
+    for seed in 0..5 {
+        let mut sim = started(seed, 1, Tune::default());
+        sim.begin(Kind::LinkDown(0));
+        sim.run_for(seconds(30));
+        assert!(sim.lease().is_none_or(|lease| lease.holder.is_none()), "seed {seed}");
+        sim.end(Kind::LinkDown(0));
+        assert!(sim.run_until(seconds(10), |sim| sim.holder() == Some(0)), "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_02_a_node_whose_service_is_down_waits_for_others() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 2);
+        let other = other_than(holder);
+        sim.begin(Kind::Unhealthy(other));
+        sim.run_for(seconds(1));
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(4));
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}: it leaves the claim to others at first");
+        sim.run_for(seconds(10));
+        assert_eq!(sim.holder(), Some(other), "seed {seed}: dark, and nobody else can");
+    }
+}
+
+#[test]
+fn rule_02_nobody_takes_without_a_grant() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let since = sim.now();
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(3));
+        for (at, node, tenure, _) in took(&sim, since) {
+            assert_eq!(tenure, Tenure::Confirmed, "seed {seed}: node {node} at {at:?}");
+            assert_eq!(sim.lease_holder(), Some(node), "seed {seed}");
+        }
+        clean(&sim);
+    }
+}
+
+#[test]
+fn rule_03_granted_take_at_once() {
+    for seed in 0..5 {
+        let mut sim = started(seed, 3, Tune::default());
+        assert!(sim.run_until(seconds(10), |sim| sim.holder().is_some()));
+        let holder = only_holder(&sim);
+        sim.run_for(seconds(20));
+        let times = announced(&sim, holder, Duration::ZERO);
+        let burst: Vec<u128> = times[..5].iter().map(|at| (*at - times[0]).as_millis()).collect();
+        for (seen, wanted) in burst.iter().zip([0_u128, 50, 150, 500, 1_200]) {
+            assert!(seen.abs_diff(wanted) <= 3, "seed {seed}: {burst:?}");
+        }
+        for pair in times[4..].windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!(gap >= ms(2_690) && gap <= ms(3_310), "seed {seed}: {gap:?}");
+        }
+        let forms = sim.log.announcements.iter().filter(|(at, ..)| *at == times[0]).count();
+        assert_eq!(forms, 2, "as request and as reply");
+        let granted = sim
+            .log
+            .effects
+            .iter()
+            .position(|(_, who, effect)| *who == holder && matches!(effect, Effect::Assign { .. }));
+        let after = &sim.log.effects[granted.expect("it assigned")..];
+        let probed = after.iter().take_while(|(at, ..)| *at <= times[0]).any(|(_, who, effect)| {
+            *who == holder
+                && matches!(effect, Effect::Probe { target, .. } if *target == mainstay_lab::sim::VIP)
+        });
+        assert!(!probed, "no probing between the grant and the first announcement");
+    }
+}
+
+#[test]
+fn rule_04_denied_yields_after_500_ms_when_no_successor_is_heard() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let at = deny(&mut sim, "somebody-else");
+        sim.run_for(ms(450));
+        assert!(sim.wears(holder), "seed {seed}: make before break");
+        sim.run_for(ms(150));
+        assert!(!sim.wears(holder), "seed {seed}");
+        assert_eq!(yielded(&sim, holder, at).map(|(_, reason)| reason), Some(YieldReason::Denied));
+    }
+}
+
+#[test]
+fn rule_04_denied_yields_when_the_successor_is_heard() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        deny(&mut sim, "somebody-else");
+        sim.run_for(ms(50));
+        let epoch = sim.lease().map_or(0, |lease| lease.transitions);
+        let mark = Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(other) };
+        sim.forge(other, Some(mark));
+        sim.run_for(ms(20));
+        assert!(!sim.wears(holder), "seed {seed}: at once, not after 500 ms");
+    }
+}
+
+#[test]
+fn rule_04_a_lower_epoch_or_a_new_object_is_a_reset() {
+    for seed in 0..5 {
+        for kind in [Kind::LeaseSetBack, Kind::LeaseDeleted] {
+            let (mut sim, first) = settled(seed, 3);
+            sim.begin(Kind::PowerLoss(first));
+            sim.run_for(seconds(2));
+            sim.end(Kind::PowerLoss(first));
+            sim.run_for(seconds(25));
+            let holder = only_holder(&sim);
+            assert_ne!(holder, first, "there was a move, so there is an epoch to go back to");
+            sim.reset_tallies();
+            sim.begin(kind);
+            sim.end(kind);
+            sim.run_for(seconds(20));
+            assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "seed {seed} {kind:?}");
+            assert_eq!(sim.lease_holder(), Some(holder), "seed {seed} {kind:?}: it contested");
+            assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed));
+            clean(&sim);
+        }
+    }
+}
+
+/// Attack: the first node back from an outage took the lease (67 % of outages moved the VIP).
+#[test]
+fn rule_06_incumbents_grace() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 3);
+        let forms: Vec<Kind> = (0..3).map(|node| Kind::Api(Whom::Node(node), ApiForm::Refused)).collect();
+        forms.iter().for_each(|kind| sim.begin(*kind));
+        sim.run_for(seconds(20));
+        let first = other_than(holder);
+        sim.end(forms[first]);
+        sim.run_for(seconds(10));
+        (0..3).filter(|node| *node != first).for_each(|node| sim.end(forms[node]));
+        let back = sim.run_until(seconds(5), |sim| tenure(sim, holder) == Some(Tenure::Confirmed));
+        assert!(back, "seed {seed}: confirmed again within 5 s");
+        sim.run_for(seconds(20));
+        assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "seed {seed}");
+        assert_eq!(sim.lease().map(|lease| lease.transitions), Some(0), "seed {seed}: no move at all");
+    }
+}
+
+#[test]
+fn rule_06_the_grace_ends() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let alone = Kind::Api(Whom::Node(holder), ApiForm::Refused);
+        sim.begin(alone);
+        sim.run_for(seconds(12));
+        assert_eq!(only_holder(&sim), holder, "seed {seed}: expired, and graced for the VIP's lifetime");
+        sim.run_for(seconds(9));
+        assert_ne!(only_holder(&sim), holder, "seed {seed}: it did not come back");
+        assert_eq!(lost(&sim), 0, "seed {seed}: make before break");
+    }
+}
