@@ -14,24 +14,31 @@ use std::sync::Arc;
 
 mod access;
 mod account;
+mod attributes;
 pub mod client;
 pub mod conformance;
 mod discovery;
 mod events;
 mod fault;
 mod front_end;
+mod gate;
 mod identity;
 mod kubeconfig;
 mod patch;
+mod perform;
+mod rbac;
 pub mod real;
+mod reply;
 mod request;
 mod resource;
 mod respond;
+mod review;
 mod selector;
 mod stall;
 mod status;
 mod store;
 mod tls;
+mod user;
 mod validate;
 
 pub use access::Access;
@@ -41,13 +48,15 @@ pub use front_end::{FrontEnd, FrontEndHandle, ServeError};
 pub use kubeconfig::{User, kubeconfig};
 pub use patch::Patch;
 pub use resource::{
-    CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, NAMESPACE, NODE, POD, RESOURCES, Resource, SERVICE, Scope,
+    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, NAMESPACE, NODE, POD,
+    RESOURCES, ROLE, ROLE_BINDING, Resource, SERVICE, SERVICE_ACCOUNT, SERVICE_CIDR, Scope,
 };
 pub use selector::Selector;
 pub use stall::Reads;
 pub use status::ApiStatus;
 pub use store::{At, Deleted, Listed, Part, Preconditions, Scan, Seen, Store, StoreOptions, Target, Written};
 pub use tls::{Authority, Identity, TlsError};
+pub use user::{MASTERS, UserInfo};
 
 /// One cluster: a store, a certificate authority and a bearer token.
 #[derive(Debug)]
@@ -65,8 +74,10 @@ impl Cluster {
     /// When the authority cannot be made.
     pub fn new(options: StoreOptions) -> Result<Self, TlsError> {
         let token = identity::random_token();
+        let store = Store::new(options);
+        rbac::bootstrap::fill(&store);
         Ok(Self {
-            store: Arc::new(Store::new(options)),
+            store: Arc::new(store),
             access: Arc::new(Access::of(vec![token.clone()])),
             authority: Authority::new()?,
             token,
@@ -88,7 +99,14 @@ impl Cluster {
         &self.authority
     }
 
-    /// The token that is let in from the start.
+    /// A new token that stands for `user`, who may do what the roles bound to them say.
+    pub fn new_token(&self, user: UserInfo) -> String {
+        let token = identity::random_token();
+        self.access.add_token(token.clone(), user);
+        token
+    }
+
+    /// The administrator's token, that is let in from the start.
     pub fn token(&self) -> &str {
         &self.token
     }
@@ -123,7 +141,12 @@ impl Cluster {
 
     /// A kubeconfig for the API server at `url`, with the authority's certificate and the token.
     pub fn kubeconfig(&self, url: &str) -> String {
-        kubeconfig(url, self.authority.pem(), &User::Token(self.token.clone()))
+        self.kubeconfig_with_token(url, &self.token)
+    }
+
+    /// A kubeconfig with another token.
+    pub fn kubeconfig_with_token(&self, url: &str, token: &str) -> String {
+        kubeconfig(url, self.authority.pem(), &User::Token(token.to_owned()))
     }
 
     /// A kubeconfig with a client certificate in place of the token.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::resource::{RESOURCES, Resource, Scope};
+use super::review::{REVIEWS, Review};
 
 /// The answer to a path outside the objects, if it is one.
 pub(super) fn answer(path: &str) -> Option<Answer> {
@@ -27,11 +28,6 @@ pub(super) enum Answer {
     Json(Value),
 }
 
-/// Whether a path is open to everyone, as `system:public-info-viewer` grants.
-pub(super) fn is_public(path: &str) -> bool {
-    ["/healthz", "/readyz", "/livez", "/version"].iter().any(|open| path.starts_with(open))
-}
-
 fn version() -> Value {
     json!({
         "major": "1", "minor": "33", "gitVersion": "v1.33.0+mainstay-lab", "gitCommit": "", "gitTreeState": "clean",
@@ -46,6 +42,7 @@ fn core_versions() -> Value {
 fn groups() -> Vec<&'static str> {
     let mut groups: Vec<_> =
         RESOURCES.iter().map(|resource| resource.group).filter(|group| !group.is_empty()).collect();
+    groups.extend(REVIEWS.iter().map(|review| review.group));
     groups.sort_unstable();
     groups.dedup();
     groups
@@ -69,10 +66,18 @@ fn with_kind(mut object: Value, kind: &str) -> Value {
 
 fn resource_list(group: &str, version: &str) -> Option<Value> {
     let members = RESOURCES.iter().filter(|resource| resource.group == group && resource.version == version);
-    let entries: Vec<Value> = members.flat_map(entries).collect();
+    let reviews = REVIEWS.iter().filter(|review| review.group == group && version == "v1");
+    let entries: Vec<Value> = members.flat_map(entries).chain(reviews.map(review_entry)).collect();
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let list = json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries });
     (!entries.is_empty()).then_some(list)
+}
+
+fn review_entry(review: &Review) -> Value {
+    json!({
+        "name": review.plural, "singularName": review.kind.to_lowercase(), "kind": review.kind,
+        "namespaced": review.namespaced, "verbs": ["create"],
+    })
 }
 
 fn entries(resource: &Resource) -> Vec<Value> {

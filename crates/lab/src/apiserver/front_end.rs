@@ -21,11 +21,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access::{Access, Peer};
+use super::access::Access;
 use super::account::Account;
 use super::fault::{Fault, Faults, Reach, Share};
 use super::respond::respond;
 use super::store::Store;
+use super::user::UserInfo;
 
 /// Connections the kernel keeps waiting for us to accept.
 const BACKLOG: i32 = 1024;
@@ -328,21 +329,21 @@ fn with_spare(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)>
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, front: Arc<Front>) {
     let Some(tls) = tls else {
-        return serve(stream, Peer::Unknown, front).await;
+        return serve(stream, None, front).await;
     };
     match tls.accept(stream).await {
         Ok(stream) => {
-            let proven = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
-            let peer = if proven { Peer::Certified } else { Peer::Unknown };
+            let proven = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let peer = proven.and_then(UserInfo::of_certificate).map(Arc::new);
             serve(stream, peer, front).await;
         }
         Err(wrong) => tracing::debug!(front_end = front.name, %wrong, "TLS handshake failed"),
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, front: Arc<Front>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Option<Arc<UserInfo>>, front: Arc<Front>) {
     let name = front.name.clone();
-    let service = service_fn(move |request| respond(Arc::clone(&front), peer, request));
+    let service = service_fn(move |request| respond(Arc::clone(&front), peer.clone(), request));
     if let Err(wrong) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(front_end = name, %wrong, "connection ended");
     }

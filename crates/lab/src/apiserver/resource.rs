@@ -128,6 +128,9 @@ const EVENT_FIELDS: &[&str] = &[
     "reportingComponent",
 ];
 
+/// The group of the access control's kinds.
+pub(super) const RBAC: &str = "rbac.authorization.k8s.io";
+
 use Scope::{Cluster, Namespaced};
 
 /// Leases: the election's record.
@@ -146,6 +149,18 @@ pub static SERVICE: &Resource = &RESOURCES[5];
 pub static CONFIG_MAP: &Resource = &RESOURCES[6];
 /// Pods.
 pub static POD: &Resource = &RESOURCES[7];
+/// Service accounts.
+pub static SERVICE_ACCOUNT: &Resource = &RESOURCES[9];
+/// Roles, in a namespace.
+pub static ROLE: &Resource = &RESOURCES[10];
+/// Role bindings, in a namespace.
+pub static ROLE_BINDING: &Resource = &RESOURCES[11];
+/// Cluster roles.
+pub static CLUSTER_ROLE: &Resource = &RESOURCES[12];
+/// Cluster role bindings.
+pub static CLUSTER_ROLE_BINDING: &Resource = &RESOURCES[13];
+/// Service CIDRs.
+pub static SERVICE_CIDR: &Resource = &RESOURCES[14];
 
 /// Every kind the server knows. Another is one more line.
 #[rustfmt::skip]
@@ -159,6 +174,12 @@ pub static RESOURCES: &[Resource] = &[
     Resource::new("", "configmaps", "ConfigMap", Namespaced).short(&["cm"]),
     Resource::new("", "pods", "Pod", Namespaced).short(&["po"]).status().fields(&["spec.nodeName", "status.phase", "status.podIP"]),
     Resource::new("", "endpoints", "Endpoints", Namespaced).short(&["ep"]),
+    Resource::new("", "serviceaccounts", "ServiceAccount", Namespaced).short(&["sa"]),
+    Resource::new(RBAC, "roles", "Role", Namespaced).create_on_update(),
+    Resource::new(RBAC, "rolebindings", "RoleBinding", Namespaced).create_on_update(),
+    Resource::new(RBAC, "clusterroles", "ClusterRole", Cluster).create_on_update(),
+    Resource::new(RBAC, "clusterrolebindings", "ClusterRoleBinding", Cluster).create_on_update(),
+    Resource::new("networking.k8s.io", "servicecidrs", "ServiceCIDR", Cluster).status(),
 ];
 
 /// The resource of this URL, with its index in [`RESOURCES`].

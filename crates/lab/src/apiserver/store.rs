@@ -247,6 +247,17 @@ impl Store {
         found.ok_or_else(|| ApiStatus::not_found(target.resource, &target.name))
     }
 
+    /// All objects of a kind now, in one namespace or (empty) wherever they are.
+    pub(super) fn of_kind(&self, resource: &'static Resource, namespace: &str) -> Vec<Arc<Value>> {
+        let first =
+            Key { collection: collection(resource), namespace: namespace.to_owned(), name: String::new() };
+        let state = self.lock();
+        let members = state.objects.range(first..).take_while(|(key, _)| {
+            key.collection == collection(resource) && (namespace.is_empty() || key.namespace == namespace)
+        });
+        members.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
     /// Lists objects.
     ///
     /// # Errors

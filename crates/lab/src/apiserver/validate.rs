@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::resource::{LEASE, Resource, Scope};
+use super::resource::{LEASE, RBAC, Resource, Scope};
 use super::status::ApiStatus;
 use super::store::Target;
 
@@ -85,7 +85,11 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
     if name.is_empty() {
         return invalid("metadata.name", "Required value: name or generateName is required");
     }
-    if !is_subdomain(name) {
+    if resource.group == RBAC {
+        if [".", ".."].contains(&name) || name.contains(['/', '%']) {
+            return invalid("metadata.name", "Invalid value: may not be '.' or '..', nor contain '/' or '%'");
+        }
+    } else if !is_subdomain(name) {
         return invalid(
             "metadata.name",
             "Invalid value: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",

@@ -201,7 +201,9 @@ async fn a_missing_rule_is_forbidden() {
 async fn tokens_are_checked_and_rotate() {
     let bench = Bench::new();
     let anonymous = bench.client.clone().with_token(None);
-    assert_eq!(anonymous.get(LEASES).await.unwrap().code, 401);
+    let refusal = anonymous.get(LEASES).await.unwrap();
+    assert_eq!((refusal.code, &refusal.body["reason"]), (403, &"Forbidden".into()));
+    assert!(refusal.body["message"].as_str().unwrap().contains("system:anonymous"), "{}", refusal.body);
     assert_eq!(anonymous.get("/readyz").await.unwrap().code, 200);
     bench.cluster.access().set_tokens(vec!["new".to_owned()]);
     assert_eq!(bench.client.get(LEASES).await.unwrap().code, 401);
