@@ -8,6 +8,9 @@
 //!
 //! The kinds it knows are one line each in `resource`. [`conformance`] holds the checks that say "as the real one
 //! does"; [`real`] starts a real one where its binaries are.
+//!
+//! It asks who one is (a bearer token, a client certificate) and lets one do what the Role objects in its store say,
+//! nothing more; the token a cluster is born with is an administrator's.
 
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ mod front_end;
 mod gate;
 mod identity;
 mod kubeconfig;
+mod manifest;
 mod patch;
 mod perform;
 mod rbac;
@@ -46,6 +50,7 @@ pub use account::{Account, Reply, Verb, WriteRecord};
 pub use fault::Fault;
 pub use front_end::{FrontEnd, FrontEndHandle, ServeError};
 pub use kubeconfig::{User, kubeconfig};
+pub use manifest::ManifestError;
 pub use patch::Patch;
 pub use resource::{
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, NAMESPACE, NODE, POD,
@@ -97,6 +102,14 @@ impl Cluster {
     /// The certificate authority.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Creates every object of a manifest (YAML).
+    ///
+    /// # Errors
+    /// When it is no YAML, or an object of it is refused.
+    pub fn create_all(&self, yaml: &str) -> Result<(), ManifestError> {
+        manifest::create_all(&self.store, yaml)
     }
 
     /// A new token that stands for `user`, who may do what the roles bound to them say.

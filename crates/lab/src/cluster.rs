@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::apiserver::client::ApiClient;
-use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, Part, StoreOptions, Target};
+use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, Part, StoreOptions, Target, UserInfo};
 use crate::netns::{Addresses, Host, Process, Segment};
 
 pub mod agent;
@@ -23,6 +23,8 @@ use agent::{Agent, AgentOptions};
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// The API servers' port, which the VIP serves.
 pub const PORT: u16 = 6443;
+/// What the agents may do, as an operator grants it.
+const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 const API: u8 = 10;
 const CLIENT: u8 = 20;
 /// Between looks at a condition that is waited for.
@@ -108,6 +110,8 @@ pub struct Cluster {
     pub fronts: Vec<FrontEndHandle>,
     /// The store behind them.
     pub api: apiserver::Cluster,
+    /// With this the agents prove who they are.
+    agent_token: String,
     /// The segment, for its faults.
     pub segment: Segment,
     runtime: tokio::runtime::Runtime,
@@ -132,9 +136,12 @@ impl Cluster {
             Layout::OnEachNode => None,
         };
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
-        let access = api.kubeconfig(&url(server));
+        api.create_all(PERMISSIONS)?;
+        let agent_token = api.new_token(UserInfo::service_account("kube-system", "mainstay"));
+        let access = api.kubeconfig_with_token(&url(server), &agent_token);
         let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
-        let mut cluster = Self { nodes, client, api_host, fronts: Vec::new(), api, segment, runtime };
+        let mut cluster =
+            Self { nodes, client, api_host, fronts: Vec::new(), api, agent_token, segment, runtime };
         cluster.serve(&cluster.api_hosts())?;
         Ok(cluster)
     }
@@ -160,7 +167,8 @@ impl Cluster {
     pub fn move_api_to_nodes(&mut self) -> Result<()> {
         self.serve(&self.hosts())?;
         for node in &self.nodes {
-            node.agent.give_access(&self.api.kubeconfig(&url(node.host.ipv4())))?;
+            let access = self.api.kubeconfig_with_token(&url(node.host.ipv4()), &self.agent_token);
+            node.agent.give_access(&access)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mainstay_core::effect::{LeaseDraft, LeaseRequest, Stamp};
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord, LeaseReport, Outcome};
 use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Source, Timing};
-use mainstay_lab::apiserver::{Cluster, Fault, FrontEndHandle, StoreOptions, Verb};
+use mainstay_lab::apiserver::{Cluster, Fault, FrontEndHandle, StoreOptions, UserInfo, Verb};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,10 @@ impl Bench {
             .map(|name| cluster.serve_https(name, TcpListener::bind("127.0.0.1:0").unwrap(), &[]).unwrap())
             .collect();
         let config = std::env::temp_dir().join(format!("mainstay-lab-{name}-{}.yaml", std::process::id()));
-        std::fs::write(&config, cluster.kubeconfig(&fronts[0].url())).unwrap();
+        // With the rights of an agent and no more: what the adapter asks for is what an operator has to grant.
+        cluster.create_all(include_str!("../../../manifests/rbac.yaml")).unwrap();
+        let token = cluster.new_token(UserInfo::service_account("kube-system", "mainstay"));
+        std::fs::write(&config, cluster.kubeconfig_with_token(&fronts[0].url(), &token)).unwrap();
         let settings = Settings {
             source: Source::Kubeconfig(config.clone()),
             server: None,

@@ -186,3 +186,8 @@ pub static RESOURCES: &[Resource] = &[
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|known| known.group == group && known.version == version && known.plural == plural)
 }
+
+/// The resource of an object with this `apiVersion` and `kind`.
+pub(crate) fn of_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|known| known.kind == kind && known.api_version() == api_version)
+}
