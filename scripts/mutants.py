@@ -125,6 +125,8 @@ MUTANTS = [
            "let later = record.uid == held.uid && record.transitions", "let later = record.transitions"),
     mutant("04-contest", "a reset record is not contested", LEASE,
            "(_, true) => Some((self.acquire_due, Action::Acquire)),", "(_, true) => None,"),
+    mutant("04-restart-uid", "another object denies, too, after a restart", TRANSITIONS,
+           "&& !self.is_another_lease() =>", "=>"),
     # --- 5: conflict
     mutant("05-defend", "does not answer a lower mark", FRAMES,
            "        self.notice_false_takeover(now, speaker, out);\n        self.defend(now, out);",
@@ -157,6 +159,8 @@ MUTANTS = [
            "if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {", "if false {"),
     mutant("05-foreign-defends", "a detached holder yields to a foreign elector's first frame", FRAMES,
            "if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {", "if true {"),
+    mutant("05-foreign-asked", "a confirmed holder takes a foreign elector's node for a rogue", FRAMES,
+           "foreign || self.foreigners.contains_key(&frame.mac)", "foreign"),
     mutant("05-rogue", "yields to a rogue", CONFLICT,
            "Speaker::Unknown => Verdict::Rogue,", "Speaker::Unknown => Verdict::Yield,"),
     mutant("05-rogue-defends", "does not answer a rogue", FRAMES,
@@ -266,8 +270,8 @@ MUTANTS = [
            "if let Some(reason) = self.outranked_while_probing(probing) {",
            "if let Some(reason) = self.outranked_while_probing(probing).filter(|_| false) {"),
     mutant("09-denied", "goes on although another was granted it meanwhile", TRANSITIONS,
-           "if holder != self.settings.node.as_str() && epoch > probing.basis =>",
-           "if holder == \"nobody\" && epoch > probing.basis =>"),
+           "                    if holder != self.settings.node.as_str()\n                        && epoch > probing.basis",
+           "                    if holder == \"nobody\"\n                        && epoch > probing.basis"),
     mutant("09-other-boot", "a snapshot of another boot is believed", SNAPSHOT,
            "if snapshot.boot_id != boot_id {", "if snapshot.boot_id.is_empty() {"),
     # --- 10: the kernel's dead-man switch

@@ -19,7 +19,7 @@ mod following;
 mod frames;
 mod transitions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -51,14 +51,18 @@ const ASK_STEP: Duration = Duration::from_millis(20);
 const CLAIMANT_MEMORY: Duration = Duration::from_secs(10);
 /// How long an unmarked answer of a member can keep a restarted holder from announcing.
 const PROBING_LIMIT: Duration = Duration::from_secs(1);
-/// Rule 5: the verification of a grant against a mark of a higher epoch.
-const VERIFY_WINDOW: Duration = Duration::from_secs(1);
+/// Rule 5: the verification of a grant against a mark of a higher epoch. With the frames before and after it, two
+/// holders that hear each other end within a second.
+const VERIFY_WINDOW: Duration = Duration::from_millis(800);
 /// After the kernel refused an address.
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// How long a holder tries to get its address from a kernel that refuses it, while others could hold.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a new holder may not have heard the members listed: one that was never heard is asked once a second.
 const COMPANY_WAIT: Duration = Duration::from_secs(3);
+/// How long a holder hears nothing of a member before it drops it from the Lease: the list is finite, and nodes are
+/// replaced. One that returns joins again by itself.
+const MEMBER_FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How long ago a neighbour may have answered to count as alive.
 const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(25);
 
@@ -153,7 +157,8 @@ pub(crate) struct Machine {
     /// When to order the withdrawal again that the kernel refused.
     withdraw_due: Option<Moment>,
     announced: Option<Mark>,
-    listening: Option<(BTreeSet<Vip>, BTreeSet<IpAddr>)>,
+    /// Whether the data plane was told what to listen for.
+    listening: bool,
     saved: Option<ClaimMemory>,
     pending: BTreeMap<EffectId, Pending>,
     next_id: u64,
@@ -167,6 +172,10 @@ pub(crate) struct Machine {
     /// How the claim was held when the agent stopped and the VIP stayed.
     held_at_stop: Option<(u32, Tenure)>,
     claimants: BTreeMap<Mac, Claimant>,
+    /// Who spoke in the VIP's name, unmarked, while another elector's node held it: nodes that cannot read marks.
+    foreigners: BTreeMap<Mac, Moment>,
+    /// The Lease object under which this node last held, also before its restart.
+    held_under: String,
     /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
     may_have_rival: bool,
     forced_until: Option<Moment>,
@@ -208,7 +217,7 @@ impl Machine {
             State::Released
         };
         let watcher = Watcher::new(settings.detection, watched_vip(&settings), now);
-        Self {
+        let mut machine = Self {
             rng: Rng::new(seed),
             lease,
             watcher,
@@ -220,8 +229,9 @@ impl Machine {
             refused_since: None,
             withdraw_due: None,
             announced: None,
-            listening: None,
+            listening: false,
             members: memory.members.clone(),
+            held_under: memory.uid.clone(),
             saved: Some(memory),
             pending: BTreeMap::new(),
             next_id: 1,
@@ -234,6 +244,7 @@ impl Machine {
             stop_after: None,
             held_at_stop: None,
             claimants: BTreeMap::new(),
+            foreigners: BTreeMap::new(),
             may_have_rival: false,
             forced_until: None,
             restores: None,
@@ -249,7 +260,9 @@ impl Machine {
             false_takeovers: None,
             asked_at: None,
             settings,
-        }
+        };
+        machine.watch_neighbours(now);
+        machine
     }
 
     pub(crate) fn handle(&mut self, now: Moment, input: &Input, out: &mut Output) {
@@ -265,7 +278,6 @@ impl Machine {
 
     /// Looks at all facts and does what they demand now.
     fn step(&mut self, now: Moment, out: &mut Output) {
-        self.learn_members();
         self.retarget(now, out);
         self.transit(now, out);
         self.hold_duties(now, out);
@@ -303,6 +315,7 @@ impl Machine {
             LeaseReport::WatchLost => self.lease.unreachable(now),
         };
         self.tell_reach(reach, out);
+        self.learn_members(now);
     }
 
     fn on_outcome(&mut self, now: Moment, id: EffectId, outcome: &Outcome, out: &mut Output) {
@@ -326,6 +339,7 @@ impl Machine {
         }
         let reach = self.lease.conclude(now, outcome.clone(), &mut self.rng);
         self.tell_reach(reach, out);
+        self.learn_members(now);
     }
 
     fn tell_reach(&self, reach: Option<Reach>, out: &mut Output) {
@@ -368,11 +382,16 @@ impl Machine {
     }
 
     /// Members as the record lists them; what is remembered stays while no record can be read.
-    fn learn_members(&mut self) {
+    fn learn_members(&mut self, now: Moment) {
         let listed = &self.lease.facts().members;
         if !listed.is_empty() && *listed != self.members {
             self.members = listed.clone();
+            self.watch_neighbours(now);
         }
+    }
+
+    /// The other members' and the witnesses' addresses are watched.
+    fn watch_neighbours(&mut self, now: Moment) {
         let macs = |member: &Member| member.macs.first().copied();
         let own = &self.settings.node;
         let others = self.members.iter().filter(|(name, _)| *name != own);
@@ -380,7 +399,8 @@ impl Machine {
             .flat_map(|(_, member)| member.addresses.iter().map(move |address| (*address, macs(member))))
             .chain(self.settings.witnesses.iter().map(|address| (*address, None)))
             .collect();
-        self.watcher.set_neighbours(addresses.into_iter());
+        self.watcher.set_neighbours(now, addresses.into_iter());
+        self.listening = false;
     }
 
     fn save(&mut self, out: &mut Output) {
@@ -398,22 +418,23 @@ impl Machine {
 
     fn memory(&self) -> ClaimMemory {
         let (_, tenure) = self.held_as();
+        // Who yields to another's grant does not hold any more, whatever it still wears.
+        let denied =
+            matches!(&self.state, State::Yielding(yielding) if yielding.reason == YieldReason::Denied);
+        let uid = self.lease.record().map_or(&self.held_under, |record| &record.uid);
         ClaimMemory {
-            uid: self.lease.record().map(|record| record.uid.clone()).unwrap_or_default(),
+            uid: uid.clone(),
             epoch: self.lease.highest(),
-            held: tenure >= Tenure::Detached,
+            held: tenure >= Tenure::Detached && !denied,
             members: self.members.clone(),
         }
     }
 
     fn listen(&mut self, out: &mut Output) {
-        let vips: BTreeSet<Vip> = self.settings.vips.iter().copied().collect();
-        let others: BTreeSet<IpAddr> = self.watcher.neighbours().collect();
-        let wanted = (vips, others);
-        if self.listening.as_ref() != Some(&wanted) {
-            let (vips, others) = wanted.clone();
-            self.listening = Some(wanted);
-            out.effects.push(Effect::Listen { vips, others });
+        if !self.listening {
+            self.listening = true;
+            let vips = self.settings.vips.iter().copied().collect();
+            out.effects.push(Effect::Listen { vips, others: self.watcher.neighbours().collect() });
         }
     }
 

@@ -62,14 +62,20 @@ pub struct Target {
     pub macs: Vec<Mac>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Neighbour {
+    /// Since when it is listed.
+    since: Moment,
     mac: Option<Mac>,
     heard: Option<Moment>,
     asked: Option<Moment>,
 }
 
 impl Neighbour {
+    fn new(since: Moment) -> Self {
+        Self { since, mac: None, heard: None, asked: None }
+    }
+
     /// Between questions to it. One that was never heard may have answered before we listened: it is asked again
     /// soon, or nobody could be handed over to for the first ten seconds.
     fn interval(&self, regular: Duration) -> Duration {
@@ -147,10 +153,10 @@ impl Watcher {
     }
 
     /// The other members' and the witnesses' addresses, with the hardware address where it is known.
-    pub fn set_neighbours(&mut self, addresses: impl Iterator<Item = (IpAddr, Option<Mac>)>) {
+    pub fn set_neighbours(&mut self, now: Moment, addresses: impl Iterator<Item = (IpAddr, Option<Mac>)>) {
         let mut old = std::mem::take(&mut self.neighbours);
         for (address, mac) in addresses {
-            let mut neighbour = old.remove(&address).unwrap_or_default();
+            let mut neighbour = old.remove(&address).unwrap_or_else(|| Neighbour::new(now));
             neighbour.mac = mac.or(neighbour.mac);
             self.neighbours.insert(address, neighbour);
         }
@@ -297,6 +303,13 @@ impl Watcher {
     pub fn settled_at(&self) -> Option<Moment> {
         let (at, _) = self.sent.last().filter(|(at, _)| self.last_answer < Some(*at))?;
         Some(*at + self.detection.interval / 4)
+    }
+
+    /// Whether this address has not been heard for `window`, and has been listed for as long.
+    #[must_use]
+    pub fn is_unheard_for(&self, now: Moment, address: &IpAddr, window: Duration) -> bool {
+        let silent = |n: &Neighbour| now.since(n.heard.unwrap_or(n.since)) >= window;
+        self.neighbours.get(address).is_some_and(silent)
     }
 
     /// When this address last answered.

@@ -64,7 +64,7 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
     // and what the API client needs to come back: a pause of 2 s, a list, a request's deadline.
     let settle = drift(2 * duration + lifetime + Duration::from_secs(6));
     Bounds {
-        two_holders: Duration::from_millis(1_050),
+        two_holders: Duration::from_secs(1),
         // Announcements come every 3.3 s at the latest; five of them lost in a row at 20 % is one in 3,000.
         two_holders_lossy: Duration::from_secs(17),
         // A fit node takes it by evidence; the damping of false takeovers may put that off until expiry (rule 7).

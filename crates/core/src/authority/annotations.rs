@@ -114,6 +114,8 @@ pub fn wants_member(members: &BTreeMap<NodeName, Member>, node: &NodeName, membe
 pub struct Publication {
     /// Itself.
     pub member: Member,
+    /// Members that a holder drops with its next renewal: nobody has heard them for long.
+    pub forget: Vec<NodeName>,
     /// It holds, cannot serve, and invites.
     pub invite: Invite,
     /// Its count of false takeovers; `None` leaves what is written.
@@ -149,6 +151,7 @@ pub fn compose(
     if let Some(false_takeovers) = publication.false_takeovers {
         count(&mut annotations, false_takeovers);
     }
+    forget(&mut annotations, &publication.forget);
     join(&mut annotations, node, &publication.member);
     annotations
 }
@@ -158,10 +161,23 @@ pub fn count(annotations: &mut BTreeMap<String, String>, false_takeovers: u32) {
     write(annotations, FALSE_TAKEOVERS, &false_takeovers);
 }
 
+/// Takes `gone` off the list of members.
+fn forget(annotations: &mut BTreeMap<String, String>, gone: &[NodeName]) {
+    if gone.is_empty() {
+        return;
+    }
+    let mut members = listed(annotations);
+    members.retain(|name, _| !gone.contains(name));
+    write(annotations, MEMBERS, &members);
+}
+
+fn listed(annotations: &BTreeMap<String, String>) -> BTreeMap<NodeName, Member> {
+    annotations.get(MEMBERS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
 /// Writes `member` into the list of members under `node`.
 pub fn join(annotations: &mut BTreeMap<String, String>, node: &NodeName, member: &Member) {
-    let mut members: BTreeMap<NodeName, Member> =
-        annotations.get(MEMBERS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut members = listed(annotations);
     if members.len() < MEMBERS_LIMIT || members.contains_key(node) {
         members.insert(node.clone(), member.clone());
     }

@@ -40,6 +40,9 @@ impl Machine {
     fn update_tenure(&mut self, now: Moment, out: &mut Output) {
         let fresh = self.lease.is_fresh(now);
         let standing = self.lease.standing();
+        if matches!((&self.state, &standing), (State::Holding(_), Standing::Granted { .. })) {
+            self.remember_lease();
+        }
         let State::Holding(holding) = &mut self.state else { return };
         let before = holding.tenure;
         match standing {

@@ -23,7 +23,7 @@ impl Hash for Machine {
             refused_since,
             withdraw_due,
             announced,
-            listening: _, // equals the watcher's neighbours after every step
+            listening: _, // true after every step
             saved: _,     // equals what there is to save after every step
             pending,
             next_id: _, // names only
@@ -36,6 +36,8 @@ impl Hash for Machine {
             stop_after,
             held_at_stop,
             claimants,
+            foreigners,
+            held_under,
             may_have_rival,
             forced_until,
             restores,
@@ -55,7 +57,8 @@ impl Hash for Machine {
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
         (link_down_since, health, service, stay_out_until, stopping, stop_after, held_at_stop).hash(state);
-        (claimants, may_have_rival, forced_until, restores, announcer, members).hash(state);
+        (claimants, foreigners, held_under).hash(state);
+        (may_have_rival, forced_until, restores, announcer, members).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -121,12 +121,18 @@ impl Machine {
             Standing::Denied { holder, .. } if holder == self.settings.node.as_str() => {
                 !self.lease.renewed_lately(now)
             }
-            Standing::Denied { epoch, .. } if epoch <= basis => {
+            Standing::Denied { epoch, .. } if epoch <= basis || self.is_another_lease() => {
                 !self.lease.renewed_in_reach()
                     || self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
             }
             _ => false,
         }
+    }
+
+    /// Whether the Lease is another object than the one this node held under: a reset of the authority (rule 4).
+    pub(super) fn is_another_lease(&self) -> bool {
+        let other = self.lease.record().is_some_and(|record| record.uid != self.held_under);
+        other && !self.held_under.is_empty()
     }
 
     pub(super) fn wants(&self, now: Moment) -> Wants {
@@ -153,9 +159,19 @@ impl Machine {
         let written = self.lease.facts().false_takeovers;
         Publication {
             member: self.settings.own.clone(),
+            forget: if holding { self.forgotten_members(now) } else { Vec::new() },
             invite,
             false_takeovers: false_takeovers.filter(|count| *count != written),
         }
+    }
+
+    /// Members whose addresses were all silent for so long that they are dropped from the Lease.
+    fn forgotten_members(&self, now: Moment) -> Vec<NodeName> {
+        let gone = |member: &Member| {
+            member.addresses.iter().all(|at| self.watcher.is_unheard_for(now, at, MEMBER_FORGOTTEN))
+        };
+        let others = self.members.iter().filter(|(name, _)| **name != self.settings.node);
+        others.filter(|(_, member)| gone(member)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Asks the authority what is due.

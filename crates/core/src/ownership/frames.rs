@@ -29,6 +29,9 @@ impl Machine {
             self.remember_claimant(frame, mark);
             self.watcher.heard(frame.heard_at, frame.mac, sender);
         }
+        if speaker == Speaker::Foreign {
+            self.remember_foreigner(frame);
+        }
         if self.counts_as_worn(now, frame, speaker) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             self.watcher.answered(frame.heard_at);
@@ -65,7 +68,13 @@ impl Machine {
         }
         let foreign = self.lease.record().is_some_and(|record| record.holder.is_some())
             && !self.lease.holder_is_mainstay();
-        if foreign { Speaker::Foreign } else { Speaker::Unknown }
+        if foreign || self.foreigners.contains_key(&frame.mac) { Speaker::Foreign } else { Speaker::Unknown }
+    }
+
+    /// A node that announces in a foreign elector's time is that elector's, also after the claim has become ours.
+    fn remember_foreigner(&mut self, frame: &Frame) {
+        self.foreigners.insert(frame.mac, frame.heard_at);
+        drop_oldest(&mut self.foreigners, |at| *at);
     }
 
     fn claimed_lately(&self, now: Moment, mac: Mac) -> bool {
@@ -90,10 +99,7 @@ impl Machine {
     fn remember_claimant(&mut self, frame: &Frame, mark: Mark) {
         self.claimants.insert(frame.mac, Claimant { mark, at: frame.heard_at });
         self.announcer = Some((frame.mac, mark));
-        if self.claimants.len() > TOLD_LIMIT {
-            let oldest = self.claimants.iter().min_by_key(|(_, claimant)| claimant.at).map(|(mac, _)| *mac);
-            oldest.and_then(|mac| self.claimants.remove(&mac));
-        }
+        drop_oldest(&mut self.claimants, |claimant| claimant.at);
     }
 
     fn settle_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Speaker), out: &mut Output) {
@@ -175,12 +181,12 @@ impl Machine {
         }
     }
 
-    /// Another elector's node speaks: a confirmed holder stands on its grant; any other defends once and yields to a
-    /// second frame, because that node cannot read marks.
+    /// Another elector's node speaks: a confirmed holder asks the authority whether the grant is still its own, any
+    /// other defends once and yields to a second frame, because that node cannot read marks.
     fn meet_foreign(&mut self, now: Moment, ours: Mark, out: &mut Output) {
         let defended = self.defended_at.is_some_and(|at| now.since(at) < FOREIGN_DEFENCE);
         if ours.tenure == Tenure::Confirmed {
-            return self.defend_within(now, ROGUE_DEFENCE, out);
+            return self.verify(now, out);
         }
         if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {
             self.lease.abandon();
@@ -218,5 +224,13 @@ impl Machine {
         self.told_conflicts.insert(key, now);
         let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
         out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
+    }
+}
+
+/// Keeps a memory of speakers finite, whoever invents hardware addresses.
+fn drop_oldest<T>(speakers: &mut BTreeMap<Mac, T>, at: impl Fn(&T) -> Moment) {
+    if speakers.len() > TOLD_LIMIT {
+        let oldest = speakers.iter().min_by_key(|(_, speaker)| at(speaker)).map(|(mac, _)| *mac);
+        oldest.and_then(|mac| speakers.remove(&mac));
     }
 }

@@ -5,6 +5,7 @@
 mod adversity;
 mod conflict;
 mod handover;
+mod memory;
 mod resumption;
 mod taking;
 

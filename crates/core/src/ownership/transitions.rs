@@ -48,7 +48,9 @@ impl Machine {
                     return self.take(now, (tenure, epoch), TakeReason::Resumption, out);
                 }
                 Standing::Denied { epoch, ref holder }
-                    if holder != self.settings.node.as_str() && epoch > probing.basis =>
+                    if holder != self.settings.node.as_str()
+                        && epoch > probing.basis
+                        && !self.is_another_lease() =>
                 {
                     return self.start_yielding(now, YieldReason::Denied, SUCCESSOR_WAIT, out);
                 }
@@ -207,8 +209,10 @@ impl Machine {
         let unconfirmed_since = (tenure != Tenure::Confirmed).then_some(now);
         let basis = self.lease.highest();
         self.remember_predecessor(now, reason);
+        self.remember_lease();
         if matches!(reason, TakeReason::Evidence | TakeReason::Expired | TakeReason::Succession) {
-            self.forced_until = Some(now + self.settings.lifetime);
+            // An agent that stopped for a restart leaves its VIP for this long, with nobody to withdraw it.
+            self.forced_until = Some(now + self.settings.lifetime.max(self.settings.restart_grace));
         }
         self.set_state(
             now,
@@ -221,6 +225,13 @@ impl Machine {
         self.refresh_due = now;
         self.refused_since = None;
         out.events.push(Event::Took { claim: self.settings.claim.clone(), tenure, epoch, reason });
+    }
+
+    /// The object under which the claim is held from now on.
+    pub(super) fn remember_lease(&mut self) {
+        if let Some(record) = self.lease.record().filter(|record| record.uid != self.held_under) {
+            self.held_under = record.uid.clone();
+        }
     }
 
     /// Whom we took the claim from on evidence: should it prove alive, the takeover was false (rule 7).

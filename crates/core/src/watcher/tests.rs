@@ -15,7 +15,7 @@ fn at(millis: u64) -> Moment {
 /// One that watches a holder since 0 ms.
 fn watcher() -> Watcher {
     let mut watcher = Watcher::new(Detection::default(), VIP, at(0));
-    watcher.set_neighbours([(GATEWAY, Some(OTHER))].into_iter());
+    watcher.set_neighbours(Moment::ZERO, [(GATEWAY, Some(OTHER))].into_iter());
     watcher.follow(at(0), Target { tenure: Some(("n2".to_owned(), 1)), macs: vec![HOLDER] });
     watcher
 }

@@ -140,7 +140,12 @@ impl Bench {
 }
 
 fn wants(campaign: Campaign, grant: GrantWish) -> Wants {
-    let publication = Publication { member: Member::default(), invite: Invite::No, false_takeovers: None };
+    let publication = Publication {
+        member: Member::default(),
+        forget: Vec::new(),
+        invite: Invite::No,
+        false_takeovers: None,
+    };
     Wants { campaign, grant, publication }
 }
 
