@@ -8,19 +8,22 @@
 //! ```
 
 mod calls;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::{EffectId, Input, Link, Outcome};
+use mainstay_core::input::{Input, Link, Outcome};
 use mainstay_core::node::{Node, Output};
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
 use mainstay_core::time::Moment;
+use mainstay_core::vip::Vip;
+use mainstay_dataplane::FaultNews;
 use mainstay_dataplane::counters::Counters;
 use mainstay_dataplane::plane::Dataplane;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +33,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 use crate::latest::Giver;
 use crate::metrics::Observer;
 use crate::vitals::Vitals;
+use refusals::Refusals;
 
 /// Inputs from the lease adapter that wait for the loop. Policy when it is full: the adapter waits; the loop never.
 pub(crate) const INPUT_QUEUE: usize = 64;
@@ -82,6 +86,10 @@ pub(crate) trait Plane {
     fn drain(&mut self) -> Vec<Input>;
     /// What it has done so far.
     fn counters(&self) -> Counters;
+    /// What is new of addresses that the kernel refuses while it has others.
+    fn take_fault_news(&mut self) -> Vec<FaultNews>;
+    /// Those addresses, each with the kernel's words.
+    fn refused(&self) -> BTreeMap<Vip, String>;
 }
 
 impl Plane for Dataplane {
@@ -99,6 +107,14 @@ impl Plane for Dataplane {
 
     fn counters(&self) -> Counters {
         Self::counters(self).clone()
+    }
+
+    fn take_fault_news(&mut self) -> Vec<FaultNews> {
+        Self::take_fault_news(self)
+    }
+
+    fn refused(&self) -> BTreeMap<Vip, String> {
+        Self::refused(self).clone()
     }
 }
 
@@ -124,8 +140,18 @@ pub(crate) struct Report {
     pub(crate) counters: Counters,
     /// Whether the link is up, as the core was told last.
     pub(crate) link_up: bool,
-    /// What the kernel said to the last addresses ordered, if it refused them.
+    /// What the kernel said to the last addresses ordered, if it refused them all.
     pub(crate) address_failure: Option<String>,
+    /// Addresses that it refuses while it has others.
+    pub(crate) refused: BTreeMap<Vip, String>,
+}
+
+impl Report {
+    /// What the kernel says to the addresses that it refuses, all of them or some; one line.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let some = self.refused.iter().map(|(vip, cause)| format!("{vip}: {cause}")).collect::<Vec<_>>();
+        self.address_failure.clone().or_else(|| (!some.is_empty()).then(|| some.join("; ")))
+    }
 }
 
 /// How the loop ended.
@@ -166,8 +192,7 @@ pub(crate) struct Driver<C, P> {
     /// Inputs that the driver itself makes: outcomes of effects that could not be passed on.
     own: VecDeque<Input>,
     link_up: bool,
-    /// The last order of addresses whose outcome counts, and what the kernel said to it if it refused.
-    assigned: (Option<EffectId>, Option<String>),
+    refusals: Refusals,
     stop_by: Option<Moment>,
     ending: Option<Ending>,
 }
@@ -192,7 +217,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
             vitals: Arc::default(),
             own: VecDeque::new(),
             link_up,
-            assigned: (None, None),
+            refusals: Refusals::new(),
             stop_by: None,
             ending: None,
         }
@@ -222,6 +247,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 }
             }
             self.catch_up();
+            self.tell_faults();
             // A flood of inputs does not keep anybody from asking, or from stopping us.
             if let Ok(command) = self.edges.commands.try_recv() {
                 self.command(command);
@@ -289,17 +315,12 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 }
                 self.observer.answered(outcome);
             }
-            Input::Outcome { id, outcome } if self.assigned.0 == Some(*id) => {
-                self.assigned.1 = match outcome {
-                    Outcome::Failed(cause) => Some(cause.clone()),
-                    _ => None,
-                };
-            }
+            Input::Outcome { id, outcome } => self.refusals.concluded(*id, outcome),
             Input::Link(link) => self.link_up = *link == Link::Up,
             _ => {}
         }
         let output = self.core.handle((self.clock)(), input);
-        for event in &output.events {
+        for event in output.events.iter().filter(|event| self.refusals.is_news(event)) {
             self.observer.tell(event);
         }
         for effect in output.effects {
@@ -307,12 +328,14 @@ impl<C: Core, P: Plane> Driver<C, P> {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        match &effect {
-            Effect::Assign { id, .. } => self.assigned.0 = Some(*id),
-            Effect::Withdraw { .. } => self.assigned = (None, None),
-            _ => {}
+    fn tell_faults(&mut self) {
+        for news in self.plane.take_fault_news() {
+            self.observer.tell(&self.refusals.event(news));
         }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        self.refusals.ordered(&effect);
         match self.plane.submit(effect) {
             None => {}
             Some(Effect::Lease { id, request, deadline }) => {
@@ -341,8 +364,8 @@ impl<C: Core, P: Plane> Driver<C, P> {
             Command::Report(reply) => {
                 let status = self.core.status(now);
                 let (counters, link_up) = (self.plane.counters(), self.link_up);
-                let address_failure = self.assigned.1.clone();
-                let report = Report { now, status, counters, link_up, address_failure };
+                let (address_failure, refused) = (self.refusals.failure().cloned(), self.plane.refused());
+                let report = Report { now, status, counters, link_up, address_failure, refused };
                 // Whoever asked may have given up.
                 let _ = reply.send(report);
             }

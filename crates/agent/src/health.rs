@@ -42,7 +42,7 @@ pub(crate) fn not_ready(report: Option<&Report>, authority: Authority) -> Vec<St
             if authority == Authority::Lease && report.status.standing == "unknown" {
                 reasons.push("no API server has said yet who holds the VIP".to_owned());
             }
-            if let Some(cause) = &report.address_failure {
+            if let Some(cause) = report.refusal() {
                 reasons.push(format!("the kernel refuses the VIP: {cause}"));
             }
         }

@@ -144,7 +144,7 @@ impl Insight {
             probes_sent: report.counters.probes_sent,
             frames_malformed: report.counters.frames_malformed,
             addresses_removed: report.counters.removed,
-            address_failure: report.address_failure.clone(),
+            address_failure: report.refusal(),
             worst_loop_lag_seconds: self.vitals.worst_lag().as_secs_f64(),
         }
     }

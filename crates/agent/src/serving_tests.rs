@@ -57,7 +57,14 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
 async fn answering(mut commands: mpsc::Receiver<Command>, link_up: bool) {
     while let Some(Command::Report(reply)) = commands.recv().await {
         let (status, counters) = (claim_status(), Counters::default());
-        let _ = reply.send(Report { now: clock(), status, counters, link_up, address_failure: None });
+        let _ = reply.send(Report {
+            now: clock(),
+            status,
+            counters,
+            link_up,
+            address_failure: None,
+            refused: Default::default(),
+        });
     }
 }
 

@@ -16,7 +16,8 @@ use crate::vip::{Mark, Vip};
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// Put these addresses on the interface, or refresh them: valid lifetime `lifetime`, preferred lifetime 0, all
-    /// flags as at the first time. Outcome: `Done` when all are there, or `Failed`.
+    /// flags as at the first time. Outcome: `Done` when at least one is there, and the others are tried again from
+    /// where it was carried out; or `Failed`, when all were refused.
     Assign {
         /// For the outcome.
         id: EffectId,

@@ -31,8 +31,13 @@ pub enum Event {
     AddressRestored { claim: ClaimId, vip: Vip },
     /// The kernel removed the address because nobody refreshed it.
     AddressExpired { claim: ClaimId, vip: Vip },
-    /// The kernel refused an address.
+    /// The kernel refused every address of the claim.
     AddressFailed { claim: ClaimId, cause: String },
+    /// The kernel refuses one address of the claim and has others: those are held and announced. The agent tells it,
+    /// not the core.
+    AddressRefused { claim: ClaimId, vip: Vip, cause: String },
+    /// The kernel has the address that it refused. The agent tells it, not the core.
+    AddressAccepted { claim: ClaimId, vip: Vip },
     /// The API servers are out of reach. What is held stays held.
     AuthorityLost { claim: ClaimId },
     /// They are back.
@@ -127,6 +132,7 @@ impl Event {
             | Self::HolderChanged { .. }
             | Self::Yielded { .. }
             | Self::AuthorityReturned { .. }
+            | Self::AddressAccepted { .. }
             | Self::Invited { .. }
             | Self::Stopping { .. }
             | Self::TenureChanged { to: Tenure::Confirmed, .. }
@@ -150,6 +156,8 @@ impl Event {
             Self::AddressRestored { .. } => "AddressRestored",
             Self::AddressExpired { .. } => "AddressExpired",
             Self::AddressFailed { .. } => "AddressFailed",
+            Self::AddressRefused { .. } => "AddressRefused",
+            Self::AddressAccepted { .. } => "AddressAccepted",
             Self::AuthorityLost { .. } => "AuthorityLost",
             Self::AuthorityReturned { .. } => "AuthorityReturned",
             Self::AuthorityReset { .. } => "AuthorityReset",
@@ -195,8 +203,12 @@ impl fmt::Display for Event {
             Self::AddressRestored { vip, .. } => write!(f, "somebody removed {vip}; put back"),
             Self::AddressExpired { vip, .. } => write!(f, "the kernel removed {vip}: its lifetime ran out"),
             Self::AddressFailed { claim, cause } => {
-                write!(f, "{claim}: the kernel refused an address: {cause}")
+                write!(f, "{claim}: the kernel refused its addresses: {cause}")
             }
+            Self::AddressRefused { claim, vip, cause } => {
+                write!(f, "{claim}: the kernel refuses {vip}, the rest is held: {cause}")
+            }
+            Self::AddressAccepted { claim, vip } => write!(f, "{claim}: {vip} is on the interface now"),
             Self::AuthorityLost { claim } => {
                 write!(f, "{claim}: the API servers are out of reach; what is held stays held")
             }

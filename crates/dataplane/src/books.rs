@@ -31,8 +31,23 @@ pub(crate) struct Books {
 struct Desired {
     vips: Vec<Vip>,
     mark: Mark,
-    /// The pace that has not been started because an address is missing.
-    waiting: Option<Pace>,
+    /// Those that are announced: the ones that are there.
+    shown: Vec<Vip>,
+    /// How those that are missing will start when they come.
+    owed: Option<Pace>,
+}
+
+impl Desired {
+    /// The addresses of the claim that are there.
+    fn there(&self, present: &BTreeMap<Vip, Moment>) -> Vec<Vip> {
+        self.vips.iter().copied().filter(|vip| present.contains_key(vip)).collect()
+    }
+
+    /// Notes which are announced from now on; whether that is all of them.
+    fn show(&mut self, there: Vec<Vip>) -> bool {
+        self.shown = there;
+        self.shown.len() == self.vips.len()
+    }
 }
 
 impl Books {
@@ -40,13 +55,22 @@ impl Books {
         Self { present: BTreeMap::new(), desired: BTreeMap::new(), pacer }
     }
 
-    /// Announce, as soon as all the addresses are there.
+    /// Announce those of them that are there, and the others as soon as they are.
     pub(crate) fn announce(&mut self, now: Moment, claim: &ClaimId, wanted: (&[Vip], Mark), pace: Pace) {
         let (vips, mark) = wanted;
-        let owed = self.desired.get(claim).and_then(|desired| desired.waiting);
-        let waiting = Some(owed.map_or(pace, |owed| stronger(owed, pace)));
-        self.desired.insert(claim.clone(), Desired { vips: vips.to_vec(), mark, waiting });
-        self.start(now, claim);
+        let before = self.desired.remove(claim);
+        let (shown, owed) = before.map_or((Vec::new(), None), |before| (before.shown, before.owed));
+        let owed = owed.map_or(pace, |owed| stronger(owed, pace));
+        let mut desired = Desired { vips: vips.to_vec(), mark, shown, owed: Some(owed) };
+        let there = desired.there(&self.present);
+        if !there.is_empty() {
+            let pace = if desired.shown.is_empty() { owed } else { pace };
+            self.pacer.set(now, claim, &there, mark, pace);
+            if desired.show(there) {
+                desired.owed = None;
+            }
+        }
+        self.desired.insert(claim.clone(), desired);
     }
 
     pub(crate) fn silence(&mut self, claim: &ClaimId) {
@@ -57,9 +81,16 @@ impl Books {
     /// The kernel has these addresses now, until `until`.
     pub(crate) fn assigned(&mut self, now: Moment, vips: &[Vip], until: Moment) {
         self.present.extend(vips.iter().map(|vip| (*vip, until)));
-        let claims: Vec<_> = self.desired.keys().cloned().collect();
-        for claim in claims {
-            self.start(now, &claim);
+        let Self { present, desired, pacer } = self;
+        for (claim, desired) in desired {
+            let there = desired.there(present);
+            if there == desired.shown {
+                continue;
+            }
+            pacer.set(now, claim, &there, desired.mark, desired.owed.unwrap_or(Pace::Steady));
+            if desired.show(there) {
+                desired.owed = None;
+            }
         }
     }
 
@@ -90,36 +121,15 @@ impl Books {
 
     fn gone(&mut self, now: Moment, vip: Vip) -> Option<Moment> {
         let until = self.present.remove(&vip)?;
-        let touched: Vec<_> = self
-            .desired
-            .iter()
-            .filter(|(_, one)| one.vips.contains(&vip))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for claim in touched {
-            self.stop(now, &claim);
+        let Self { present, desired, pacer } = self;
+        // What is left of a claim goes on; the rest begins again when it is back.
+        for (claim, desired) in desired.iter_mut().filter(|(_, one)| one.vips.contains(&vip)) {
+            let left = desired.there(present);
+            desired.owed = Some(desired.owed.map_or(Pace::Steady, |owed| stronger(owed, Pace::Steady)));
+            pacer.set(now, claim, &left, desired.mark, Pace::Steady);
+            desired.show(left);
         }
         Some(until)
-    }
-
-    fn start(&mut self, now: Moment, claim: &ClaimId) {
-        let Some(desired) = self.desired.get_mut(claim) else { return };
-        if !desired.vips.iter().all(|vip| self.present.contains_key(vip)) {
-            return;
-        }
-        if let Some(pace) = desired.waiting.take() {
-            self.pacer.set(now, claim, &desired.vips, desired.mark, pace);
-        }
-    }
-
-    /// Announces what is left of the claim; the rest begins again when it is back.
-    fn stop(&mut self, now: Moment, claim: &ClaimId) {
-        let Some(desired) = self.desired.get_mut(claim) else { return };
-        let left: Vec<_> =
-            desired.vips.iter().copied().filter(|vip| self.present.contains_key(vip)).collect();
-        let owed = desired.waiting.replace(Pace::Steady);
-        desired.waiting = Some(owed.map_or(Pace::Steady, |owed| stronger(owed, Pace::Steady)));
-        self.pacer.set(now, claim, &left, desired.mark, Pace::Steady);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The port to the kernel's addresses, and how an order is carried out through it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -57,25 +58,38 @@ pub struct Applied {
     /// The addresses for which the kernel did it, or had it so already.
     pub done: Vec<Vip>,
     /// The others, each with why; empty when all is as ordered.
-    pub failed: Vec<String>,
+    pub failed: BTreeMap<Vip, String>,
 }
 
 impl Applied {
-    /// All failures in one line; `Ok` if there are none.
+    /// The order failed for all of these, for one reason.
+    pub(crate) fn refused(vips: &[Vip], why: &str) -> Self {
+        Self { done: Vec::new(), failed: vips.iter().map(|vip| (*vip, why.to_owned())).collect() }
+    }
+
+    /// All failures in one line, one that several addresses share only once; `Ok` if there are none.
     ///
     /// # Errors
     ///
     /// The line.
     pub fn outcome(&self) -> Result<(), String> {
-        if self.failed.is_empty() { Ok(()) } else { Err(self.failed.join("; ")) }
+        if self.failed.is_empty() { Ok(()) } else { Err(in_one_line(self.failed.values())) }
     }
 
     fn note(&mut self, vip: Vip, result: Result<(), String>) {
         match result {
             Ok(()) => self.done.push(vip),
-            Err(words) => self.failed.push(words),
+            Err(words) => {
+                self.failed.insert(vip, words);
+            }
         }
     }
+}
+
+/// Reasons in one line, none twice.
+pub(crate) fn in_one_line<'a>(reasons: impl Iterator<Item = &'a String>) -> String {
+    let different: BTreeSet<&str> = reasons.map(String::as_str).collect();
+    different.into_iter().collect::<Vec<_>>().join("; ")
 }
 
 /// Puts every address of `vips` there with `lifetime`. One that fails does not stop the others.
@@ -96,7 +110,7 @@ fn carry_out(kernel: &mut impl Kernel, vips: &[Vip], plan: impl Fn(Vip, &[Presen
     let mut applied = Applied::default();
     let present = match kernel.addresses() {
         Ok(present) => present,
-        Err(error) => return Applied { failed: vec![error.to_string()], ..applied },
+        Err(error) => return Applied::refused(vips, &error.to_string()),
     };
     for vip in vips {
         let result = one(kernel, *vip, &present, &plan);

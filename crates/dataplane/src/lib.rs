@@ -7,6 +7,7 @@
 pub mod announce;
 mod books;
 pub mod counters;
+mod faults;
 pub mod kernel;
 #[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
 mod linux;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod plane;
 mod segment;
 
+pub use faults::FaultNews;
 pub use linux::addresses::ADDRESS_PROTOCOL;
 pub use linux::clock;
 pub use linux::links::{DescribeError, LinkDescription, default_interface, describe};

@@ -4,7 +4,7 @@
 //! An address is announced only while it is on the interface (`books`). What the kernel tells unasked (`linux/monitor`)
 //! is news; every ten seconds, and whenever news may be missing, all of it is read anew and compared.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use mainstay_core::vip::Vip;
 use crate::announce::Pacer;
 use crate::books::Books;
 use crate::counters::Counters;
+use crate::faults::{FaultNews, Faults};
 use crate::linux::clock;
 use crate::linux::filter::Wanted;
 use crate::linux::links::{self, DescribeError, LinkDescription, LinkMessage, Survey};
@@ -66,6 +67,7 @@ pub struct Dataplane {
     monitor: Monitor,
     worker: Worker,
     books: Books,
+    faults: Faults,
     link: Link,
     /// Orders with the kernel thread, oldest first, and since when.
     under_way: VecDeque<(EffectId, Moment)>,
@@ -112,6 +114,7 @@ impl Dataplane {
             monitor,
             worker,
             books: Books::new(Pacer::new(settings.announce_every, settings.seed)),
+            faults: Faults::default(),
             link: described.state,
             under_way: VecDeque::new(),
             ready: VecDeque::new(),
@@ -138,10 +141,12 @@ impl Dataplane {
         match effect {
             Effect::Assign { id, vips, lifetime, .. } => {
                 let index = self.segment.own.index;
+                self.faults.ordered(id, lifetime);
                 self.order(now, id, Order::Assign { id, index, vips, lifetime });
             }
             Effect::Withdraw { id, vips, .. } => {
                 self.books.withdrawing(now, &vips);
+                self.faults.withdrawing(&vips);
                 self.order(now, id, Order::Withdraw { id, index: self.segment.own.index, vips });
             }
             Effect::Announce { claim, vips, mark, pace } => {
@@ -193,6 +198,17 @@ impl Dataplane {
         &self.counters
     }
 
+    /// Addresses that the kernel refuses while it has others of their claim, each with its words.
+    #[must_use]
+    pub fn refused(&self) -> &BTreeMap<Vip, String> {
+        self.faults.refused()
+    }
+
+    /// What is new of such addresses since the last time; each refusal once.
+    pub fn take_fault_news(&mut self) -> Vec<FaultNews> {
+        self.faults.take_news()
+    }
+
     /// When the next announcement is due; `None` while nothing is announced.
     #[must_use]
     pub fn next_announcement(&self) -> Option<Moment> {
@@ -210,10 +226,13 @@ impl Dataplane {
     }
 
     async fn wait(&mut self) {
-        let deadline = [self.books.pacer.next_deadline(), self.overdue_at(), self.restart_at]
-            .into_iter()
-            .flatten()
-            .fold(self.survey_at, Moment::min);
+        let deadlines = [
+            self.books.pacer.next_deadline(),
+            self.overdue_at(),
+            self.restart_at,
+            self.faults.next_deadline(),
+        ];
+        let deadline = deadlines.into_iter().flatten().fold(self.survey_at, Moment::min);
         tokio::select! {
             biased;
             // An error is the runtime's end; whatever it is, what follows reads the sockets and sees for itself.
@@ -280,7 +299,10 @@ impl Dataplane {
         match report {
             Report::Assigned { id, applied, until } => {
                 self.books.assigned(now, &applied.done, until);
-                self.outcome(id, applied.outcome());
+                self.faults.note(now, &applied);
+                // One address that is there can be held and announced: the others are tried again from here.
+                let result = if applied.done.is_empty() { applied.outcome() } else { Ok(()) };
+                self.outcome(id, result);
             }
             Report::Withdrawn { id, applied } => self.outcome(id, applied.outcome()),
             // Overtaken by news, which may tell of a later device than it does.
@@ -319,6 +341,11 @@ impl Dataplane {
         }
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_worker();
+        }
+        if let Some((id, lifetime, vips)) = self.faults.due(now) {
+            let index = self.segment.own.index;
+            // Refused at once only when the kernel has not answered for long; there is a next time.
+            let _ = self.worker.order(Order::Assign { id, index, vips, lifetime });
         }
         if self.survey_at <= now {
             self.ask_survey();

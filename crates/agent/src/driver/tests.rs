@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use mainstay_core::effect::LeaseRequest;
-use mainstay_core::input::{LeaseOutcome, LeaseReport};
+use mainstay_core::input::{EffectId, LeaseOutcome, LeaseReport};
 use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_kube::LeaseCall;
 use tokio::time::Instant;
@@ -89,6 +89,14 @@ impl Plane for Wire {
 
     fn counters(&self) -> Counters {
         Counters::default()
+    }
+
+    fn take_fault_news(&mut self) -> Vec<FaultNews> {
+        Vec::new()
+    }
+
+    fn refused(&self) -> BTreeMap<Vip, String> {
+        BTreeMap::new()
     }
 }
 
@@ -291,6 +299,14 @@ impl Plane for Flood {
 
     fn counters(&self) -> Counters {
         Counters::default()
+    }
+
+    fn take_fault_news(&mut self) -> Vec<FaultNews> {
+        Vec::new()
+    }
+
+    fn refused(&self) -> BTreeMap<Vip, String> {
+        BTreeMap::new()
     }
 }
 

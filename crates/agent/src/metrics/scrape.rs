@@ -148,6 +148,16 @@ fn register_plane(report: &Report, registry: &mut Registry) {
         "Announcements that the device took. Not that anybody heard them",
         sent,
     );
+    let refused = Family::<ByVip, Gauge>::default();
+    for vip in &report.status.vips {
+        let labels = ByVip { vip: vip.to_string() };
+        refused.get_or_create(&labels).set(i64::from(report.refused.contains_key(vip)));
+    }
+    registry.register(
+        "address_refused",
+        "1 while the kernel refuses this VIP and has others of its claim. All refused: kernel_errors, and not ready",
+        refused,
+    );
     registry.register("announcement_age_seconds", "Since the last announcement of a VIP by this node", age);
     let counts: [(&str, &str, u64); 6] = [
         ("frames_received", "Frames that passed the kernel's filter", counters.frames_read),

@@ -22,7 +22,14 @@ fn report() -> Report {
     let announced = Announced { sent: 5, last: Some(Moment::from_millis(8_500)) };
     let counters = Counters { announced: BTreeMap::from([(vip, announced)]), ..Counters::default() };
     let now = Moment::from_millis(10_000);
-    Report { now, status: claim_status(), counters, link_up: true, address_failure: None }
+    Report {
+        now,
+        status: claim_status(),
+        counters,
+        link_up: true,
+        address_failure: None,
+        refused: BTreeMap::new(),
+    }
 }
 
 fn text(observer: &Observer, report: Option<&Report>) -> String {
@@ -58,6 +65,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
     let expected = [
+        "address_refused",
         "addresses_removed",
         "announcement_age_seconds",
         "announcements_sent",

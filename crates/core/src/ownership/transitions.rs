@@ -123,11 +123,10 @@ impl Machine {
         self.release_strict_singleton(now, holding, out);
     }
 
-    /// A holder whose kernel refuses the address serves nobody: where another member could take the claim, it goes. Of
-    /// several addresses some may be worn and serve, and which ones is not known here: then it stays.
+    /// A holder whose kernel refuses all of the claim's addresses serves nobody: where another member could take the
+    /// claim, it goes.
     fn is_refused(&self, now: Moment) -> bool {
         self.address == Address::Absent
-            && self.settings.vips.len() == 1
             && self.refused_since.is_some_and(|since| now.since(since) >= REFUSAL_PATIENCE)
             && self.lease.in_reach()
             && self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses)

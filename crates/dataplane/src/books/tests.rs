@@ -32,11 +32,28 @@ fn nothing_is_announced_before_it_is_there() {
     let mut books = books();
     books.announce(ms(0), &claim(), (&[vip(8), vip(9)], mark()), Pace::Burst);
     books.announce(ms(1), &claim(), (&[vip(8), vip(9)], mark()), Pace::Steady);
-    books.assigned(ms(2), &[vip(8)], ms(15_000));
-    assert!(books.pacer.due(ms(3)).is_empty());
-    books.assigned(ms(4), &[vip(9)], ms(15_000));
+    assert!(books.pacer.due(ms(2)).is_empty());
+    books.assigned(ms(4), &[vip(8), vip(9)], ms(15_000));
     assert_eq!(books.pacer.due(ms(4)).len(), 4, "both forms of both, and the burst was not forgotten");
     assert_eq!(books.pacer.next_deadline(), Some(ms(54)));
+}
+
+#[test]
+fn one_that_is_missing_does_not_keep_the_others_silent() {
+    let mut books = books();
+    books.announce(ms(0), &claim(), (&[vip(8), vip(9)], mark()), Pace::Burst);
+    books.assigned(ms(2), &[vip(8)], ms(15_000));
+    let due = books.pacer.due(ms(2));
+    assert_eq!(due.iter().map(|one| one.vip).collect::<Vec<_>>(), [vip(8); 2], "both forms of the one");
+    // Refreshes and a new mark leave the schedule of the one alone while the other is refused.
+    books.pacer.due(ms(2_000));
+    let next = books.pacer.next_deadline();
+    books.assigned(ms(2_100), &[vip(8)], ms(17_000));
+    books.announce(ms(2_200), &claim(), (&[vip(8), vip(9)], mark()), Pace::Steady);
+    assert_eq!(books.pacer.next_deadline(), next);
+    books.assigned(ms(2_300), &[vip(9)], ms(17_000));
+    let late = books.pacer.due(ms(2_300)).iter().filter(|one| one.vip == vip(9)).count();
+    assert_eq!(late, 2, "its take-over is announced when it comes");
 }
 
 #[test]

@@ -80,5 +80,5 @@ fn one_refusal_leaves_the_others_done() {
     let applied = assign(&mut model, &[vip(8), vip(9)], LIFE);
     assert_eq!(applied.done, [vip(9)]);
     assert_eq!(applied.failed.len(), 1);
-    assert!(applied.failed[0].contains("10.0.0.8"), "{:?}", applied.failed);
+    assert!(applied.failed[&vip(8)].contains("10.0.0.8"), "{:?}", applied.failed);
 }

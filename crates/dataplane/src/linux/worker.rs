@@ -131,10 +131,14 @@ fn carry_out(route: &mut Route, interface: &str, order: &Order) -> (Report, bool
 
 /// The report of an order for which there is no socket, or no thread.
 pub(crate) fn refused(order: &Order, why: &dyn std::fmt::Display) -> Report {
-    let applied = Applied { done: Vec::new(), failed: vec![why.to_string()] };
+    let why = why.to_string();
     match order {
-        Order::Assign { id, .. } => Report::Assigned { id: *id, applied, until: Moment::ZERO },
-        Order::Withdraw { id, .. } => Report::Withdrawn { id: *id, applied },
-        Order::Survey { news } => Report::Surveyed { news: *news, result: Err(why.to_string()) },
+        Order::Assign { id, vips, .. } => {
+            Report::Assigned { id: *id, applied: Applied::refused(vips, &why), until: Moment::ZERO }
+        }
+        Order::Withdraw { id, vips, .. } => {
+            Report::Withdrawn { id: *id, applied: Applied::refused(vips, &why) }
+        }
+        Order::Survey { news } => Report::Surveyed { news: *news, result: Err(why) },
     }
 }

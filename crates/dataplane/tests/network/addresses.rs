@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{INTERFACE, Pair, address, address_of, assign, done, ip, on, open, until, withdraw};
+use crate::support::{
+    INTERFACE, PATIENCE, Pair, address, address_of, alongside, announce, assign, done, ears, ip, marked, on,
+    open, until, withdraw,
+};
+use mainstay_core::effect::Pace;
 use mainstay_core::input::{AddressChange, Input, Link, Outcome};
 use mainstay_core::vip::Vip;
+use mainstay_dataplane::FaultNews;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 
 /// Everything is read anew every ten seconds; what is told sooner was noticed otherwise.
@@ -316,5 +321,54 @@ fn a_port_that_leaves_a_bridge_is_no_link_that_went() {
         assert_eq!(done(&mut plane, assign(2, &[other], 60)).await, Outcome::Done);
         assert_eq!(plane.counters().removed, 0);
         assert!(!plane.drain().contains(&Input::Link(Link::Down)));
+    });
+}
+
+#[test]
+fn one_address_refused_leaves_the_other_announced_and_is_taken_when_the_kernel_lets_it() {
+    let Some(pair) = Pair::new() else { return };
+    let ears = ears(&pair.b);
+    let switch = |off: u8| {
+        let setting = format!("net.ipv6.conf.{INTERFACE}.disable_ipv6={off}");
+        ip(&["netns", "exec", &pair.a, "sysctl", "-qw", &setting]);
+    };
+    switch(1);
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        let [v4, v6] = vips();
+        assert_eq!(done(&mut plane, assign(1, &vips(), 60)).await, Outcome::Done, "one of two is held");
+        assert_eq!(plane.submit(announce(&vips(), Pace::Burst)), None);
+        let refusals = plane.take_fault_news();
+        let [FaultNews::Refused { vip, cause }] = &refusals[..] else { panic!("{refusals:?}") };
+        assert_eq!(*vip, v6);
+        assert!(cause.contains("disable_ipv6=0"), "with the remedy: {cause}");
+        // Attempts go on, and tell nothing new; meanwhile the other is announced.
+        let heard = alongside(&mut plane, move || marked(&ears, 10)).await;
+        assert!(heard.len() >= 10 && heard.iter().all(|(_, one)| one.sender == Some(v4)), "{heard:?}");
+        assert_eq!(plane.take_fault_news(), []);
+        assert_eq!(plane.refused().keys().copied().collect::<Vec<_>>(), [v6]);
+        switch(0);
+        // The next attempt needs no new order, and is no input: look now and then.
+        let began = Instant::now();
+        while !plane.counters().announced.contains_key(&v6) {
+            assert!(began.elapsed() < PATIENCE, "it is tried again: {:?}", plane.counters());
+            let _ = tokio::time::timeout(Duration::from_millis(20), plane.next()).await;
+        }
+        assert_eq!(plane.take_fault_news(), [FaultNews::Accepted { vip: v6 }]);
+        looks_as_ordered(&pair.a, v6, 50..=60);
+    });
+}
+
+#[test]
+fn all_addresses_refused_is_a_failed_order() {
+    let Some(pair) = Pair::new() else { return };
+    let setting = format!("net.ipv6.conf.{INTERFACE}.disable_ipv6=1");
+    ip(&["netns", "exec", &pair.a, "sysctl", "-qw", &setting]);
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        let refused = [address_of("fd77::9"), address_of("fd77::10")];
+        let outcome = done(&mut plane, assign(1, &refused, 60)).await;
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        assert_eq!(plane.take_fault_news(), [], "the outcome says it");
     });
 }

@@ -243,6 +243,20 @@ pub(crate) async fn until<T>(
     }
 }
 
+/// Runs the plane while `busy` works on another thread.
+pub(crate) async fn alongside<T: Send + 'static>(
+    plane: &mut Dataplane,
+    busy: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let mut work = tokio::task::spawn_blocking(busy);
+    loop {
+        tokio::select! {
+            done = &mut work => return done.expect("it does not panic"),
+            _ = plane.next() => {}
+        }
+    }
+}
+
 /// Gives an order and waits for its outcome.
 pub(crate) async fn done(plane: &mut Dataplane, effect: Effect) -> Outcome {
     let wanted = match &effect {

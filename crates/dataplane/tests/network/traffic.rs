@@ -12,8 +12,8 @@ use mainstay_wire as wire;
 use wire::Kind;
 
 use crate::support::{
-    self, INTERFACE, Pair, address, address_of, announce, assign, claim, done, ears, ip, listen, mark,
-    marked, on, open, send, until,
+    self, INTERFACE, Pair, address, address_of, alongside, announce, assign, claim, done, ears, ip, listen,
+    mark, marked, on, open, send, until,
 };
 
 const V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
@@ -26,17 +26,6 @@ async fn frame(plane: &mut Dataplane) -> Frame {
         _ => None,
     })
     .await
-}
-
-/// Runs the plane while `busy` works on another thread.
-async fn alongside<T: Send + 'static>(plane: &mut Dataplane, busy: impl FnOnce() -> T + Send + 'static) -> T {
-    let mut work = tokio::task::spawn_blocking(busy);
-    loop {
-        tokio::select! {
-            done = &mut work => return done.expect("it does not panic"),
-            _ = plane.next() => {}
-        }
-    }
 }
 
 #[test]

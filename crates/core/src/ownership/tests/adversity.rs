@@ -40,8 +40,16 @@ fn a_withdrawal_that_the_kernel_refuses_is_ordered_again() {
 }
 
 #[test]
-fn a_holder_without_its_address_lets_a_living_member_have_the_claim() {
-    let mut world = World::new(settings(), Found::default());
+fn a_holder_without_any_of_its_addresses_lets_a_living_member_have_the_claim() {
+    let one = settings();
+    let mut two = one.clone();
+    two.vips.push("fd00::100".parse().expect("an address"));
+    for settings in [one, two] {
+        gives_the_claim_away(World::new(settings, Found::default()));
+    }
+}
+
+fn gives_the_claim_away(mut world: World) {
     world.kernel_refuses = true;
     world.give(Input::Link(Link::Up));
     world.run(Duration::from_secs(1));
