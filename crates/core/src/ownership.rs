@@ -404,8 +404,8 @@ impl Machine {
     }
 
     fn save(&mut self, out: &mut Output) {
-        let memory = self.memory();
-        if self.saved.as_ref() != Some(&memory) {
+        if !self.saved.as_ref().is_some_and(|saved| self.remembers(saved)) {
+            let memory = self.memory();
             self.saved = Some(memory.clone());
             out.effects.push(Effect::Save(Snapshot {
                 boot_id: self.settings.boot_id.clone(),
@@ -416,18 +416,29 @@ impl Machine {
         }
     }
 
+    /// Whether `saved` is what there is to remember.
+    fn remembers(&self, saved: &ClaimMemory) -> bool {
+        let ClaimMemory { uid, epoch, held, members } = saved;
+        *held == self.held()
+            && *epoch == self.lease.highest()
+            && uid == self.uid()
+            && *members == self.members
+    }
+
     fn memory(&self) -> ClaimMemory {
-        let (_, tenure) = self.held_as();
+        let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
+        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone() }
+    }
+
+    fn uid(&self) -> &str {
+        self.lease.record().map_or(&self.held_under, |record| &record.uid)
+    }
+
+    fn held(&self) -> bool {
         // Who yields to another's grant does not hold any more, whatever it still wears.
         let denied =
             matches!(&self.state, State::Yielding(yielding) if yielding.reason == YieldReason::Denied);
-        let uid = self.lease.record().map_or(&self.held_under, |record| &record.uid);
-        ClaimMemory {
-            uid: uid.clone(),
-            epoch: self.lease.highest(),
-            held: tenure >= Tenure::Detached && !denied,
-            members: self.members.clone(),
-        }
+        self.held_as().1 >= Tenure::Detached && !denied
     }
 
     fn listen(&mut self, out: &mut Output) {

@@ -25,15 +25,22 @@ pub(crate) fn mix(value: u64) -> u64 {
 /// It depends on nothing else, so a node that comes or goes changes no other node's score.
 #[must_use]
 pub fn score(claim: &ClaimId, node: NodeId) -> u64 {
-    mix(hash(claim.as_str().as_bytes()) ^ node.0)
+    scores(claim)(node)
+}
+
+/// [`score`] of many nodes, with the claim's part of it done once.
+fn scores(claim: &ClaimId) -> impl Fn(NodeId) -> u64 {
+    let claim = hash(claim.as_str().as_bytes());
+    move |node| mix(claim ^ node.0)
 }
 
 /// How many of `among` come before `node` in the claim's order: 0 for the first choice. Whether `among` names `node`
 /// itself does not matter; it should name every other node once. Equal scores are ordered by node id.
 #[must_use]
 pub fn rank(claim: &ClaimId, node: NodeId, among: impl Iterator<Item = NodeId>) -> usize {
-    let own = (score(claim, node), node);
-    among.filter(|other| (score(claim, *other), *other) > own).count()
+    let score = scores(claim);
+    let own = (score(node), node);
+    among.filter(|other| (score(*other), *other) > own).count()
 }
 
 #[cfg(test)]

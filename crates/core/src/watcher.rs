@@ -226,9 +226,9 @@ impl Watcher {
         }
         // A probe counts once it has had its time to be answered.
         let settled = |at: Moment| now.since(at) >= self.detection.interval / 4;
-        let asked: Vec<bool> =
-            self.sent.iter().filter(|(at, _)| *at > base && settled(*at)).map(|(_, all)| *all).collect();
-        if asked.len() < 2 || asked.last() != Some(&true) {
+        let mut asked = self.sent.iter().rev().filter(|(at, _)| *at > base && settled(*at));
+        let (last, before) = (asked.next(), asked.next());
+        if before.is_none() || last.is_none_or(|(_, all)| !all) {
             return Err(Lack::Probes);
         }
         Ok(())
@@ -282,8 +282,8 @@ impl Watcher {
 
     /// The holder's identity and epoch, while one is watched.
     #[must_use]
-    pub fn watched_tenure(&self) -> Option<(String, u32)> {
-        self.target.tenure.clone()
+    pub fn watched_tenure(&self) -> Option<&(String, u32)> {
+        self.target.tenure.as_ref()
     }
 
     /// Whether `mac` is the watched holder's.

@@ -205,7 +205,7 @@ impl Machine {
     /// Watches whom the record names; while the authority is out of reach, whoever announces.
     pub(super) fn retarget(&mut self, now: Moment, out: &mut Output) {
         if let Some(target) = self.target_on_record().or_else(|| self.target_on_wire()) {
-            if target.tenure != self.watcher.watched_tenure() {
+            if target.tenure.as_ref() != self.watcher.watched_tenure() {
                 self.told_silent = false;
             }
             self.watcher.follow(now, target);
@@ -255,7 +255,7 @@ impl Machine {
 
     /// The first three in rank probe, and so does everyone while it is unknown who there is.
     fn is_prober(&self) -> bool {
-        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(&holder).id());
+        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(holder).id());
         let others = self.members.keys().map(NodeName::id).filter(|id| Some(*id) != holder);
         placement::rank(&self.settings.claim, self.own_id(), others) < PROBERS
     }

@@ -238,7 +238,7 @@ impl Machine {
         if reason == TakeReason::Evidence
             && let Some((holder, epoch)) = self.watcher.watched_tenure()
         {
-            self.taken_from = Some((NodeName::new(&holder).id(), epoch, now));
+            self.taken_from = Some((NodeName::new(holder).id(), *epoch, now));
         }
     }
 

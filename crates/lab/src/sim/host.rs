@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use mainstay_core::check::AgentState;
 use mainstay_core::effect::{Effect, LeaseRequest};
 use mainstay_core::event::Event;
 use mainstay_core::input::Input;
@@ -68,7 +69,11 @@ pub(super) struct Agent<M> {
     machine: M,
     pacer: Pacer,
     listen: (Vec<Vip>, Vec<IpAddr>),
+    /// The deadline for which the tick is set.
+    deadline: Option<Moment>,
     tick_at: u64,
+    /// The earliest tick that is queued: a later one is queued when that has come.
+    tick_queued: u64,
     pace_at: u64,
     inputs_until: u64,
     held: VecDeque<Input>,
@@ -148,6 +153,26 @@ impl<M> Host<M> {
         self.host_frozen > 0 || self.agent_frozen > 0
     }
 
+    /// Its agent, as seen from outside.
+    pub(super) fn agent_state(&self) -> AgentState {
+        match (&self.agent, self.stopped) {
+            (Some(_), _) if self.stands_still() => AgentState::Frozen,
+            (Some(_), _) => AgentState::Running,
+            (None, true) => AgentState::Stopped,
+            (None, false) => AgentState::Dead,
+        }
+    }
+
+    /// Whether its kernel has the VIP and answers: a host that stands still answers for nothing.
+    pub(super) fn wears(&self) -> bool {
+        !self.addresses.is_empty() && self.host_frozen == 0
+    }
+
+    /// What its agent announces with.
+    pub(super) fn announces(&self) -> Option<Mark> {
+        self.agent.as_ref().and_then(|agent| agent.announces)
+    }
+
     /// Whether its kernel answers for `target`.
     pub(super) fn answers_for(&self, target: IpAddr) -> bool {
         target == self.own
@@ -216,7 +241,9 @@ impl<M: Machine> World<M> {
             machine: M::start(settings, found, now, seed),
             pacer: Pacer::new(ANNOUNCE_EVERY, seed),
             listen: (Vec::new(), Vec::new()),
+            deadline: None,
             tick_at: u64::MAX,
+            tick_queued: u64::MAX,
             pace_at: u64::MAX,
             inputs_until: self.now,
             held: VecDeque::new(),
@@ -314,23 +341,27 @@ impl<M: Machine> World<M> {
     /// Sees that the loop's timers are set.
     fn arm(&mut self, h: usize) {
         let (run, clock, now) = (self.hosts[h].run, self.hosts[h].clock, self.now);
-        let slack = self.random.range(5_000, 150_000);
         let Some(agent) = &mut self.hosts[h].agent else { return };
-        let tick = clock.when(agent.machine.next_deadline()).max(now) + slack;
-        let new_tick = (tick < agent.tick_at).then_some(tick);
-        if let Some(at) = new_tick {
-            agent.tick_at = at;
+        let deadline = agent.machine.next_deadline();
+        if agent.tick_at == u64::MAX || agent.deadline != Some(deadline) {
+            agent.deadline = Some(deadline);
+            agent.tick_at = clock.when(deadline).max(now) + self.random.range(5_000, 150_000);
+            self.queue_tick(h, run);
         }
+        let Some(agent) = &mut self.hosts[h].agent else { return };
         let pace = agent.pacer.next_deadline().map_or(u64::MAX, |at| clock.when(at).max(now));
-        let new_pace = (pace < agent.pace_at).then_some(pace);
-        if let Some(at) = new_pace {
-            agent.pace_at = at;
+        if pace < agent.pace_at {
+            agent.pace_at = pace;
+            self.at(pace, Ev::Pace { host: h, run });
         }
-        if let Some(at) = new_tick {
+    }
+
+    fn queue_tick(&mut self, h: usize, run: u32) {
+        let Some(agent) = &mut self.hosts[h].agent else { return };
+        if agent.tick_at < agent.tick_queued {
+            agent.tick_queued = agent.tick_at;
+            let at = agent.tick_at;
             self.at(at, Ev::Tick { host: h, run });
-        }
-        if let Some(at) = new_pace {
-            self.at(at, Ev::Pace { host: h, run });
         }
     }
 
@@ -342,8 +373,12 @@ impl<M: Machine> World<M> {
         }
         let frozen = self.hosts[h].stands_still();
         let Some(agent) = &mut self.hosts[h].agent else { return };
-        if agent.tick_at > now {
+        if agent.tick_queued != now {
             return;
+        }
+        agent.tick_queued = u64::MAX;
+        if agent.tick_at > now {
+            return self.queue_tick(h, run);
         }
         agent.tick_at = u64::MAX;
         if frozen {

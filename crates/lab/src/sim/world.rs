@@ -50,6 +50,40 @@ pub(super) enum Ev {
     Fault { index: usize, edge: Edge },
 }
 
+/// What an event may change of what the checker sees.
+#[derive(Clone, Copy)]
+enum Touch {
+    Nothing,
+    Host(usize),
+    /// An endpoint of the segment that a frame reached.
+    End(usize),
+    World,
+}
+
+impl Ev {
+    fn touches(&self) -> Touch {
+        match self {
+            Self::Start { host }
+            | Self::Input { host, .. }
+            | Self::Tick { host, .. }
+            | Self::Pace { host, .. }
+            | Self::Assign { host, .. }
+            | Self::Withdraw { host, .. }
+            | Self::Expire { host } => Touch::Host(*host),
+            Self::Arrive { to, .. } => Touch::End(*to),
+            Self::Perform { .. } | Self::Forget { .. } | Self::Rogue | Self::Fault { .. } => Touch::World,
+            Self::Health { .. }
+            | Self::Ask { .. }
+            | Self::Reply { .. }
+            | Self::Deadline { .. }
+            | Self::Watched { .. }
+            | Self::Reconnect { .. }
+            | Self::StaleWatch { .. }
+            | Self::Ping { .. } => Touch::Nothing,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Due {
     at: u64,
@@ -104,6 +138,9 @@ impl Default for Tune {
     }
 }
 
+/// The checker looks whenever something changed, and this often for what only time can break, in nanoseconds.
+const LOOK_EVERY: u64 = 100_000_000;
+
 /// One simulated world.
 #[derive(Debug)]
 pub struct World<M> {
@@ -130,6 +167,7 @@ pub struct World<M> {
     pub log: Log,
     view: View,
     checker: Checker,
+    looked_at: u64,
     steps: u64,
 }
 
@@ -167,6 +205,7 @@ impl<M: Machine> World<M> {
             log: Log::default(),
             view: empty_view(nodes),
             checker: Checker::new(bounds, nodes),
+            looked_at: 0,
             steps: 0,
             hosts,
             schedule,
@@ -238,12 +277,35 @@ impl<M: Machine> World<M> {
         let Some(Reverse(due)) = self.queue.pop() else { return false };
         self.now = due.at;
         self.steps += 1;
-        let ping = matches!(due.event, Ev::Ping { .. });
+        let touch = due.event.touches();
         self.take(due.event);
-        if !ping {
+        if self.shows_change(touch) {
+            // What was until now lasted until now.
+            self.observe();
+            self.look();
+        } else if self.now >= self.looked_at + LOOK_EVERY {
             self.look();
         }
         true
+    }
+
+    /// Whether the checker would see the world otherwise than it last did, but for its counters.
+    fn shows_change(&self, touch: Touch) -> bool {
+        match touch {
+            Touch::Nothing => false,
+            Touch::Host(h) => {
+                let (node, host) = (&self.view.nodes[h], &self.hosts[h]);
+                self.last_announcer != self.view.last_announcer
+                    || (node.agent, node.wears, node.announces)
+                        != (host.agent_state(), host.wears(), host.announces())
+                    || node.last_announced != host.last_announced.map(Duration::from_nanos)
+            }
+            Touch::End(to) => {
+                let client = to.checked_sub(self.segment.client(0));
+                client.is_some_and(|client| self.view.clients[client] != self.segment.entry(client))
+            }
+            Touch::World => true,
+        }
     }
 
     fn take(&mut self, event: Ev) {
@@ -306,19 +368,11 @@ impl<M: Machine> World<M> {
 
     /// Shows the checker the world as it is.
     pub(super) fn look(&mut self) {
-        let now = Duration::from_nanos(self.now);
-        self.view.at = now;
         for (node, host) in self.view.nodes.iter_mut().zip(&self.hosts) {
-            node.agent = match (&host.agent, host.stopped) {
-                (Some(_), _) if host.stands_still() => AgentState::Frozen,
-                (Some(_), _) => AgentState::Running,
-                (None, true) => AgentState::Stopped,
-                (None, false) => AgentState::Dead,
-            };
+            node.agent = host.agent_state();
             node.agent_since = Duration::from_nanos(host.agent_since);
-            // A host that stands still answers for nothing.
-            node.wears = !host.addresses.is_empty() && host.host_frozen == 0;
-            node.announces = host.agent.as_ref().and_then(|agent| agent.announces);
+            node.wears = host.wears();
+            node.announces = host.announces();
             node.last_announced = host.last_announced.map(Duration::from_nanos);
             (node.effects, node.writes, node.reads) = (host.effects, host.writes, host.reads);
         }
@@ -327,6 +381,13 @@ impl<M: Machine> World<M> {
             self.view.clients[client] = self.segment.entry(client);
         }
         self.view.last_announcer = self.last_announcer;
+        self.observe();
+    }
+
+    /// Lets the checker judge the view at the present moment.
+    fn observe(&mut self) {
+        self.looked_at = self.now;
+        self.view.at = Duration::from_nanos(self.now);
         let before = self.checker.violations().len();
         self.checker.observe(&self.view);
         if self.tune.trace && self.checker.violations().len() > before {
