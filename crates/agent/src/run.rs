@@ -17,7 +17,7 @@ use mainstay_core::input::{Input, Link};
 use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::node::Node;
 use mainstay_core::settings::{Authority, Found, Settings};
-use mainstay_core::snapshot::{Member, Snapshot};
+use mainstay_core::snapshot::Snapshot;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 use mainstay_dataplane::{LinkDescription, clock};
 use mainstay_kube::LeaseCall;
@@ -213,20 +213,13 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
 }
 
 fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Settings {
-    let familiar = |address: &std::net::IpAddr| {
-        config.vips.iter().any(|vip| vip.is_ipv4() == address.is_ipv4()) && !config.vips.contains(address)
-    };
-    let own = Member {
-        macs: vec![description.mac],
-        addresses: description.addresses.iter().copied().filter(familiar).collect(),
-    };
     Settings {
         node: config.node.clone(),
         instance: parts.instance,
         boot_id: parts.boot_id.clone(),
         claim: ClaimId::control_plane(),
         vips: config.vips.clone(),
-        own,
+        own: description.own.clone().for_vips(&config.vips),
         witnesses: config.witnesses.clone(),
         lease: config.timing,
         authority: config.authority,

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_lab::apiserver::{LEASE, Target};
 use mainstay_lab::cluster::{Cluster, Plan, VIP, wait_for};
 use mainstay_lab::netns::{self, Host};
-use mainstay_lab::probe;
+use mainstay_lab::probe::{self, Capture};
 use serde_json::Value;
 
 /// A wide margin for anything that takes seconds at most.
@@ -96,4 +97,48 @@ fn a_subnets_address_equal_to_the_vip_is_the_hosts_own() {
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains(&format!("{VIP} is this host's own address on {}", host.device())), "{log}");
     assert_eq!(vip_on(&host)["prefixlen"], 24, "and it stays as it was");
+}
+
+/// Another hardware address, as a bond has after a fail-over.
+const OTHER: &str = "02:00:00:00:77:01";
+
+/// The hardware address that the Lease lists for `node`.
+fn listed_mac(cluster: &Cluster, node: &str) -> String {
+    let lease = Target::new(LEASE, "kube-system", "plndr-cp-lock");
+    let lease = cluster.api.store().get(&lease).expect("a Lease");
+    let members = lease["metadata"]["annotations"]["mainstay.io/members"].as_str().unwrap_or_default();
+    let members: Value = serde_json::from_str(members).unwrap_or_default();
+    members[node]["macs"][0].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_holder_whose_hardware_address_changes_is_found_by_the_new_one() {
+    let Some((mut cluster, _scratch)) = hosts("address") else { return };
+    (0..3).for_each(|index| cluster.start(index).expect("started"));
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let host = cluster.nodes[holder].host.clone();
+    let epoch = cluster.claim(holder)["epoch"].clone();
+    let capture = Capture::start(&cluster.segment).expect("a capture");
+    host.output("ip", &["link", "set", "dev", host.device(), "address", OTHER]).expect("set");
+    let begin = probe::now();
+    let vip = IpAddr::V4(VIP);
+    let announced = || {
+        let all = capture.announcements(vip, begin, probe::now());
+        Ok(all.iter().find(|heard| heard.sender_mac.to_string() == OTHER).map(|heard| heard.at))
+    };
+    let first = wait_for(PATIENCE, announced).expect("a capture").expect("announced by the new address");
+    assert!(first.since(begin) < Duration::from_secs(1), "{:?}", first.since(begin));
+    let reached = || {
+        let answered = probe::ping(&cluster.client, vip, Duration::from_millis(200))?;
+        Ok((answered.map(|mac| mac.to_string()).as_deref() == Some(OTHER)).then_some(()))
+    };
+    wait_for(PATIENCE, reached).expect("pings").expect("the client's path is right");
+    let listed = || Ok((listed_mac(&cluster, host.name()) == OTHER).then_some(()));
+    wait_for(PATIENCE, listed).expect("a Lease").expect("the Lease follows");
+    // Ten times the watchers' patience: nobody takes the new address for death or for a rogue.
+    let looked = probe::now();
+    wait_for(PATIENCE, || Ok((probe::now().since(looked) > Duration::from_secs(3)).then_some(())))
+        .expect("time");
+    let settled = cluster.wait_settled(PATIENCE).expect("settled");
+    assert_eq!((settled, &cluster.claim(holder)["epoch"]), (holder, &epoch), "nothing moved");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::Mac;
+use crate::snapshot::Member;
 use crate::time::Moment;
 use crate::vip::{Mark, Vip};
 
@@ -34,6 +35,9 @@ pub enum Input {
     Frame(Frame),
     /// A virtual address left the interface, or was found on it.
     Address(AddressChange),
+    /// This node's own hardware address or addresses on the VIP's interface are others than before: a bond failed over,
+    /// the interface was made anew, or DHCP gave another address. The virtual ones may be among them.
+    Own(Member),
     /// The VIP's interface lost or gained its link (operational state and carrier).
     Link(Link),
     /// What the lease's authority said without being asked by an effect.

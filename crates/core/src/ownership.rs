@@ -297,6 +297,7 @@ impl Machine {
             Input::Address(AddressChange::Removed { vip, expired }) => {
                 self.on_removed(now, *vip, *expired, out)
             }
+            Input::Own(own) => self.settings.own = own.clone().for_vips(&self.settings.vips),
             Input::Link(link) => self.on_link(now, *link, out),
             Input::Lease(report) => self.on_report(now, report, out),
             Input::Outcome { id, outcome } => self.on_outcome(now, *id, outcome, out),

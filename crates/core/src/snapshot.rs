@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ClaimId, InstanceId, Mac, NodeName};
+use crate::vip::Vip;
 
 /// What an agent writes down whenever it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +44,17 @@ pub struct Member {
     pub macs: Vec<Mac>,
     /// Its own addresses on that interface, of each of the VIPs' families.
     pub addresses: Vec<IpAddr>,
+}
+
+impl Member {
+    /// The same as it is published for a claim of these VIPs: without the VIPs themselves, and without addresses of
+    /// families that none of them has.
+    #[must_use]
+    pub fn for_vips(mut self, vips: &[Vip]) -> Self {
+        let familiar = |address: &IpAddr| vips.iter().any(|vip| vip.is_ipv4() == address.is_ipv4());
+        self.addresses.retain(|address| familiar(address) && !vips.contains(address));
+        self
+    }
 }
 
 /// The format's version: raised when an older program could misread a newer file.

@@ -94,6 +94,14 @@ impl Books {
         }
     }
 
+    /// Everything anew, as at a take-over: this host is to be found elsewhere than before.
+    pub(crate) fn announce_anew(&mut self, now: Moment) {
+        let Self { desired, pacer, .. } = self;
+        for (claim, desired) in desired.iter().filter(|(_, one)| !one.shown.is_empty()) {
+            pacer.set(now, claim, &desired.shown, desired.mark, Pace::Burst);
+        }
+    }
+
     /// These addresses are going, by order: announced no more.
     pub(crate) fn withdrawing(&mut self, now: Moment, vips: &[Vip]) {
         for vip in vips {

@@ -122,6 +122,15 @@ pub fn is_left_over(vip: Vip, present: &[Present]) -> bool {
         && assign(vip, Duration::ZERO, present).is_ok()
 }
 
+/// The addresses by which the host itself can be found: neither ours nor what another VIP agent left behind, for that
+/// moves; unless there is nothing else, as on a host whose own addresses are all without a subnet.
+#[must_use]
+pub fn own_addresses(present: &[Present]) -> Vec<IpAddr> {
+    let others = || present.iter().filter(|one| one.owner == Owner::Other).map(|one| one.ip);
+    let lasting: Vec<_> = others().filter(|ip| !is_left_over(*ip, present)).collect();
+    if lasting.is_empty() { others().collect() } else { lasting }
+}
+
 /// What makes `vip` absent: nothing, if it is absent or not ours.
 #[must_use]
 pub fn withdraw(vip: Vip, present: &[Present]) -> Option<Step> {

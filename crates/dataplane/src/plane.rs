@@ -4,12 +4,15 @@
 //! An address is announced only while it is on the interface (`books`). What the kernel tells unasked (`linux/monitor`)
 //! is news; every ten seconds, and whenever news may be missing, all of it is read anew and compared.
 
+mod identity;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
 use mainstay_core::input::{AddressChange, EffectId, Input, Link, Outcome};
+use mainstay_core::snapshot::Member;
 use mainstay_core::time::Moment;
 use mainstay_core::vip::Vip;
 
@@ -19,10 +22,11 @@ use crate::counters::Counters;
 use crate::faults::{FaultNews, Faults};
 use crate::linux::clock;
 use crate::linux::filter::Wanted;
-use crate::linux::links::{self, DescribeError, LinkDescription, LinkMessage, Survey};
+use crate::linux::links::{self, DescribeError, LinkDescription};
 use crate::linux::monitor::{Monitor, News};
 use crate::linux::worker::{Order, Report, Worker, refused};
 use crate::segment::{Own, Segment, link_local};
+use identity::Known;
 
 /// How often everything is read anew, news or none.
 const SURVEY_EVERY: Duration = Duration::from_secs(10);
@@ -68,6 +72,8 @@ pub struct Dataplane {
     worker: Worker,
     books: Books,
     faults: Faults,
+    /// How this node is to be found on the interface, as the core was told last.
+    told_own: Member,
     link: Link,
     /// Orders with the kernel thread, oldest first, and since when.
     under_way: VecDeque<(EffectId, Moment)>,
@@ -102,9 +108,9 @@ impl Dataplane {
         let described = links::describe(&settings.interface)?;
         let own = Own {
             index: described.index,
-            mac: described.mac,
+            mac: described.mac(),
             link_local: link_local(described.addresses.iter().copied()),
-            macs: [described.mac].into(),
+            macs: [described.mac()].into(),
         };
         let segment = Segment::open(own).map_err(refused("a packet socket"))?;
         let worker = Worker::start(settings.interface.clone()).map_err(refused("the kernel thread"))?;
@@ -115,6 +121,7 @@ impl Dataplane {
             worker,
             books: Books::new(Pacer::new(settings.announce_every, settings.seed)),
             faults: Faults::default(),
+            told_own: described.own.clone(),
             link: described.state,
             under_way: VecDeque::new(),
             ready: VecDeque::new(),
@@ -390,9 +397,13 @@ impl Dataplane {
             News::Link(link) => self.link_news(&link),
             News::AddressGone(gone) if gone.index == self.segment.own.index => {
                 let left = gone.present.remaining.is_some_and(|left| left.is_zero());
+                self.own_address(gone.present.ip, Known::Yes);
                 self.address_gone(gone.present.ip, left);
             }
-            News::AddressGone(_) => {}
+            News::AddressCame(came) if came.index == self.segment.own.index => {
+                self.own_address(came.present.ip, Known::No);
+            }
+            News::AddressGone(_) | News::AddressCame(_) => {}
             News::Lost => {
                 self.counters.news_lost += 1;
                 self.ask_survey();
@@ -412,68 +423,5 @@ impl Dataplane {
     fn removed(&mut self, vip: Vip, expired: bool) {
         self.counters.removed += 1;
         self.ready.push_back(Input::Address(AddressChange::Removed { vip, expired }));
-    }
-
-    fn compare(&mut self, now: Moment, survey: &Survey) {
-        self.segment.own.macs = links::macs(&survey.links);
-        match survey.links.iter().find(|link| link.name == self.interface) {
-            Some(link) => self.meet(link),
-            None => self.set_link(Link::Down),
-        }
-        self.segment.own.link_local = link_local(survey.addresses.iter().map(|one| one.ip));
-        for (vip, expired) in self.books.compare(now, &survey.addresses) {
-            self.removed(vip, expired);
-        }
-    }
-
-    fn link_news(&mut self, link: &LinkMessage) {
-        self.segment.own.macs.extend(link.mac.filter(|_| !link.gone));
-        let is_ours = link.index == self.segment.own.index;
-        if is_ours || link.name == self.interface {
-            self.link_news += 1;
-        }
-        if link.gone && is_ours {
-            self.set_link(Link::Down);
-            for (vip, expired) in self.books.lose_all(clock::now()) {
-                self.removed(vip, expired);
-            }
-        } else if !link.gone && (is_ours || link.name == self.interface) {
-            self.meet(link);
-        }
-    }
-
-    /// The interface as it is now: perhaps another device of the same name.
-    fn meet(&mut self, link: &LinkMessage) {
-        if link.name == self.interface && link.index != self.segment.own.index {
-            self.move_to(link);
-        }
-        if let Some(mac) = link.mac {
-            self.segment.own.mac = mac;
-        }
-        self.set_link(link.state);
-    }
-
-    fn move_to(&mut self, link: &LinkMessage) {
-        for (vip, expired) in self.books.lose_all(clock::now()) {
-            self.removed(vip, expired);
-        }
-        let own = Own { index: link.index, link_local: None, ..self.segment.own.clone() };
-        match self.segment.reopen(own) {
-            Ok(()) => tracing::info!(interface = self.interface, index = link.index, "the interface is back"),
-            Err(error) => {
-                self.counters.receive_errors += 1;
-                tracing::error!(interface = self.interface, %error, "cannot listen on the interface");
-            }
-        }
-    }
-
-    fn set_link(&mut self, state: Link) {
-        if self.link == state {
-            return;
-        }
-        self.link = state;
-        self.ready.push_back(Input::Link(state));
-        // Going down flushes IPv6 addresses, coming up makes a new link-local one.
-        self.ask_survey();
     }
 }

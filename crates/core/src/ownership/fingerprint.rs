@@ -11,8 +11,8 @@ use super::Machine;
 impl Hash for Machine {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
-            settings: _, // the same from a run's start to its end; a run is told apart by the name in the lease's view
-            rng: _,      // chance
+            settings, // but for `own` the same from a run's start to its end; a run is told apart by the name in the lease's view
+            rng: _,   // chance
             lease,
             watcher,
             state: claim,
@@ -57,7 +57,7 @@ impl Hash for Machine {
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
         (link_down_since, health, service, stay_out_until, stopping, stop_after, held_at_stop).hash(state);
-        (claimants, foreigners, held_under).hash(state);
+        (claimants, foreigners, held_under, &settings.own).hash(state);
         (may_have_rival, forced_until, restores, announcer, members).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mainstay_core::input::Link;
 use mainstay_core::names::Mac;
+use mainstay_core::snapshot::Member;
 
 use crate::kernel::{Kernel, KernelError};
 use crate::linux::addresses::LinkAddresses;
@@ -57,8 +58,8 @@ pub struct LinkDescription {
     pub name: String,
     /// Its index in this network namespace.
     pub index: u32,
-    /// Its hardware address.
-    pub mac: Mac,
+    /// Its hardware address, and the addresses by which the host itself can be found on it.
+    pub own: Member,
     /// The addresses on it that are not ours, link-local ones included. A virtual address that another agent put
     /// there is among them: whoever looks for the host's own leaves out what the claim names.
     pub addresses: Vec<IpAddr>,
@@ -74,6 +75,14 @@ pub struct LinkDescription {
     pub state: Link,
     /// The next hops of the default routes through it, IPv4 first.
     pub gateways: Vec<IpAddr>,
+}
+
+impl LinkDescription {
+    /// Its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.own.macs.first().copied().unwrap_or(Mac([0; 6]))
+    }
 }
 
 /// All that a resync reads.
@@ -125,12 +134,13 @@ pub fn describe(name: &str) -> Result<LinkDescription, DescribeError> {
         return Err(DescribeError::NotEthernet { name: name.to_owned() });
     };
     let present = LinkAddresses { route: &mut route, index: link.index }.addresses()?;
+    let host_addresses = plan::own_addresses(&present);
     let left_over = present.iter().map(|one| one.ip).filter(|ip| plan::is_left_over(*ip, &present)).collect();
     let (found, own): (Vec<_>, Vec<_>) = present.into_iter().partition(|one| one.owner == Owner::Ours);
     Ok(LinkDescription {
         name: name.to_owned(),
         index: link.index,
-        mac,
+        own: Member { macs: vec![mac], addresses: host_addresses },
         addresses: own.into_iter().map(|one| one.ip).collect(),
         left_over,
         found: found.into_iter().filter(|one| one.remaining.is_some()).collect(),

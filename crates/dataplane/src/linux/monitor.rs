@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use crate::linux::addresses::{self, AddressMessage};
 use crate::linux::links::{self, LinkMessage};
 use crate::linux::message::messages;
+use crate::plan::Owner;
 
 const BUFFER: usize = 64 * 1024;
 /// Room for a burst of news while the loop is busy, in bytes.
@@ -23,6 +24,8 @@ const SOCKET_BUFFER: usize = 1024 * 1024;
 pub(crate) enum News {
     /// A link changed, came or went.
     Link(LinkMessage),
+    /// An address came that is not ours, or changed.
+    AddressCame(AddressMessage),
     /// An address went.
     AddressGone(AddressMessage),
     /// News was lost: read everything anew.
@@ -87,6 +90,10 @@ pub(crate) fn read_now<T: std::os::fd::AsRawFd, R>(
 fn news(message: &crate::linux::message::Message<'_>) -> Option<News> {
     match message.kind {
         libc::RTM_NEWLINK | libc::RTM_DELLINK => links::parse(message).map(News::Link),
+        // Of ours, only our own refreshes tell.
+        libc::RTM_NEWADDR => {
+            addresses::parse(message).filter(|one| one.present.owner == Owner::Other).map(News::AddressCame)
+        }
         libc::RTM_DELADDR => addresses::parse(message).map(News::AddressGone),
         _ => None,
     }

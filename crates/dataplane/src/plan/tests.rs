@@ -78,6 +78,16 @@ fn an_assignment_by_table() {
 }
 
 #[test]
+fn a_host_is_found_by_what_does_not_move() {
+    let node = there("10.0.0.5", 24, Owner::Other, Some(3_600));
+    let left = there("10.0.0.9", 32, Owner::Other, None);
+    let ours = there("10.0.0.8", 32, Owner::Ours, Some(9));
+    assert_eq!(own_addresses(&[node, left, ours]), [node.ip]);
+    let cloud = ["10.0.0.5", "10.0.0.6"].map(|text| there(text, 32, Owner::Other, None));
+    assert_eq!(own_addresses(&cloud), cloud.map(|one| one.ip), "all without a subnet");
+}
+
+#[test]
 fn only_ours_is_removed() {
     let vip = ip("10.0.0.9");
     assert_eq!(withdraw(vip, &[]), None);

@@ -8,6 +8,8 @@ use crate::support::{
 };
 use mainstay_core::effect::Pace;
 use mainstay_core::input::{AddressChange, Input, Link, Outcome};
+use mainstay_core::names::Mac;
+use mainstay_core::snapshot::Member;
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::FaultNews;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
@@ -246,7 +248,7 @@ fn the_gateway_and_its_interface_are_known() {
         let link = mainstay_dataplane::describe(INTERFACE).expect("it exists");
         assert_eq!(link.gateways, [address_of("10.77.0.2"), address_of("fd77::2")]);
         assert_eq!((link.mtu, link.state), (1_500, Link::Up));
-        assert_eq!(link.mac, crate::support::mac(&pair.a));
+        assert_eq!(link.mac(), crate::support::mac(&pair.a));
     });
 }
 
@@ -370,5 +372,43 @@ fn all_addresses_refused_is_a_failed_order() {
         let outcome = done(&mut plane, assign(1, &refused, 60)).await;
         assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
         assert_eq!(plane.take_fault_news(), [], "the outcome says it");
+    });
+}
+
+async fn own(plane: &mut Dataplane, what: &str, wanted: impl Fn(&Member) -> bool) {
+    until(plane, what, |input| match input {
+        Input::Own(own) if wanted(own) => Some(()),
+        _ => None,
+    })
+    .await;
+}
+
+#[test]
+fn another_hardware_address_and_another_address_of_the_host_are_told_and_used() {
+    let Some(pair) = Pair::new() else { return };
+    let ears = ears(&pair.b);
+    let other: Mac = "02:00:00:00:77:01".parse().expect("a hardware address");
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        let [vip, _] = vips();
+        assert_eq!(done(&mut plane, assign(1, &[vip], 60)).await, Outcome::Done);
+        assert_eq!(plane.submit(announce(&[vip], Pace::Steady)), None);
+        ip(&["-n", &pair.a, "link", "set", INTERFACE, "address", &other.to_string()]);
+        let began = Instant::now();
+        own(&mut plane, "news of the hardware address", |own| own.macs == [other]).await;
+        // A burst, not the steady announcement that is due in three seconds.
+        let heard = alongside(&mut plane, move || marked(&ears, 5)).await;
+        let new: Vec<_> = heard.iter().filter(|(_, one)| one.sender_mac == other.0).collect();
+        assert!(new.len() >= 4, "{heard:?}");
+        assert!(new[0].0.duration_since(began) < Duration::from_secs(1), "{new:?}");
+
+        let lease = address_of("10.77.0.31");
+        ip(&["-n", &pair.a, "addr", "add", "10.77.0.31/24", "dev", INTERFACE]);
+        own(&mut plane, "news of an address", |own| own.addresses.contains(&lease)).await;
+        ip(&["-n", &pair.a, "addr", "del", "10.77.0.31/24", "dev", INTERFACE]);
+        own(&mut plane, "news of its end", |own| !own.addresses.contains(&lease)).await;
+        assert_eq!(done(&mut plane, assign(2, &[vip], 60)).await, Outcome::Done);
+        let more = plane.drain();
+        assert!(!more.iter().any(|input| matches!(input, Input::Own(_))), "a refresh is no news: {more:?}");
     });
 }

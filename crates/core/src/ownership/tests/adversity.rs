@@ -130,3 +130,21 @@ fn a_stop_does_not_wait_for_a_grant_that_is_gone() {
     world.run(Duration::from_secs(1));
     assert!(world.stopped, "{}", world.machine.lease.standing().word());
 }
+
+#[test]
+fn a_host_that_is_found_elsewhere_is_published_so_and_judged_by_it() {
+    let mut world = World::holder();
+    let mac = Mac([2, 0, 0, 0, 0, 0x77]);
+    let address = IpAddr::from([10, 0, 0, 31]);
+    let foreign = "fd00::31".parse().expect("an address");
+    world.give(Input::Own(Member { macs: vec![mac], addresses: vec![address, VIP, foreign] }));
+    world.run(Duration::from_secs(3));
+    let record = world.lease.clone().expect("held");
+    let listed = annotations::members(&record)[&NodeName::new("n1")].clone();
+    assert_eq!(
+        (listed.macs, listed.addresses),
+        (vec![mac], vec![address]),
+        "neither the VIP nor another family"
+    );
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+}
