@@ -228,7 +228,8 @@ impl LeaseAdapter {
         };
         let body = body.map(|object| Bytes::from(object.to_string())).unwrap_or_default();
         let pace = self.settings.timing.pace(call.deadline);
-        Ask { method, path: format!("{path}?{limit}"), body, traffic: Traffic::Lease, pace, last: None }
+        let (path, traffic, last) = (format!("{path}?{limit}"), Traffic::Lease, None);
+        Ask { method, path, body, traffic, pace, last, refusal_is_fault: true }
     }
 }
 

@@ -51,8 +51,9 @@ pub(crate) struct Plan {
     pub(crate) watch_for: Duration,
     /// The longest backoff.
     pub(crate) backoff_cap: Duration,
-    /// The wait after a 403, where following is a mere convenience.
-    pub(crate) forbidden_pause: Option<Duration>,
+    /// Where following is a mere convenience: the wait after a refusal (403, or 404 from a server that is too old for
+    /// the kind), which then does not count against the server.
+    pub(crate) refusal_pause: Option<Duration>,
     /// The pace of lists and of opening watches.
     pub(crate) pace: Pace,
 }
@@ -285,16 +286,20 @@ impl<O: Observer> Engine<O> {
         let (mut pause, mut throttled) = (Duration::ZERO, Duration::ZERO);
         match &answer {
             Answer::Throttled(wait) => throttled = wait.unwrap_or_default(),
-            Answer::Forbidden(_) => pause = self.plan.forbidden_pause.unwrap_or_default(),
+            Answer::Forbidden(_) | Answer::Absent => pause = self.plan.refusal_pause.unwrap_or_default(),
             _ => {}
         }
-        let cause = answer.complaint().unwrap_or_else(|| "an answer without sense".to_owned());
+        let cause = match &answer {
+            Answer::Absent => "HTTP 404: the server does not know the kind".to_owned(),
+            answer => answer.complaint().unwrap_or_else(|| "an answer without sense".to_owned()),
+        };
         Outage { cause, pause, throttled }
     }
 
     fn ask(&self, path: String) -> Ask {
         let (method, body, traffic) = (Method::GET, Bytes::new(), Traffic::Watch);
-        Ask { method, path, body, traffic, pace: self.plan.pace, last: None }
+        let refusal_is_fault = self.plan.refusal_pause.is_none();
+        Ask { method, path, body, traffic, pace: self.plan.pace, last: None, refusal_is_fault }
     }
 }
 

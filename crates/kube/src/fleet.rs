@@ -42,6 +42,8 @@ pub(crate) struct Ask {
     pub(crate) pace: Pace,
     /// This server is asked after all others.
     pub(crate) last: Option<String>,
+    /// Whether a refusal (403 and the like) counts against the server that gives it.
+    pub(crate) refusal_is_fault: bool,
 }
 
 /// The known API servers and how to talk to them.
@@ -125,7 +127,7 @@ impl Fleet {
         let answer = tokio::time::timeout(deadline, exchange)
             .await
             .unwrap_or_else(|_| Answer::Unknown(format!("no answer within {} ms", deadline.as_millis())));
-        self.note(url, &answer);
+        self.note(url, ask, &answer);
         answer
     }
 
@@ -166,9 +168,10 @@ impl Fleet {
     }
 
     /// Notes how `url` answered.
-    fn note<T>(&self, url: &str, answer: &Answer<T>) {
+    fn note<T>(&self, url: &str, ask: &Ask, answer: &Answer<T>) {
         let report = match answer {
             Answer::Throttled(wait) => Report::Throttled(*wait),
+            Answer::Forbidden(_) if !ask.refusal_is_fault => Report::Answered,
             other => other.complaint().map_or(Report::Answered, Report::Failed),
         };
         self.report(url, report);

@@ -67,7 +67,7 @@ pub(crate) fn plan(settings: &Settings) -> Plan {
         silence: Some(settings.timing.watch_silence),
         watch_for: WATCH_FOR,
         backoff_cap: settings.timing.backoff_cap,
-        forbidden_pause: None,
+        refusal_pause: None,
         pace: settings.timing.pace(settings.timing.list_deadline),
     }
 }

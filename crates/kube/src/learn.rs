@@ -14,8 +14,9 @@ use crate::fleet::Fleet;
 /// API servers come and go rarely: patience costs little here.
 const WATCH_FOR: Duration = Duration::from_secs(1800);
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
-/// Whoever may not read EndpointSlices now will hardly be allowed to in a minute.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(600);
+/// Whoever may not read EndpointSlices now will hardly be allowed to in a minute; nor does a server that is too old for
+/// them (before Kubernetes 1.21) grow up in one.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(600);
 
 /// Keeps the fleet's learned servers current.
 pub(crate) struct SliceObserver {
@@ -68,7 +69,7 @@ pub(crate) fn plan(settings: &Settings) -> Plan {
         silence: None,
         watch_for: WATCH_FOR,
         backoff_cap: BACKOFF_CAP,
-        forbidden_pause: Some(FORBIDDEN_PAUSE),
+        refusal_pause: Some(REFUSAL_PAUSE),
         pace: settings.timing.pace(settings.timing.list_deadline),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{Double, Mode, Rig, eventually, lease, timing};
 use mainstay_core::input::LeaseReport;
-use mainstay_kube::Timing;
+use mainstay_kube::{ServerState, Timing};
 use serde_json::json;
 
 async fn followed() -> (Double, Rig) {
@@ -146,4 +146,28 @@ async fn a_watch_that_falls_silent_is_checked_at_another_server() {
         store.keep(watchers);
     }
     rig.observed("node-b").await;
+}
+
+/// 403 without the permission; 404 from Kubernetes before 1.21, which has no such EndpointSlices.
+#[tokio::test]
+async fn a_refusal_of_endpoint_slices_is_asked_once_and_is_no_fault_of_the_server() {
+    for code in [403, 404] {
+        let server = Double::start().await;
+        {
+            let mut store = server.store.lock().unwrap();
+            store.put(lease("node-a"));
+            store.slices_refused = Some(code);
+        }
+        let mut rig = Rig::start(&server.url, &[]);
+        rig.observed("node-a").await;
+        watching(&server).await;
+        let asked = || server.store.lock().unwrap().count(&["endpointslices"]);
+        eventually("it was asked for EndpointSlices", || asked() > 0).await;
+        // Several times as long as the backoff after an outage is at its longest.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(asked(), 1, "{code}");
+        let servers = rig.handles.servers.borrow();
+        let states: Vec<_> = servers.iter().map(|one| (one.state, &one.last_error)).collect();
+        assert_eq!(states, [(ServerState::Answering, &None)], "{code}");
+    }
 }

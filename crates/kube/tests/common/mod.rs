@@ -49,6 +49,8 @@ pub struct Store {
     version: u64,
     lease: Option<Value>,
     slices: Vec<Value>,
+    /// What every request for EndpointSlices is answered with, if not with them.
+    pub slices_refused: Option<u16>,
     /// Events by resource version.
     history: Vec<(u64, String)>,
     /// Watches from before this version get 410.
@@ -296,6 +298,9 @@ fn route(store: &mut Store, method: &Method, uri: &http::Uri, body: &[u8]) -> An
         uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
     let object = || serde_json::from_slice::<Value>(body).unwrap();
     if uri.path().contains("endpointslices") {
+        if let Some(code) = store.slices_refused {
+            return status(code, None);
+        }
         if query.contains_key("watch") {
             let (sender, receiver) = mpsc::channel(1);
             store.muted.push(sender);
