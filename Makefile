@@ -6,7 +6,7 @@ ARGS ?=
 LAB_TESTS = $(filter-out sim,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release demo test test-long sim lab check bench bench-long
+.PHONY: help setup release demo test test-long sim lab real check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 lab: setup ## the tests in network namespaces alone, with their output
 	$(CARGO) test --package mainstay-dataplane --test '*' -- --nocapture $(ARGS)
 	$(CARGO) test --package mainstay-lab $(addprefix --test ,$(LAB_TESTS)) -- --nocapture $(ARGS)
+
+real: setup ## the tests on a real kube-apiserver and etcd: KUBEBUILDER_ASSETS=DIR names their directory
+	@test -n "$$KUBEBUILDER_ASSETS" || { echo "real: set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd" >&2; exit 1; }
+	$(CARGO) test --package mainstay --test e2e -- --nocapture on_a_real_api_server $(ARGS)
+	$(CARGO) test --package mainstay-lab --test apiserver -- --nocapture the_real_server $(ARGS)
 
 release: setup ## the agent as it is shipped: target/release/mainstay
 	$(CARGO) build --release --package mainstay --no-default-features

@@ -1,5 +1,8 @@
 //! The main job, with real processes, real network stacks, real frames and a real HTTPS API.
 //!
+//! Each test runs on the embedded API server, and again on a real `kube-apiserver` where `KUBEBUILDER_ASSETS` names a
+//! directory with its binaries; there, the agents have the permissions of `manifests/rbac.yaml` and no others.
+//!
 //! Bounds here are wide: they tell a mechanism that works from one that does not. How fast it works is the business of
 //! the benchmarks.
 
@@ -7,8 +10,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_lab::apiserver::Fault;
-use mainstay_lab::cluster::{Cluster, PORT, Plan, VIP, wait_for};
+use mainstay_lab::apiserver::real::assets;
+use mainstay_lab::cluster::{Backend, Cluster, Outage, PORT, Plan, VIP, wait_for};
 use mainstay_lab::netns;
 use mainstay_lab::probe::{self, Capture, Probe};
 
@@ -39,37 +42,64 @@ fn plan(scratch: &Scratch) -> Plan {
     Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick()
 }
 
-/// A cluster that runs, or nothing and the reason on stderr where that cannot be.
-fn up(name: &str) -> Option<(Cluster, Scratch)> {
+/// Each of these runs on the embedded API server, and on a real one where there is one.
+macro_rules! on_both_api_servers {
+    ($($name:literal: $test:ident),* $(,)?) => {
+        mod on_the_embedded_api_server {
+            $(#[test] fn $test() { super::on_the_embedded($name, super::$test); })*
+        }
+        mod on_a_real_api_server {
+            $(#[test] fn $test() { super::on_a_real_one($name, super::$test); })*
+        }
+    };
+}
+
+on_both_api_servers![
+    "outage": an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing,
+    "death": a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles,
+    "black-hole": a_black_hole_moves_nothing_and_loses_nothing,
+    "hand-over": a_stop_hands_over_and_loses_nothing,
+    "deleted": an_address_deleted_by_hand_comes_back_by_itself,
+];
+
+fn on_the_embedded(name: &str, test: fn(Cluster)) {
+    on(&format!("{name}-embedded"), Backend::Embedded, test);
+}
+
+fn on_a_real_one(name: &str, test: fn(Cluster)) {
+    match assets() {
+        Ok(assets) => on(&format!("{name}-real"), Backend::Real(assets), test),
+        Err(reason) => eprintln!("skipped: {reason}"),
+    }
+}
+
+/// Runs a test on a cluster, or says why that cannot be.
+fn on(name: &str, backend: Backend, test: fn(Cluster)) {
     if let Err(reason) = netns::ensure_privilege() {
-        eprintln!("skipped: {reason}");
-        return None;
+        return eprintln!("skipped: {reason}");
     }
     let scratch = Scratch::new(name);
-    let cluster = Cluster::up(plan(&scratch)).expect("a cluster that settles");
-    Some((cluster, scratch))
+    test(Cluster::up(plan(&scratch).with_backend(backend)).expect("a cluster that settles"));
 }
 
 fn others(holder: usize) -> Vec<usize> {
     (0..3).filter(|index| *index != holder).collect()
 }
 
-#[test]
-fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing() {
-    let Some((mut cluster, _scratch)) = up("outage") else { return };
+fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing(mut cluster: Cluster) {
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     let capture = Capture::start(&cluster.segment).expect("a capture");
     let probe =
         Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
     let begin = probe::now();
 
-    cluster.fronts[0].inject(Fault::Refuse);
+    cluster.api.fail(Outage::Refused).expect("an outage");
     cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
     cluster.kill(holder).expect("killed");
     cluster.start(holder).expect("started");
     cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached again");
     assert_eq!(cluster.holders().expect("kernels answer"), [holder]);
-    cluster.fronts[0].heal();
+    cluster.api.heal().expect("the API is back");
     cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("confirmed again");
 
     let report = probe.settled_report(begin, probe::now());
@@ -79,9 +109,7 @@ fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing() {
     assert_eq!(cluster.holders().expect("kernels answer"), [holder]);
 }
 
-#[test]
-fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles() {
-    let Some((cluster, _scratch)) = up("death") else { return };
+fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles(mut cluster: Cluster) {
     let first = cluster.wait_settled(PATIENCE).expect("settled");
     cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
     let second = cluster.wait_holder(&others(first), PATIENCE).expect("succeeded on evidence");
@@ -89,11 +117,11 @@ fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles() 
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second, "the rightful one stays");
 
-    cluster.fronts[0].inject(Fault::Hang);
+    cluster.api.fail(Outage::Hung).expect("an outage");
     cluster.wait_tenure(second, "detached", PATIENCE).expect("detached");
     cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
     let third = cluster.wait_holder(&others(second), PATIENCE).expect("succeeded without the API");
-    cluster.fronts[0].heal();
+    cluster.api.heal().expect("the API is back");
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("granted afterwards");
     cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), third);
@@ -102,9 +130,26 @@ fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles() 
     assert_eq!(mac, cluster.nodes[third].host.mac());
 }
 
-#[test]
-fn a_stop_hands_over_and_loses_nothing() {
-    let Some((mut cluster, _scratch)) = up("hand-over") else { return };
+fn a_black_hole_moves_nothing_and_loses_nothing(mut cluster: Cluster) {
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let probe =
+        Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
+    let begin = probe::now();
+
+    cluster.api.fail(Outage::BlackHoled).expect("an outage");
+    cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
+    // Longer than the lease lasts: to every other node it has expired, and still nobody takes it.
+    let expired = || Ok((probe::now().since(begin) > Duration::from_secs(8)).then_some(()));
+    wait_for(PATIENCE, expired).expect("a clock").expect("time passes");
+    cluster.api.heal().expect("the API is back");
+    cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("confirmed again");
+
+    let report = probe.settled_report(begin, probe::now());
+    assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");
+    assert_eq!(cluster.holders().expect("kernels answer"), [holder]);
+}
+
+fn a_stop_hands_over_and_loses_nothing(mut cluster: Cluster) {
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     let probe =
         Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT)).expect("a probe");
@@ -129,9 +174,7 @@ fn a_stop_hands_over_and_loses_nothing() {
     assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");
 }
 
-#[test]
-fn an_address_deleted_by_hand_comes_back_by_itself() {
-    let Some((cluster, _scratch)) = up("deleted") else { return };
+fn an_address_deleted_by_hand_comes_back_by_itself(cluster: Cluster) {
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     let host = &cluster.nodes[holder].host;
     let begin = probe::now();

@@ -167,7 +167,7 @@ fn idle(bench: &Bench) -> Result<Vec<Figure>> {
     let mut cluster = Cluster::up(bench.plan())?;
     let settled = Instant::now() + Duration::from_secs(15);
     wait_for(PATIENCE, || Ok((Instant::now() >= settled).then_some(())))?;
-    let account = cluster.api.store().account().clone();
+    let account = cluster.api.embedded()?.cluster.store().account().clone();
     let (mut rss, mut cpu, mut writes, mut reads) = (vec![], vec![], vec![], vec![]);
     for _ in 0..2 * bench.factor {
         account.reset();
@@ -246,7 +246,12 @@ fn death_with_api(bench: &Bench) -> Result<Vec<Figure>> {
         let probe = probe_vip(&cluster.client)?;
         wait_answered(&probe)?;
         let fault = probe::now();
-        cluster.api.store().stall_writes_for(Duration::from_millis(1_500), Reads::Stalled);
+        cluster
+            .api
+            .embedded()?
+            .cluster
+            .store()
+            .stall_writes_for(Duration::from_millis(1_500), Reads::Stalled);
         cluster.segment.partition(&cluster.nodes[holder].host)?;
         Ok(millis(dark_after(&probe, fault)?.longest_dark))
     })?;
@@ -270,7 +275,7 @@ fn outage(bench: &Bench) -> Result<Vec<Figure>> {
         let api = cluster.api_host.clone().context("an API server apart")?;
         let begin = probe::now();
         match fault {
-            Some(fault) => cluster.fronts[0].inject(fault.clone()),
+            Some(fault) => cluster.api.embedded()?.fronts[0].inject(fault.clone()),
             None => cluster.segment.drop_tcp(&api, PORT)?,
         }
         wait_for(PATIENCE, || Ok((probe::now().since(begin) > Duration::from_secs(16)).then_some(())))?;
@@ -283,7 +288,7 @@ fn outage(bench: &Bench) -> Result<Vec<Figure>> {
         restart_lost.push(moved_or_lost(&cluster, holder, &probe.settled_report(middle, restarted))?);
         let healed = probe::now();
         match fault {
-            Some(_) => cluster.fronts[0].heal(),
+            Some(_) => cluster.api.embedded()?.fronts[0].heal(),
             None => cluster.segment.lift_all()?,
         }
         cluster.wait_tenure(holder, "confirmed", PATIENCE)?;
@@ -315,12 +320,12 @@ fn outage_death(bench: &Bench) -> Result<Vec<Figure>> {
         let holder = cluster.wait_settled(PATIENCE)?;
         let probe = probe_vip(&cluster.client)?;
         wait_answered(&probe)?;
-        cluster.fronts[0].inject(Fault::Refuse);
+        cluster.api.embedded()?.fronts[0].inject(Fault::Refuse);
         cluster.wait_tenure(holder, "detached", PATIENCE)?;
         let fault = probe::now();
         cluster.segment.partition(&cluster.nodes[holder].host)?;
         let dark = millis(dark_after(&probe, fault)?.longest_dark);
-        cluster.fronts[0].heal();
+        cluster.api.embedded()?.fronts[0].heal();
         let next = cluster.wait_holder(&others(&cluster, holder), PATIENCE)?;
         cluster.wait_tenure(next, "confirmed", PATIENCE)?;
         pairs.push(heal(&cluster, holder, next)?);

@@ -3,28 +3,27 @@
 //! What a test, the demo or a benchmark asks of it goes to the kernels and the wire; the agents' own word is only
 //! used to wait for a state that nobody outside can see (a tenure).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::apiserver::client::ApiClient;
-use crate::apiserver::{self, ENDPOINT_SLICE, FrontEndHandle, Part, StoreOptions, Target, UserInfo};
 use crate::netns::{Addresses, Host, Process, Segment};
 
 pub mod agent;
+mod api;
 
 use agent::{Agent, AgentOptions};
+pub use api::{Api, Backend, Embedded, Outage};
 
 /// The VIP of every cluster here.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// The API servers' port, which the VIP serves.
 pub const PORT: u16 = 6443;
-/// What the agents may do, as an operator grants it.
-const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 const API: u8 = 10;
 const CLIENT: u8 = 20;
 /// Between looks at a condition that is waited for.
@@ -54,12 +53,14 @@ pub struct Plan {
     pub nodes: u8,
     /// Where the API servers are.
     pub layout: Layout,
+    /// What they are.
+    pub backend: Backend,
     /// `vip_leaseduration`, `vip_renewdeadline`, `vip_retryperiod` in seconds.
     pub timing: (u32, u32, u32),
 }
 
 impl Plan {
-    /// Three nodes and one API server, with client-go's timing.
+    /// Three nodes and one embedded API server, with client-go's timing.
     #[must_use]
     pub fn new(mainstay: &Path, directory: &Path) -> Self {
         Self {
@@ -69,6 +70,7 @@ impl Plan {
             name: "lab",
             nodes: 3,
             layout: Layout::Apart,
+            backend: Backend::Embedded,
             timing: (15, 10, 2),
         }
     }
@@ -77,6 +79,13 @@ impl Plan {
     #[must_use]
     pub fn quick(mut self) -> Self {
         self.timing = (5, 3, 1);
+        self
+    }
+
+    /// With other API servers.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
         self
     }
 
@@ -106,15 +115,10 @@ pub struct Cluster {
     pub client: Host,
     /// The API server's host, with [`Layout::Apart`].
     pub api_host: Option<Host>,
-    /// The API servers: one, or one for each node.
-    pub fronts: Vec<FrontEndHandle>,
-    /// The store behind them.
-    pub api: apiserver::Cluster,
-    /// With this the agents prove who they are.
-    agent_token: String,
+    /// The API servers.
+    pub api: Api,
     /// The segment, for its faults.
     pub segment: Segment,
-    runtime: tokio::runtime::Runtime,
 }
 
 impl Cluster {
@@ -125,9 +129,7 @@ impl Cluster {
     pub fn new(plan: Plan) -> Result<Self> {
         std::fs::create_dir_all(&plan.logs)
             .with_context(|| format!("cannot make {}", plan.logs.display()))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let segment = Segment::new(plan.name)?;
-        let api = apiserver::Cluster::new(StoreOptions::default())?;
         let hosts = (1..=plan.nodes).map(|n| segment.host(&format!("n{n}"), Addresses::numbered(n)));
         let hosts = hosts.collect::<Result<Vec<_>>>()?;
         let client = segment.host("client", Addresses::numbered(CLIENT))?;
@@ -135,15 +137,11 @@ impl Cluster {
             Layout::Apart => Some(segment.host("api", Addresses::numbered(API))?),
             Layout::OnEachNode => None,
         };
+        let api = Api::start(&plan, &segment, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
-        api.create_all(PERMISSIONS)?;
-        let agent_token = api.new_token(UserInfo::service_account("kube-system", "mainstay"));
-        let access = api.kubeconfig_with_token(&url(server), &agent_token);
+        let access = api.kubeconfig(&url(server));
         let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
-        let mut cluster =
-            Self { nodes, client, api_host, fronts: Vec::new(), api, agent_token, segment, runtime };
-        cluster.serve(&cluster.api_hosts())?;
-        Ok(cluster)
+        Ok(Self { nodes, client, api_host, api, segment })
     }
 
     /// Where the API servers of the plan's layout are.
@@ -151,24 +149,16 @@ impl Cluster {
         self.api_host.clone().map_or_else(|| self.hosts(), |host| vec![host])
     }
 
-    /// Serves the API on `hosts`, in place of where it was served, and publishes it there.
-    fn serve(&mut self, hosts: &[Host]) -> Result<()> {
-        self.fronts.clear();
-        let _inside = self.runtime.enter();
-        self.fronts = hosts.iter().map(|host| serve(&self.api, host)).collect::<Result<_>>()?;
-        publish_api_servers(&self.api, hosts)
-    }
-
     /// Ends the API server that is apart and serves the API on each node. Every agent learns of all of them; its
     /// kubeconfig names its own, from its next start on.
     ///
     /// # Errors
-    /// When a node's socket cannot be made.
+    /// When a node's socket cannot be made, or the API server is a real one.
     pub fn move_api_to_nodes(&mut self) -> Result<()> {
-        self.serve(&self.hosts())?;
+        let hosts = self.hosts();
+        self.api.embedded_mut()?.serve(&hosts)?;
         for node in &self.nodes {
-            let access = self.api.kubeconfig_with_token(&url(node.host.ipv4()), &self.agent_token);
-            node.agent.give_access(&access)?;
+            node.agent.give_access(&self.api.kubeconfig(&url(node.host.ipv4())))?;
         }
         Ok(())
     }
@@ -180,7 +170,7 @@ impl Cluster {
     pub fn api_client(&self) -> Result<ApiClient> {
         let hosts = self.api_hosts();
         let server = url(hosts.first().context("no API is served")?.ipv4());
-        Ok(ApiClient::new(&server, Some(self.api.authority().pem()), Some(self.api.token()))?)
+        self.api.client(&server)
     }
 
     /// The nodes' hosts, in order.
@@ -302,39 +292,8 @@ impl Node {
     }
 }
 
-/// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
-fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
-    let endpoints: Vec<Value> = hosts
-        .iter()
-        .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
-        .collect();
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "kubernetes", "namespace": "default",
-                     "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
-    });
-    let published = match api.store().create(ENDPOINT_SLICE, "default", slice.clone()) {
-        Err(status) if status.code == 409 => {
-            let target = Target::new(ENDPOINT_SLICE, "default", "kubernetes");
-            api.store().update(&target, slice, Part::Main).map(drop)
-        }
-        created => created.map(drop),
-    };
-    published.map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
-}
-
 fn url(server: Ipv4Addr) -> String {
     format!("https://{server}:{PORT}")
-}
-
-fn serve(api: &apiserver::Cluster, host: &Host) -> Result<FrontEndHandle> {
-    let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
-    let names = [IpAddr::V4(host.ipv4()), IpAddr::V4(VIP), IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    Ok(api.serve_https(host.name(), listener, &names)?)
 }
 
 /// Looks until there is something, or `limit` has passed.

@@ -75,6 +75,14 @@ async fn check(name: &str, run: impl Future<Output = Result<()>>) -> Result<()> 
 }
 
 impl Bench<'_> {
+    /// Where EndpointSlices are: they became v1 in Kubernetes 1.21, and a real server may be older.
+    async fn discovery_api(&self) -> Result<String> {
+        let version = expect(200, self.client.get("/version").await?)?;
+        let minor = version["minor"].as_str().unwrap_or_default().trim_end_matches('+').parse::<u32>();
+        let old = minor.is_ok_and(|minor| minor < 21);
+        Ok(format!("/apis/discovery.k8s.io/{}", if old { "v1beta1" } else { "v1" }))
+    }
+
     fn name(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.prefix)
     }

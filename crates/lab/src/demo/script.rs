@@ -208,10 +208,13 @@ impl Script {
 
     /// Counts what the API answered meanwhile: the observer's questions, and writes of anybody.
     fn without_api(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let answered = |script: &Self| script.record.observed() + script.stage.cluster.api.store().revision();
-        let before = answered(self);
+        let answered = |script: &Self| -> Result<u64> {
+            let store = script.stage.cluster.api.embedded()?.cluster.store();
+            Ok(script.record.observed() + store.revision())
+        };
+        let before = answered(self)?;
         let result = act(self);
-        self.facts.api_answered = Some(answered(self) - before);
+        self.facts.api_answered = Some(answered(self)? - before);
         result
     }
 

@@ -103,7 +103,7 @@ impl Stage {
         let drop_packets = Filter::TcpPort { host: self.api.name().to_owned(), port: API_PORT };
         // Nobody gets through while the front end changes; requests that hang end with their connections.
         self.cluster.segment.apply(drop_packets.clone())?;
-        for front_end in &self.cluster.fronts {
+        for front_end in &self.cluster.api.embedded()?.fronts {
             front_end.inject(Fault::Refuse);
             if form != Outage::Refused {
                 front_end.heal();
@@ -127,7 +127,7 @@ impl Stage {
     /// # Errors
     /// When the packet filter refuses.
     pub fn end_outage(&self) -> Result<()> {
-        self.cluster.fronts.iter().for_each(FrontEndHandle::heal);
+        self.cluster.api.embedded()?.fronts.iter().for_each(FrontEndHandle::heal);
         self.cluster.segment.lift(&Filter::TcpPort { host: self.api.name().to_owned(), port: API_PORT })
     }
 
@@ -136,8 +136,9 @@ impl Stage {
     /// # Errors
     /// When the bridge refuses.
     pub fn kill_with_api(&self, node: Node, election: Duration) -> Result<()> {
-        self.cluster.api.store().stall_writes_for(election, Reads::Stalled);
-        if let Some(front_end) = self.cluster.fronts.get(node) {
+        let api = self.cluster.api.embedded()?;
+        api.cluster.store().stall_writes_for(election, Reads::Stalled);
+        if let Some(front_end) = api.fronts.get(node) {
             front_end.inject(Fault::Refuse);
         }
         self.cluster.segment.partition(&self.host(node)?)

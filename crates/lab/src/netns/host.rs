@@ -160,11 +160,9 @@ impl Host {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn run(&self, mut command: Command) -> Result<Process> {
-        let program = command.get_program().to_string_lossy().into_owned();
+    pub fn run(&self, command: Command) -> Result<Process> {
         // A child inherits the network namespace of the thread that starts it.
-        let child = self.enter(|| command.spawn())?.with_context(|| format!("cannot start {program}"))?;
-        Ok(Process::new(child, program))
+        self.enter(|| Process::start(command))?
     }
 
     /// Runs a command in this host to its successful end and gives what it wrote to its standard output.

@@ -1,10 +1,10 @@
-//! Processes of a host: stopped, continued, killed and never left behind.
+//! Processes of the lab: stopped, continued, killed and never left behind.
 
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 
 use anyhow::{Context, Result};
 
-/// A process that runs in a host's namespace. Dropping it kills it (SIGKILL) and reaps it.
+/// A process of the lab's, mostly in a host's namespace. Dropping it kills it (SIGKILL) and reaps it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -12,8 +12,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn new(child: Child, program: String) -> Self {
-        Self { child, program }
+    /// Starts `command` in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        Ok(Self { child, program })
     }
 
     /// Its process id.

@@ -2,7 +2,7 @@
 
 use mainstay_lab::apiserver::client::ApiClient;
 use mainstay_lab::apiserver::conformance::run;
-use mainstay_lab::apiserver::real::{RealServer, assets};
+use mainstay_lab::apiserver::real::{Place, RealServer, assets};
 
 use crate::{Bench, loopback};
 
@@ -29,12 +29,13 @@ async fn the_real_server_conforms() {
         Ok(assets) => assets,
         Err(why) => return eprintln!("skipped: {why}"),
     };
-    let server = RealServer::start(&assets).await.unwrap_or_else(|failed| panic!("{failed:#}"));
+    let server = RealServer::start(&assets, Place::Loopback, &std::env::temp_dir(), &[]);
+    let server = server.unwrap_or_else(|failed| panic!("{failed:#}"));
     run(&server.client().unwrap(), "conformance").await.unwrap_or_else(|failed| panic!("{failed:#}"));
 }
 
-#[tokio::test]
-async fn a_real_server_that_does_not_start_says_why() {
+#[test]
+fn a_real_server_that_does_not_start_says_why() {
     use std::os::unix::fs::PermissionsExt;
     let directory = std::env::temp_dir().join(format!("mainstay-lab-broken-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
@@ -45,7 +46,8 @@ async fn a_real_server_that_does_not_start_says_why() {
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let failed = RealServer::start(&directory).await.unwrap_err().to_string();
+    let failed = RealServer::start(&directory, Place::Loopback, &std::env::temp_dir(), &[]);
+    let failed = failed.unwrap_err().to_string();
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(failed.starts_with("kube-apiserver ended early") && failed.ends_with("no such flag"), "{failed}");
 }

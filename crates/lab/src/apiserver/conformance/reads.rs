@@ -12,10 +12,11 @@ pub(super) async fn discovery_names_the_kinds(bench: &Bench<'_>) -> Result<()> {
     ensure!(text == "ok", "readyz says {text}");
     let version = expect(200, bench.client.get("/version").await?)?;
     ensure!(version["gitVersion"].as_str().is_some_and(|version| version.starts_with('v')), "{version}");
+    let slices = bench.discovery_api().await?;
     for (path, plural) in [
         ("/api/v1", "nodes"),
         ("/apis/coordination.k8s.io/v1", "leases"),
-        ("/apis/discovery.k8s.io/v1", "endpointslices"),
+        (slices.as_str(), "endpointslices"),
     ] {
         let list = expect(200, bench.client.get(path).await?)?;
         let known =

@@ -176,9 +176,10 @@ pub(super) async fn status_is_apart(bench: &Bench<'_>) -> Result<()> {
 }
 
 pub(super) async fn generation_counts_content(bench: &Bench<'_>) -> Result<()> {
-    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let api = bench.discovery_api().await?;
+    let slices = &format!("{api}/namespaces/default/endpointslices");
     let body = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": { "name": bench.name("s") },
+        "apiVersion": api.trim_start_matches("/apis/"), "kind": "EndpointSlice", "metadata": { "name": bench.name("s") },
         "addressType": "IPv4", "endpoints": [{ "addresses": ["192.0.2.1"] }], "ports": [],
     });
     let made = expect(201, bench.client.post(slices, &body).await?)?;

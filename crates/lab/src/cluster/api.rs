@@ -1,0 +1,260 @@
+//! The API servers of a cluster: the embedded one, or a real one where its binaries are. What a test asks of either is
+//! the same.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{PORT, Plan, VIP, wait_for};
+use crate::apiserver::client::ApiClient;
+use crate::apiserver::real::{Account, Place, RealServer};
+use crate::apiserver::{self, ENDPOINT_SLICE, Fault, FrontEndHandle, Part, StoreOptions, Target, UserInfo};
+use crate::netns::{Host, Segment};
+
+/// What the agents may do, as an operator grants it.
+const PERMISSIONS: &str = include_str!("../../../../manifests/rbac.yaml");
+/// How long a fresh API server may take to make its own namespaces.
+const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the API servers of a cluster are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded one, in this process.
+    Embedded,
+    /// `kube-apiserver` and `etcd` from this directory, as processes; one API server, on a host of its own.
+    Real(PathBuf),
+}
+
+/// A way in which every API server of a cluster is out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// Connections are refused; those that were open are reset. A real server's process is killed.
+    Refused,
+    /// Packets vanish.
+    BlackHoled,
+    /// Connections are accepted and no request is answered. A real server's process is stopped.
+    Hung,
+}
+
+/// Whom the agents are, to any API server.
+fn agents() -> UserInfo {
+    UserInfo::service_account("kube-system", "mainstay")
+}
+
+/// The API servers of a running cluster.
+#[derive(Debug)]
+pub enum Api {
+    /// In this process.
+    Embedded(Box<Embedded>),
+    /// Processes in the API's host.
+    Real(Box<Real>),
+}
+
+/// The embedded API servers.
+#[derive(Debug)]
+pub struct Embedded {
+    /// The servers: one, or one for each node.
+    pub fronts: Vec<FrontEndHandle>,
+    /// The store behind them.
+    pub cluster: apiserver::Cluster,
+    /// With this the agents prove who they are.
+    agent_token: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// A real API server, and whom the agents are to it.
+#[derive(Debug)]
+pub struct Real {
+    server: RealServer,
+    agents: Account,
+    host: Host,
+    segment: Segment,
+}
+
+impl Api {
+    /// API servers on these hosts, ready for agents.
+    pub(super) fn start(plan: &Plan, segment: &Segment, hosts: &[Host]) -> Result<Self> {
+        match (&plan.backend, hosts) {
+            (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts)?))),
+            (Backend::Real(assets), [host]) => {
+                let place = Place::Host(host.clone(), PORT, vec![IpAddr::V4(VIP)]);
+                let agents = Account::new(agents());
+                std::fs::create_dir_all(&plan.directory)?;
+                let server =
+                    RealServer::start(assets, place, &plan.directory, std::slice::from_ref(&agents))?;
+                permit(&server)?;
+                let (host, segment) = (host.clone(), segment.clone());
+                Ok(Self::Real(Box::new(Real { server, agents, host, segment })))
+            }
+            (Backend::Real(_), _) => bail!("a real API server runs on a host of its own: use Layout::Apart"),
+        }
+    }
+
+    /// The agents' kubeconfig, for the API server at `url`: they are a service account with the permissions of
+    /// `manifests/rbac.yaml`.
+    pub(super) fn kubeconfig(&self, url: &str) -> String {
+        match self {
+            Self::Embedded(embedded) => embedded.cluster.kubeconfig_with_token(url, &embedded.agent_token),
+            Self::Real(real) => real.server.kubeconfig_of(&real.agents),
+        }
+    }
+
+    /// The embedded servers, for what only they can do.
+    ///
+    /// # Errors
+    /// When the cluster has a real one.
+    pub fn embedded(&self) -> Result<&Embedded> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded),
+            Self::Real(_) => bail!("the cluster's API server is a real one"),
+        }
+    }
+
+    pub(super) fn embedded_mut(&mut self) -> Result<&mut Embedded> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded),
+            Self::Real(_) => bail!("the cluster's API server is a real one"),
+        }
+    }
+
+    /// A client of the API server at `url` who may do everything, for use in a host of the segment.
+    pub(super) fn client(&self, url: &str) -> Result<ApiClient> {
+        match self {
+            Self::Embedded(embedded) => {
+                let cluster = &embedded.cluster;
+                Ok(ApiClient::new(url, Some(cluster.authority().pem()), Some(cluster.token()))?)
+            }
+            Self::Real(real) => real.server.client(),
+        }
+    }
+
+    /// Puts every API server out of reach.
+    ///
+    /// # Errors
+    /// When a real one cannot be killed, stopped or cut off.
+    pub fn fail(&mut self, outage: Outage) -> Result<()> {
+        match self {
+            Self::Embedded(embedded) => {
+                let fault = match outage {
+                    Outage::Refused => Fault::Refuse,
+                    Outage::BlackHoled => Fault::Blackhole,
+                    Outage::Hung => Fault::Hang,
+                };
+                embedded.fronts.iter().for_each(|front| front.inject(fault.clone()));
+                Ok(())
+            }
+            Self::Real(real) => match outage {
+                Outage::Refused => real.server.kill_api(),
+                Outage::BlackHoled => real.segment.drop_tcp(&real.host, PORT),
+                Outage::Hung => real.server.api().context("the API server was killed")?.freeze(),
+            },
+        }
+    }
+
+    /// Ends every outage, and waits until the API servers answer.
+    ///
+    /// # Errors
+    /// When a real one does not start again.
+    pub fn heal(&mut self) -> Result<()> {
+        match self {
+            Self::Embedded(embedded) => {
+                embedded.fronts.iter().for_each(FrontEndHandle::heal);
+                Ok(())
+            }
+            Self::Real(real) => {
+                real.segment.lift_all()?;
+                real.server.api().map_or(Ok(()), crate::netns::Process::thaw)?;
+                real.server.start_api()
+            }
+        }
+    }
+}
+
+impl Embedded {
+    fn start(hosts: &[Host]) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let cluster = apiserver::Cluster::new(StoreOptions::default())?;
+        cluster.create_all(PERMISSIONS)?;
+        let agent_token = cluster.new_token(agents());
+        let mut embedded = Self { fronts: Vec::new(), cluster, agent_token, runtime };
+        embedded.serve(hosts)?;
+        Ok(embedded)
+    }
+
+    /// Serves the API on `hosts`, in place of where it was served, and publishes it there.
+    pub(super) fn serve(&mut self, hosts: &[Host]) -> Result<()> {
+        self.fronts.clear();
+        let _inside = self.runtime.enter();
+        self.fronts = hosts.iter().map(|host| serve(&self.cluster, host)).collect::<Result<_>>()?;
+        publish_api_servers(&self.cluster, hosts)
+    }
+}
+
+fn serve(api: &apiserver::Cluster, host: &Host) -> Result<FrontEndHandle> {
+    let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
+    let names = [IpAddr::V4(host.ipv4()), IpAddr::V4(VIP), IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    Ok(api.serve_https(host.name(), listener, &names)?)
+}
+
+/// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
+fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
+    let endpoints: Vec<Value> = hosts
+        .iter()
+        .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
+        .collect();
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+                     "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
+    });
+    let published = match api.store().create(ENDPOINT_SLICE, "default", slice.clone()) {
+        Err(status) if status.code == 409 => {
+            let target = Target::new(ENDPOINT_SLICE, "default", "kubernetes");
+            api.store().update(&target, slice, Part::Main).map(drop)
+        }
+        created => created.map(drop),
+    };
+    published.map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
+}
+
+/// Gives the agents' service account what `manifests/rbac.yaml` says.
+fn permit(server: &RealServer) -> Result<()> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(PERMISSIONS).context("manifests/rbac.yaml")?;
+    let objects = &objects;
+    let namespace = || server.administer(async |client| absent(&client).await);
+    wait_for(NAMESPACES_LIMIT, || Ok((!namespace()?).then_some(())))?
+        .with_context(|| format!("the API server has no namespace kube-system after {NAMESPACES_LIMIT:?}"))?;
+    server.administer(|client| async move {
+        for object in objects {
+            let path = collection(object)?;
+            let answer = client.post(&path, object).await?;
+            ensure!(answer.code == 201, "cannot create {object}: {}", answer.body);
+        }
+        Ok(())
+    })
+}
+
+async fn absent(client: &ApiClient) -> Result<bool> {
+    Ok(client.get("/api/v1/namespaces/kube-system").await?.code == 404)
+}
+
+/// Where objects of this kind and namespace are created.
+fn collection(object: &Value) -> Result<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (version, namespace) = (text(&object["apiVersion"]), text(&object["metadata"]["namespace"]));
+    let prefix = if version.contains('/') { "/apis" } else { "/api" };
+    let plural = match object["kind"].as_str() {
+        Some("ServiceAccount") => "serviceaccounts",
+        Some("Role") => "roles",
+        Some("RoleBinding") => "rolebindings",
+        other => bail!("manifests/rbac.yaml: no path is known for the kind {other:?}"),
+    };
+    Ok(format!("{prefix}/{version}/namespaces/{namespace}/{plural}"))
+}
