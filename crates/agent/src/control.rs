@@ -1,7 +1,6 @@
 //! The control plane's half: the lease adapter, the admin API and the metrics, each under supervision. Whatever happens
 //! here, the loop goes on.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mainstay_core::input::Input;
@@ -122,36 +121,12 @@ fn tell(trouble: Option<&str>) {
 fn settings(config: &Config) -> mainstay_kube::Settings {
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     mainstay_kube::Settings {
-        source: source(&config.kubernetes.kubeconfigs, |path| path.exists(), in_cluster),
+        source: Source::FirstOf { kubeconfigs: config.kubernetes.kubeconfigs.clone(), in_cluster },
         server: config.kubernetes.server.clone(),
         local: Some(format!("https://127.0.0.1:{}", config.port)),
         learned: Vec::new(),
         vips: config.vips.clone(),
         lease: LeaseName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() },
         timing: Timing::for_retry_period(config.timing.retry_period),
-    }
-}
-
-/// The first file that is there; else in-cluster access; else the first file, which kubeadm may write later.
-fn source(files: &[PathBuf], there: impl Fn(&Path) -> bool, in_cluster: bool) -> Source {
-    let present = files.iter().find(|path| there(path));
-    match (present, in_cluster, files.first()) {
-        (Some(path), ..) | (None, false, Some(path)) => Source::Kubeconfig(path.clone()),
-        _ => Source::InCluster,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_kubeconfig_that_is_there_wins_then_the_cluster_then_the_one_to_come() {
-        let files = ["/a", "/b"].map(PathBuf::from);
-        let kubeconfig = |path: &str| Source::Kubeconfig(PathBuf::from(path));
-        assert_eq!(source(&files, |_| true, true), kubeconfig("/a"));
-        assert_eq!(source(&files, |path| path == Path::new("/b"), true), kubeconfig("/b"));
-        assert_eq!(source(&files, |_| false, true), Source::InCluster);
-        assert_eq!(source(&files, |_| false, false), kubeconfig("/a"));
     }
 }

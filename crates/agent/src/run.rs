@@ -39,6 +39,9 @@ use crate::vitals::Vitals;
 /// How much longer than a lease's duration a hand-over may take.
 const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
 
+/// Threads of the control plane for what blocks: two look-ups of names and one load of credentials at most, and room.
+const BLOCKING: usize = 8;
+
 /// How long the control plane's tasks may take to end.
 const CONTROL_STOP: Duration = Duration::from_secs(2);
 
@@ -68,7 +71,7 @@ pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     if open.recv().is_ok() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(4)
+            .max_blocking_threads(BLOCKING)
             .thread_name("control")
             .enable_all()
             .build()

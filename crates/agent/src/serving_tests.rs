@@ -120,11 +120,55 @@ async fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
     let scratch = Scratch::new("admin");
     let socket = scratch.path().join("agent.sock");
     let first = server::bind(&socket).await.unwrap();
-    let error = server::bind(&socket).await.unwrap_err().to_string();
+    let error = format!("{:#}", server::bind(&socket).await.unwrap_err());
     assert!(error.contains("another agent answers there"), "{error}");
     drop(first);
     assert!(socket.exists());
     server::bind(&socket).await.unwrap();
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("its directory").flatten().collect();
+    assert_eq!(left.len(), 1, "the socket and nothing else: {left:?}");
+}
+
+#[tokio::test]
+async fn what_may_be_somebodys_is_not_taken() {
+    let scratch = Scratch::new("admin");
+    let path = scratch.path().join("agent.sock");
+    // Another program's socket: connecting fails, and not because nobody listens.
+    let datagrams = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let error = format!("{:#}", server::bind(&path).await.expect_err("it lives"));
+    assert!(error.contains("cannot be told") && error.contains("agent.sock"), "{error}");
+    drop(datagrams);
+    std::fs::remove_file(&path).expect("it was left alone");
+    std::fs::write(&path, "precious").expect("a file");
+    let error = format!("{:#}", server::bind(&path).await.expect_err("it is no socket"));
+    assert!(error.contains("no socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).expect("it was left alone"), "precious");
+}
+
+/// Looks at the file from another thread as fast as it can, from before it is there.
+#[tokio::test]
+async fn there_is_no_moment_at_which_others_could_open_the_socket() {
+    let scratch = Scratch::new("admin");
+    let path = scratch.path().join("agent.sock");
+    let stop = CancellationToken::new();
+    let (seen, watched, asked) = (path.clone(), scratch.path().to_owned(), stop.clone());
+    let watcher = std::thread::spawn(move || {
+        let mut modes = std::collections::BTreeSet::new();
+        while !asked.is_cancelled() {
+            let files = std::fs::read_dir(&watched).expect("its directory").flatten();
+            let reachable = files.map(|file| file.path()).chain([seen.clone()]);
+            modes.extend(
+                reachable.filter_map(|file| Some(file.metadata().ok()?.permissions().mode() & 0o777)),
+            );
+        }
+        modes
+    });
+    for _ in 0..200 {
+        drop(server::bind(&path).await.expect("bound"));
+    }
+    stop.cancel();
+    let modes = watcher.join().expect("it does not panic");
+    assert!(modes.iter().all(|mode| mode & 0o077 == 0), "{modes:?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder};
 
 use crate::credentials::chain;
+use crate::lookup::Lookup;
 use crate::servers::ServerKind;
 use crate::transport::{self, Outgoing, Service};
 use crate::verify::AnyName;
@@ -43,6 +44,7 @@ pub(crate) struct Access {
     strict: ClientConfig,
     /// For servers reached by address.
     lenient: ClientConfig,
+    lookup: Lookup,
     server_name: Option<ServerName<'static>>,
     token_file: Option<Arc<TokenFile>>,
     authorization: Option<AuthLayer>,
@@ -52,7 +54,7 @@ pub(crate) struct Access {
 
 impl Access {
     /// Reads whatever files `config` names. Blocks for as long as they take, and for a credential plugin's run.
-    pub(crate) fn build(generation: u64, config: &Config) -> Result<Self, String> {
+    pub(crate) fn build(generation: u64, config: &Config, lookup: Lookup) -> Result<Self, String> {
         // Another crate of the process may have chosen already; then that choice stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = config.clone();
@@ -67,6 +69,7 @@ impl Access {
             server: config.cluster_url.to_string(),
             lenient: lenient(&config, &strict)?,
             strict,
+            lookup,
             server_name,
             token_file,
             authorization: config.auth_layer().map_err(|error| chain(&error))?,
@@ -89,7 +92,7 @@ impl Access {
 
     fn make(&self, kind: ServerKind) -> Service {
         let tls = if kind == ServerKind::Configured { &self.strict } else { &self.lenient };
-        let pool = transport::pool(tls.clone(), self.server_name.clone());
+        let pool = transport::pool(tls.clone(), self.server_name.clone(), self.lookup.clone());
         let stack = ServiceBuilder::new()
             .layer(self.headers.clone())
             .option_layer(self.token_file.clone().map(token_layer))

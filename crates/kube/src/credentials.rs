@@ -16,6 +16,15 @@ pub enum Source {
     Kubeconfig(PathBuf),
     /// The service account that Kubernetes mounts into a pod.
     InCluster,
+    /// The first of these kubeconfigs that is there whenever credentials are loaded; kubeadm writes one while the agent
+    /// runs.
+    FirstOf {
+        /// The files, in order.
+        kubeconfigs: Vec<PathBuf>,
+        /// Whether this runs in a Pod: where no file is there, its service account counts; else the first file is the
+        /// one to come.
+        in_cluster: bool,
+    },
 }
 
 /// Why there are no usable credentials. Always worth retrying: files change.
@@ -44,8 +53,20 @@ impl Source {
     ///
     /// When a file is missing, unreadable or incomplete.
     pub async fn check(&self) -> Result<(), CredentialsError> {
-        let config = self.load().await?;
-        crate::access::Access::build(0, &config).map(|_| ()).map_err(|cause| self.error(&cause))
+        let chosen = self.chosen();
+        let config = chosen.load().await?;
+        let built = crate::access::Access::build(0, &config, crate::lookup::Lookup::new());
+        built.map(|_| ()).map_err(|cause| chosen.error(&cause))
+    }
+
+    /// What counts now.
+    pub(crate) fn chosen(&self) -> Self {
+        let Self::FirstOf { kubeconfigs, in_cluster } = self else { return self.clone() };
+        let present = kubeconfigs.iter().find(|path| path.exists());
+        match (present, in_cluster, kubeconfigs.first()) {
+            (Some(path), ..) | (None, false, Some(path)) => Self::Kubeconfig(path.clone()),
+            _ => Self::InCluster,
+        }
     }
 
     pub(crate) async fn load(&self) -> Result<Config, CredentialsError> {
@@ -57,6 +78,7 @@ impl Source {
                 loaded.map_err(|error| self.error(&chain(&error)))
             }
             Self::InCluster => Config::incluster().map_err(|error| self.error(&chain(&error))),
+            Self::FirstOf { .. } => Box::pin(self.chosen().load()).await,
         }
     }
 
@@ -65,6 +87,7 @@ impl Source {
         match self {
             Self::Kubeconfig(path) => CredentialsError::Kubeconfig { path: path.clone(), cause },
             Self::InCluster => CredentialsError::InCluster { cause },
+            Self::FirstOf { .. } => self.chosen().error(&cause),
         }
     }
 }
@@ -86,4 +109,27 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_kubeconfig_that_is_there_wins_then_the_cluster_then_the_one_to_come() {
+        let directory = std::env::temp_dir().join(format!("mainstay-kubeconfigs-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory under the temporary one");
+        let files = ["first", "second"].map(|name| directory.join(name));
+        let source = |in_cluster| Source::FirstOf { kubeconfigs: files.to_vec(), in_cluster };
+        assert_eq!(source(true).chosen(), Source::InCluster);
+        let alone = source(false);
+        assert_eq!(alone.chosen(), Source::Kubeconfig(files[0].clone()), "the one to come");
+        // One source, asked again: what appears meanwhile counts.
+        for (written, chosen) in [(1, 1), (0, 0)] {
+            std::fs::write(&files[written], "").expect("a file");
+            assert_eq!(alone.chosen(), Source::Kubeconfig(files[chosen].clone()));
+            assert_eq!(source(true).chosen(), Source::Kubeconfig(files[chosen].clone()));
+        }
+        std::fs::remove_dir_all(&directory).expect("removed");
+    }
 }

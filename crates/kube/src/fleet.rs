@@ -9,13 +9,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use mainstay_core::time::Moment;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::access::{Access, Traffic};
 use crate::adapter::Settings;
 use crate::answer::{self, Answer};
 use crate::chance;
+use crate::lookup::Lookup;
 use crate::race::{Ended, Pace, race};
 use crate::servers::{Book, Report, ServerKind, ServerStatus};
 use crate::transport::{self, Outgoing};
@@ -53,6 +54,9 @@ pub(crate) struct Fleet {
     book: Mutex<Book>,
     access: Mutex<Option<Arc<Access>>>,
     load: tokio::sync::Mutex<Load>,
+    /// One thread at most loads credentials: a plugin that hangs does not take another.
+    loading: Arc<Semaphore>,
+    lookup: Lookup,
     status: watch::Sender<Vec<ServerStatus>>,
     trouble: watch::Sender<Option<String>>,
 }
@@ -75,8 +79,17 @@ impl Fleet {
         book.set(Moment::ZERO, ServerKind::Local, settings.local.as_slice());
         book.set(Moment::ZERO, ServerKind::Learned, &settings.learned);
         let (access, load) = (Mutex::default(), tokio::sync::Mutex::default());
-        let fleet =
-            Self { settings, origin: Instant::now(), book: Mutex::new(book), access, load, status, trouble };
+        let fleet = Self {
+            settings,
+            origin: Instant::now(),
+            book: Mutex::new(book),
+            access,
+            load,
+            loading: Arc::new(Semaphore::new(1)),
+            lookup: Lookup::new(),
+            status,
+            trouble,
+        };
         fleet.publish();
         fleet
     }
@@ -222,10 +235,17 @@ impl Fleet {
     async fn load_now(&self, load: &mut Load) -> Option<Arc<Access>> {
         load.tried_at = Some(Instant::now());
         let (source, generation) = (self.settings.source.clone(), load.generation + 1);
-        let runtime = tokio::runtime::Handle::current();
+        let Ok(permit) = Arc::clone(&self.loading).try_acquire_owned() else {
+            self.complain(Some("loading credentials: the attempt before has not ended yet".to_owned()));
+            return None;
+        };
+        let (runtime, lookup) = (tokio::runtime::Handle::current(), self.lookup.clone());
         let built = tokio::task::spawn_blocking(move || {
+            // Held by the thread, which goes on when the wait for it is given up.
+            let _permit = permit;
+            let source = source.chosen();
             let config = runtime.block_on(source.load()).map_err(|error| error.to_string())?;
-            Access::build(generation, &config).map_err(|cause| source.error(&cause).to_string())
+            Access::build(generation, &config, lookup).map_err(|cause| source.error(&cause).to_string())
         });
         let built = match tokio::time::timeout(LOAD_LIMIT, built).await {
             Ok(built) => built.unwrap_or_else(|error| Err(format!("loading credentials: {error}"))),
@@ -258,10 +278,10 @@ impl Fleet {
     /// Finds out whether the configured server's name means our own VIP (kubeadm's `controlPlaneEndpoint` does).
     async fn look_up(&self) {
         let names = self.book().names();
-        for (url, name, port) in names {
-            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((name, port))).await;
+        for (url, name) in names {
+            let found = tokio::time::timeout(LOOKUP, self.lookup.clone().addresses(name)).await;
             if let Ok(Ok(addresses)) = found {
-                let addresses: Vec<_> = addresses.map(|address| address.ip()).collect();
+                let addresses: Vec<_> = addresses.iter().map(std::net::SocketAddr::ip).collect();
                 self.book().resolved(&url, &addresses);
             }
         }

@@ -23,6 +23,7 @@ mod fleet;
 mod follow;
 mod learn;
 mod lease;
+mod lookup;
 mod microtime;
 mod race;
 pub mod servers;

@@ -171,14 +171,13 @@ impl Book {
         self.servers.iter().find(|server| server.url == url).map(|server| server.kind)
     }
 
-    /// The servers that are known by a name: URL, name, port.
+    /// The servers that are known by a name: URL and name.
     #[must_use]
-    pub fn names(&self) -> Vec<(String, String, u16)> {
+    pub fn names(&self) -> Vec<(String, String)> {
         let named = |server: &Server| {
             let uri: Uri = server.url.parse().ok()?;
             let host = uri.host().filter(|_| host_address(&server.url).is_none())?;
-            let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-            Some((server.url.clone(), host.to_owned(), uri.port_u16().unwrap_or(default)))
+            Some((server.url.clone(), host.to_owned()))
         };
         self.servers.iter().filter_map(named).collect()
     }

@@ -14,6 +14,7 @@ use tower::{BoxError, ServiceExt};
 
 use crate::answer::Answer;
 use crate::credentials::chain;
+use crate::lookup::Lookup;
 
 /// Longest wait for a TCP connection.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -35,8 +36,9 @@ pub(crate) type Service = BoxCloneSyncService<Outgoing, Response<Incoming>, BoxE
 pub(crate) fn pool(
     tls: rustls::ClientConfig,
     server_name: Option<rustls::pki_types::ServerName<'static>>,
-) -> Client<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>> {
-    let mut tcp = HttpConnector::new();
+    lookup: Lookup,
+) -> Client<hyper_rustls::HttpsConnector<HttpConnector<Lookup>>, Full<Bytes>> {
+    let mut tcp = HttpConnector::new_with_resolver(lookup);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));

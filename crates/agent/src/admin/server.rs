@@ -1,7 +1,9 @@
 //! The admin API's server.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -43,22 +45,62 @@ fn router(insight: Arc<Insight>) -> Router {
         .with_state(insight)
 }
 
-/// Takes the socket. One that a dead agent left is removed; one that answers is not ours to take.
+/// Takes the socket. One that a dead agent left is replaced; whatever may be somebody's is not ours to take.
 pub(crate) async fn bind(socket: &Path) -> anyhow::Result<UnixListener> {
     let named = || format!("MAINSTAY_ADMIN_SOCKET={}", socket.display());
-    if let Some(dir) = socket.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("{}: its directory cannot be made", named()))?;
-    }
-    if socket.exists() {
-        if UnixStream::connect(socket).await.is_ok() {
-            anyhow::bail!("{}: another agent answers there; give each its own socket", named());
-        }
-        std::fs::remove_file(socket).with_context(|| format!("{}: the stale socket stays", named()))?;
-    }
-    let listener = UnixListener::bind(socket).with_context(|| format!("{}: cannot listen", named()))?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent).with_context(|| format!("{}: its directory cannot be made", named()))?;
+    ensure_free(socket).await.with_context(named)?;
+    // Bound where nobody else can reach it, and moved when its mode is right; that also replaces a stale one at once.
+    let private = Private::make(parent).with_context(|| format!("{}: no private directory", named()))?;
+    let listener =
+        UnixListener::bind(private.socket()).with_context(|| format!("{}: cannot listen", named()))?;
+    std::fs::set_permissions(private.socket(), Permissions::from_mode(0o600))
         .with_context(|| format!("{}: cannot be kept to its owner", named()))?;
+    std::fs::rename(private.socket(), socket).with_context(|| format!("{}: cannot be put there", named()))?;
     Ok(listener)
+}
+
+/// Nobody listens there: nothing is there, or a socket that refuses.
+async fn ensure_free(socket: &Path) -> anyhow::Result<()> {
+    let file = match std::fs::symlink_metadata(socket) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("cannot be looked at"),
+    };
+    anyhow::ensure!(file.file_type().is_socket(), "a file that is no socket is there; name another path");
+    match UnixStream::connect(socket).await {
+        Ok(_) => anyhow::bail!("another agent answers there; give each its own socket"),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
+        Err(error) => {
+            Err(error).context("whether another agent listens there cannot be told; remove it if none does")
+        }
+    }
+}
+
+/// A directory that only its owner can enter, removed with what is left in it.
+struct Private(PathBuf);
+
+impl Private {
+    fn make(parent: &Path) -> io::Result<Self> {
+        let path = parent.join(format!(".{}", std::process::id()));
+        // One that a dead agent of this process id left.
+        let _ = std::fs::remove_dir_all(&path);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("s")
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 async fn status(State(insight): State<Arc<Insight>>) -> Response {
