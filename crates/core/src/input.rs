@@ -145,6 +145,14 @@ pub enum LeaseReport {
     },
     /// No API server lets us watch: all refused, timed out, or answered with an error.
     WatchLost,
+    /// A lease request was answered over a connection between these addresses. Where that crosses the VIP's link, the
+    /// link works (rule 7).
+    Reached {
+        /// This host's end of it.
+        local: IpAddr,
+        /// The API server's end of it.
+        remote: IpAddr,
+    },
 }
 
 /// What became of an effect.

@@ -193,6 +193,8 @@ pub(crate) struct Machine {
     invited_at_epoch: Option<u32>,
     taken_from: Option<(NodeId, u32, Moment)>,
     false_takeovers: Option<u32>,
+    /// The last lease request was answered over the VIP's link.
+    authority_is_beyond_link: bool,
     /// When another node last asked for one of our addresses: it can reach us.
     asked_at: Option<Moment>,
 }
@@ -258,6 +260,7 @@ impl Machine {
             invited_at_epoch: None,
             taken_from: None,
             false_takeovers: None,
+            authority_is_beyond_link: false,
             asked_at: None,
             settings,
         };
@@ -314,9 +317,24 @@ impl Machine {
             LeaseReport::Unanswered { id } if self.lease.awaits(*id) => self.lease.unreachable(now),
             LeaseReport::Unanswered { .. } => None,
             LeaseReport::WatchLost => self.lease.unreachable(now),
+            LeaseReport::Reached { local, remote } => {
+                self.on_reached(now, *local, *remote);
+                None
+            }
         };
         self.tell_reach(reach, out);
         self.learn_members(now);
+    }
+
+    /// Rule 7: an answer that came in over the VIP's link is a witness that it works.
+    fn on_reached(&mut self, now: Moment, local: IpAddr, remote: IpAddr) {
+        let own = &self.settings.own.addresses;
+        let worn = &self.settings.vips;
+        self.authority_is_beyond_link =
+            own.contains(&local) && !own.contains(&remote) && !worn.contains(&remote);
+        if self.authority_is_beyond_link {
+            self.watcher.reached(now);
+        }
     }
 
     fn on_outcome(&mut self, now: Moment, id: EffectId, outcome: &Outcome, out: &mut Output) {

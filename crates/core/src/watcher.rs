@@ -105,14 +105,15 @@ pub struct Watcher {
     broadcast_at: Option<Moment>,
     paths: BTreeMap<Mac, Moment>,
     neighbours: BTreeMap<IpAddr, Neighbour>,
+    /// When something beyond our link last answered by other ways than these probes.
+    reached_at: Option<Moment>,
 }
 
 /// All but the settings, and the moments of `paths`, which only say which of hundreds is forgotten first.
 impl Hash for Watcher {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { detection: _, vip: _, target, since, last_answer, sent, last_order, broadcast_at, .. } =
-            self;
-        (target, since, last_answer, sent, last_order, broadcast_at).hash(state);
+        let Self { target, since, last_answer, sent, last_order, .. } = self;
+        (target, since, last_answer, sent, last_order, self.broadcast_at, self.reached_at).hash(state);
         self.paths.keys().for_each(|mac| mac.hash(state));
         self.neighbours.hash(state);
     }
@@ -133,6 +134,7 @@ impl Watcher {
             broadcast_at: None,
             paths: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            reached_at: None,
         }
     }
 
@@ -173,6 +175,11 @@ impl Watcher {
             neighbour.heard = neighbour.heard.max(Some(at));
             neighbour.mac = Some(mac);
         }
+    }
+
+    /// Something beyond our link answered, though not to a probe: the link works.
+    pub fn reached(&mut self, at: Moment) {
+        self.reached_at = Some(at);
     }
 
     /// Somebody whom we count wears the VIP.
@@ -246,13 +253,14 @@ impl Watcher {
         if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }
     }
 
-    /// Whether any neighbour answered within `window`; `None` when there is none to ask.
+    /// Whether anything on our link or beyond it answered within `window`; `None` when there is no neighbour to ask.
     #[must_use]
     pub fn company(&self, now: Moment, window: Duration) -> Option<bool> {
         if self.neighbours.is_empty() {
             return None;
         }
-        Some(self.neighbours.values().any(|n| n.heard.is_some_and(|at| now.since(at) <= window)))
+        let heard = self.neighbours.values().map(|n| n.heard).chain([self.reached_at]);
+        Some(heard.flatten().any(|at| now.since(at) <= window))
     }
 
     /// Whether any neighbour but the `except`ed answered within `window`: another member lives.
@@ -262,11 +270,12 @@ impl Watcher {
         members.any(|(_, n)| n.heard.is_some_and(|at| now.since(at) <= window))
     }
 
-    /// Whether a neighbour answered since the VIP fell silent: our own link works.
+    /// Whether a neighbour, or the authority by way of our link, answered since the VIP fell silent: the link works.
     #[must_use]
     pub fn is_witnessed(&self) -> bool {
         let witnessed = self.silent_since() + self.detection.interval;
-        self.neighbours.values().any(|neighbour| neighbour.heard > Some(witnessed))
+        let heard = self.neighbours.values().map(|neighbour| neighbour.heard);
+        heard.chain([self.reached_at]).any(|at| at > Some(witnessed))
     }
 
     /// The address asked for.

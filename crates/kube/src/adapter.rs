@@ -21,7 +21,7 @@ use crate::answer::Answer;
 use crate::chance;
 use crate::credentials::Source;
 use crate::engine::{Engine, Observer, Plan};
-use crate::fleet::{Ask, Fleet, whole};
+use crate::fleet::{Ask, Ends, Fleet, whole_and_way};
 use crate::follow::{self, LeaseObserver};
 use crate::learn::{self, SliceObserver};
 use crate::lease::{Seen, created, record};
@@ -197,7 +197,7 @@ impl LeaseAdapter {
                     // When nobody listens any more the agent is ending.
                     let _ = telling.send(Input::Lease(LeaseReport::Unanswered { id })).await;
                 };
-                fleet.race(&ask, whole, unanswered).await.0.answer
+                fleet.race(&ask, whole_and_way, unanswered).await.0.answer
             });
             // Loading credentials comes before the race, and counts.
             let answer = match timeout(call.deadline, AbortOnDropHandle::new(task)).await {
@@ -206,6 +206,9 @@ impl LeaseAdapter {
                 }
                 Err(_) => Answer::Unknown("no answer within the deadline".to_owned()),
             };
+            if let Answer::Success((_, Some((local, remote)))) = answer {
+                let _ = reports.send(Input::Lease(LeaseReport::Reached { local, remote })).await;
+            }
             let outcome = Outcome::Lease(outcome(&answer, &seen));
             let _ = reports.send(Input::Outcome { id, outcome }).await;
         });
@@ -248,9 +251,9 @@ async fn supervise<O: Observer + 'static>(fleet: Arc<Fleet>, plan: Plan, observe
 }
 
 /// The core's word for an answer.
-fn outcome(answer: &Answer<Value>, seen: &Mutex<Seen>) -> LeaseOutcome {
+fn outcome(answer: &Answer<(Value, Ends)>, seen: &Mutex<Seen>) -> LeaseOutcome {
     match answer {
-        Answer::Success(object) => {
+        Answer::Success((object, _)) => {
             seen.lock().unwrap_or_else(PoisonError::into_inner).note(object);
             LeaseOutcome::Record(record(object))
         }

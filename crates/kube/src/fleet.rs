@@ -1,5 +1,6 @@
 //! All known API servers together: in which order, with which credentials, and what became of each request.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpInfo;
 use mainstay_core::time::Moment;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -330,6 +332,22 @@ fn request(url: &str, ask: &Ask) -> Result<Outgoing, http::Error> {
         .header(http::header::CONTENT_TYPE, "application/json")
         .header(http::header::USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(ask.body.clone()))
+}
+
+/// The two ends of the connection that an answer came over: this host's and the server's.
+pub(crate) type Ends = Option<(IpAddr, IpAddr)>;
+
+/// Reads a whole response with a JSON object in it, and tells which way it came.
+pub(crate) async fn whole_and_way(response: Response<Incoming>) -> Answer<(Value, Ends)> {
+    let ends =
+        response.extensions().get::<HttpInfo>().map(|way| (way.local_addr().ip(), way.remote_addr().ip()));
+    match whole(response).await {
+        Answer::Success(object) => Answer::Success((object, ends)),
+        failure => {
+            let misread = || Answer::Unknown("a success read as a failure".to_owned());
+            failure.without_payload().unwrap_or_else(misread)
+        }
+    }
 }
 
 /// Reads a whole response with a JSON object in it.

@@ -33,6 +33,11 @@ async fn a_lease_is_created_read_updated_and_fought_over() {
     };
     assert_ne!(updated.resource_version, created.resource_version);
     assert_eq!(updated.uid, created.uid);
+    let reached = rig.reports.iter().find_map(|report| match report {
+        LeaseReport::Reached { local, remote } => Some((local.to_string(), remote.to_string())),
+        _ => None,
+    });
+    assert_eq!(reached, Some(("127.0.0.1".to_owned(), "127.0.0.1".to_owned())), "it tells which way");
     assert_eq!(rig.ask(update(&created.resource_version)).await, LeaseOutcome::Conflict);
     assert_eq!(rig.ask(LeaseRequest::Read).await, LeaseOutcome::Record(updated));
 }

@@ -39,6 +39,8 @@ const VERIFY_DEADLINE: Duration = Duration::from_millis(800);
 /// Between attempts of a follower to write itself down.
 const FIRST_PUBLISH_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PUBLISH_PAUSE: Duration = Duration::from_secs(60);
+/// Between two reads of a follower that lacks a witness.
+const WITNESS_PAUSE: Duration = Duration::from_millis(100);
 /// The first pause after a failure.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// The longest pause after a failure is no shorter than this, however short the lease: a server that refuses at once
@@ -124,6 +126,8 @@ pub struct Wants {
 pub enum Campaign {
     /// By compare-and-swap, at once.
     Take,
+    /// Read at once: the answer itself is what is lacking (rule 7).
+    Ask,
     /// Not now.
     Stay,
 }

@@ -52,12 +52,13 @@ impl Hash for Machine {
             invited_at_epoch,
             taken_from,
             false_takeovers,
+            authority_is_beyond_link,
             asked_at,
         } = self;
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
         (link_down_since, health, service, stay_out_until, stopping, stop_after, held_at_stop).hash(state);
-        (claimants, foreigners, held_under, &settings.own).hash(state);
+        (claimants, foreigners, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, restores, announcer, members).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::authority::annotations::{Invite, Publication};
 use crate::authority::lease::{Campaign, GrantWish, Wants};
 use crate::placement;
-use crate::watcher::{Pace, Target};
+use crate::watcher::{Lack, Pace, Target};
 
 /// The probers of one claim: the first three in rank.
 const PROBERS: usize = 3;
@@ -70,11 +70,24 @@ impl Machine {
 
     /// Rule 7: the holder is dead on the wire, and it is a Mainstay node's lease.
     fn evidence(&self, now: Moment) -> Option<TakeReason> {
-        let allowed = !self.is_strict()
+        let dead = self.watcher.evidence(now, self.evidence_patience(now)).is_ok();
+        (dead && self.may_take_on_evidence(now)).then_some(TakeReason::Evidence)
+    }
+
+    fn may_take_on_evidence(&self, now: Moment) -> bool {
+        !self.is_strict()
             && self.lease.holder_is_mainstay()
-            && (self.handicap(now) == Duration::ZERO || self.is_dark(now));
-        let patience = self.evidence_patience(now);
-        (allowed && self.watcher.evidence(now, patience).is_ok()).then_some(TakeReason::Evidence)
+            && (self.handicap(now) == Duration::ZERO || self.is_dark(now))
+    }
+
+    /// Rule 7: only a witness is lacking, and the authority, when it is asked by way of our link, is one.
+    fn wants_witness(&self, now: Moment) -> bool {
+        self.authority_is_beyond_link
+            && self.state == State::Released
+            && self.may_hold(now)
+            && matches!(self.lease.standing(), Standing::Denied { .. })
+            && self.may_take_on_evidence(now)
+            && self.watcher.evidence(now, self.evidence_patience(now)) == Err(Lack::Witness)
     }
 
     pub(super) fn evidence_patience(&self, now: Moment) -> Duration {
@@ -136,7 +149,11 @@ impl Machine {
     }
 
     pub(super) fn wants(&self, now: Moment) -> Wants {
-        let campaign = if self.campaign(now).is_some() { Campaign::Take } else { Campaign::Stay };
+        let campaign = match self.campaign(now) {
+            Some(_) => Campaign::Take,
+            None if self.wants_witness(now) => Campaign::Ask,
+            None => Campaign::Stay,
+        };
         Wants { campaign, grant: self.grant_wish(now), publication: self.publication(now) }
     }
 

@@ -67,6 +67,8 @@ struct World {
     peer_answers: bool,
     vip_answers: bool,
     kernel_refuses: bool,
+    /// From which address the API server is reached, where that is told.
+    api_reached_from: Option<IpAddr>,
 }
 
 impl World {
@@ -91,6 +93,7 @@ impl World {
             peer_answers: true,
             vip_answers: false,
             kernel_refuses: false,
+            api_reached_from: None,
         };
         world.give(Input::Tick);
         world
@@ -214,7 +217,13 @@ impl World {
                 }
                 inputs
             }
-            Effect::Lease { id, request, .. } => done(id, Outcome::Lease(self.serve(request))),
+            Effect::Lease { id, request, .. } => {
+                let mut inputs = done(id, Outcome::Lease(self.serve(request)));
+                let remote = IpAddr::from([10, 0, 0, 200]);
+                let reached = |local| Input::Lease(LeaseReport::Reached { local, remote });
+                inputs.extend(self.api_reached_from.map(reached));
+                inputs
+            }
             Effect::Stop => {
                 self.stopped = true;
                 vec![]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     ACQUIRE_DEADLINE, Action, Campaign, FIRST_PUBLISH_PAUSE, Flight, GrantWish, Held, Known,
-    LONGEST_PUBLISH_PAUSE, LeaseMachine, OUTCOME_FUSE, SHORTEST_DEADLINE, VERIFY_DEADLINE, Wants,
-    request_deadline,
+    LONGEST_PUBLISH_PAUSE, LeaseMachine, OUTCOME_FUSE, SHORTEST_DEADLINE, VERIFY_DEADLINE, WITNESS_PAUSE,
+    Wants, request_deadline,
 };
 use crate::authority::annotations::{self, Grant};
 use crate::effect::{LeaseDraft, LeaseRequest, Stamp};
@@ -90,7 +90,8 @@ impl LeaseMachine {
         if self.out_since.is_some() {
             return Some((self.not_before, Action::Read));
         }
-        let read_due = self.contact.unwrap_or(self.known_at) + self.longest_silence();
+        let silence = if wants.campaign == Campaign::Ask { WITNESS_PAUSE } else { self.longest_silence() };
+        let read_due = self.contact.unwrap_or(self.known_at) + silence;
         if (self.membership_differs(wants) || self.count_differs(wants)) && self.publish_due <= read_due {
             return Some((self.publish_due, Action::Publish));
         }

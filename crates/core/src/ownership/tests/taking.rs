@@ -208,3 +208,22 @@ fn a_holder_that_was_never_heard_is_succeeded_after_one_lease_duration() {
     world.run(Duration::from_secs(3));
     assert_eq!(world.tenure(), Some(Tenure::Provisional));
 }
+
+/// Rule 7: of two nodes without a gateway, the survivor has no neighbour left to ask. The authority's answer over the
+/// VIP's link is its witness; one that came another way says nothing about the link.
+#[test]
+fn an_answer_of_the_authority_over_the_link_is_a_witness() {
+    for (local, takes) in [([10, 0, 0, 1], true), ([127, 0, 0, 1], false)] {
+        let mut world = World::follower();
+        world.api_reached_from = Some(IpAddr::from(local));
+        world.give(Input::Lease(LeaseReport::WatchLost));
+        world.run(Duration::from_secs(3));
+        world.renew_peer();
+        (world.vip_answers, world.peer_answers) = (false, false);
+        world.effects.clear();
+        world.run(Duration::from_secs(2));
+        assert_eq!(world.worn, takes, "the API server was reached from {local:?}");
+        let requests = world.effects.iter().filter(|effect| matches!(effect, Effect::Lease { .. })).count();
+        assert!(requests <= 4, "{requests} requests in two seconds");
+    }
+}

@@ -1,0 +1,28 @@
+//! Two nodes and no gateway: when the holder dies, the survivor has no neighbour left that could tell it that its own
+//! link works. The API server's answer over that link does.
+
+use std::time::Duration;
+
+use mainstay_lab::cluster::{Cluster, Plan};
+use mainstay_lab::netns;
+
+/// Evidence takes well under a second; without a witness it is the lease's expiry that lets the survivor in, after 13 s.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(8);
+
+#[test]
+fn the_survivor_of_two_does_not_wait_for_the_lease_to_expire() {
+    if let Err(reason) = netns::ensure_privilege() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let directory = std::env::temp_dir().join(format!("mainstay-two-nodes-{}", std::process::id()));
+    let mut plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &directory);
+    plan.nodes = 2;
+    let cluster = Cluster::up(plan).expect("a cluster that settles");
+    let holder = cluster.wait_settled(Duration::from_secs(20)).expect("settled");
+    cluster.segment.partition(&cluster.nodes[holder].host).expect("partitioned");
+    let succeeded = cluster.wait_holder(&[1 - holder], BEFORE_EXPIRY);
+    assert!(succeeded.is_ok(), "no evidence? {:#}", cluster.claim(1 - holder));
+    drop(cluster);
+    drop(std::fs::remove_dir_all(directory));
+}
