@@ -16,6 +16,7 @@ pub mod names;
 pub mod node;
 mod ownership;
 pub mod placement;
+pub mod recording;
 pub mod rng;
 pub mod settings;
 pub mod snapshot;
