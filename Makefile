@@ -3,10 +3,10 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
-LAB_TESTS = $(filter-out sim,$(notdir $(basename $(wildcard crates/lab/tests/*))))
+LAB_TESTS = $(filter-out sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release demo test test-long sim lab real check bench bench-long
+.PHONY: help setup release demo test test-long sim model model-long lab real check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,13 @@ test-long: setup ## all tests, with 20 times as many seeds of the simulation
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
 		$(CARGO) test --package mainstay-lab --test sim -- --nocapture $(ARGS)
+
+model: ## the search of all interleavings of faults alone: ONLY=words picks plans, SCOPE=quick searches less
+	$(if $(SCOPE),MAINSTAY_MODEL=$(SCOPE)) $(if $(ONLY),MAINSTAY_MODEL_ONLY="$(ONLY)") \
+		$(CARGO) test --package mainstay-lab --test model -- --nocapture --test-threads 1 $(ARGS)
+
+model-long: ## ten times as many states, once for a release: under an hour, under 16 GiB
+	$(MAKE) model SCOPE=long
 
 lab: setup ## the tests in network namespaces alone, with their output
 	$(CARGO) test --package mainstay-dataplane --test '*' -- --nocapture $(ARGS)

@@ -17,14 +17,15 @@ mod clock;
 mod faults;
 mod host;
 mod inspect;
-mod random;
+pub(crate) mod random;
 mod schedule;
-mod segment;
-mod store;
+pub(crate) mod segment;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub(crate) use host::SOCKET_KEEPS;
 pub use host::{ANNOUNCE_EVERY, GATEWAY, Machine, VIP};
 pub use inspect::Log;
 pub use random::Random;

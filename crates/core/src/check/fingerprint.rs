@@ -5,6 +5,11 @@ use std::hash::{Hash, Hasher};
 use super::*;
 
 impl Checker {
+    /// Judges by these figures from now on; what was seen so far keeps its age.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Hashes what the checker remembers, its moments as ages `at` this time of the observer's clock. An age beyond all
     /// bounds is as good as any other. Left out are the counts behind [`Invariant::Storm`] and [`Invariant::ApiCost`],
     /// which no two moments have in common.

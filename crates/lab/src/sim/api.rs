@@ -1,6 +1,6 @@
 //! The way to the API servers: a client that tries several servers, its watch, and all that can go wrong with them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::LeaseRequest;
@@ -272,7 +272,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn watch_event(&mut self, h: usize, delay: u64, record: Option<Rc<mainstay_core::input::LeaseRecord>>) {
+    fn watch_event(&mut self, h: usize, delay: u64, record: Option<Arc<mainstay_core::input::LeaseRecord>>) {
         let watch = &mut self.watches[h];
         watch.delivered_until = watch.delivered_until.max(self.now + delay);
         let (at, generation) = (watch.delivered_until, watch.generation);
@@ -283,7 +283,7 @@ impl<M: Machine> World<M> {
         &mut self,
         h: usize,
         generation: u32,
-        record: Option<Rc<mainstay_core::input::LeaseRecord>>,
+        record: Option<Arc<mainstay_core::input::LeaseRecord>>,
     ) {
         if self.watches[h].generation == generation {
             let report = match record {

@@ -30,7 +30,7 @@ pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
 /// Between announcements (`vip_arpRate`).
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(3);
 /// Frames that a frozen agent's socket keeps.
-const SOCKET_KEEPS: usize = 512;
+pub(crate) const SOCKET_KEEPS: usize = 512;
 
 /// What decides in an agent. The one real implementation is the core's [`Node`]; the tests of the simulation put
 /// machines here that break promises, to see that the checker catches them.

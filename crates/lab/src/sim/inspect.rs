@@ -49,7 +49,7 @@ impl<M: Machine> World<M> {
     /// The Lease as it is in the store.
     #[must_use]
     pub fn lease(&self) -> Option<&LeaseRecord> {
-        self.store.record().map(std::rc::Rc::as_ref)
+        self.store.record().map(std::sync::Arc::as_ref)
     }
 
     /// The node that the Lease names.

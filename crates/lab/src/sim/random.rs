@@ -44,6 +44,6 @@ impl Random {
 }
 
 /// A duration as nanoseconds; the simulation runs for minutes, so it fits.
-pub(super) fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -21,30 +21,30 @@ const LOCKTIME: u64 = 1_000_000_000;
 const ASK_AGAIN: u64 = 1_000_000_000;
 
 /// To whom a frame goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum To {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum To {
     All,
     One(Mac),
 }
 
 /// One ARP frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Packet {
-    pub(super) mac: Mac,
-    pub(super) to: To,
-    pub(super) sender: Option<IpAddr>,
-    pub(super) target: IpAddr,
-    pub(super) mark: Option<Mark>,
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct Packet {
+    pub(crate) mac: Mac,
+    pub(crate) to: To,
+    pub(crate) sender: Option<IpAddr>,
+    pub(crate) target: IpAddr,
+    pub(crate) mark: Option<Mark>,
     /// A request that whoever has `target` answers.
-    pub(super) asks: bool,
+    pub(crate) asks: bool,
 }
 
 /// The hardware address of endpoint `index`.
-pub(super) fn mac_of(index: usize) -> Mac {
+pub(crate) fn mac_of(index: usize) -> Mac {
     Mac([2, 0, 0, 0, 0, u8::try_from(index + 1).unwrap_or(u8::MAX)])
 }
 
-fn endpoint_of(mac: Mac) -> usize {
+pub(crate) fn endpoint_of(mac: Mac) -> usize {
     usize::from(mac.0[5]).saturating_sub(1)
 }
 

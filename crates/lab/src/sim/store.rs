@@ -1,29 +1,48 @@
 //! The Lease as the API server keeps it: uid, resource version, compare-and-swap.
 
-use std::rc::Rc;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use mainstay_core::effect::{LeaseDraft, LeaseRequest, Stamp};
 use mainstay_core::input::{LeaseOutcome, LeaseRecord};
 
 /// One object's store.
-#[derive(Debug, Default)]
-pub(super) struct Store {
-    record: Option<Rc<LeaseRecord>>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store {
+    record: Option<Arc<LeaseRecord>>,
     version: u64,
     objects: u64,
     /// How often somebody other than an agent changed the object's history.
-    pub(super) resets: u32,
+    pub(crate) resets: u32,
     /// The last record of each earlier epoch of this object, the latest last.
-    earlier: Vec<Rc<LeaseRecord>>,
+    earlier: Vec<Arc<LeaseRecord>>,
+}
+
+/// What is kept, but for the counter of versions: whoever hashes it sees versions relative to that.
+impl Hash for Store {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { record, version: _, objects, resets, earlier } = self;
+        (record, objects, resets, earlier).hash(state);
+    }
 }
 
 impl Store {
-    pub(super) fn record(&self) -> Option<&Rc<LeaseRecord>> {
+    /// A store whose first resource version follows `version`.
+    pub(crate) fn starting_after(version: u64) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    /// The last resource version that was given.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn record(&self) -> Option<&Arc<LeaseRecord>> {
         self.record.as_ref()
     }
 
     /// Carries out a request; `wall` is the text of the writer's present.
-    pub(super) fn perform(&mut self, request: &LeaseRequest, wall: &str) -> LeaseOutcome {
+    pub(crate) fn perform(&mut self, request: &LeaseRequest, wall: &str) -> LeaseOutcome {
         match (request, self.record.clone()) {
             (LeaseRequest::Read, Some(record)) => LeaseOutcome::Record((*record).clone()),
             (LeaseRequest::Read | LeaseRequest::Update { .. }, None) => LeaseOutcome::Absent,
@@ -61,32 +80,32 @@ impl Store {
             transitions: draft.transitions,
             annotations: draft.annotations.clone(),
         };
-        self.record = Some(Rc::new(record.clone()));
+        self.record = Some(Arc::new(record.clone()));
         LeaseOutcome::Record(record)
     }
 
     /// Somebody deletes the object.
-    pub(super) fn delete(&mut self) {
+    pub(crate) fn delete(&mut self) {
         self.record = None;
         self.earlier.clear();
         self.resets += 1;
     }
 
     /// Somebody restores the object as it was in the epoch before.
-    pub(super) fn set_back(&mut self) {
+    pub(crate) fn set_back(&mut self) {
         let Some(before) = self.earlier.pop() else { return };
         self.version += 1;
         self.resets += 1;
         let record = LeaseRecord { resource_version: self.version.to_string(), ..(*before).clone() };
-        self.record = Some(Rc::new(record));
+        self.record = Some(Arc::new(record));
     }
 
     /// Somebody writes the object as it pleases them (another elector).
-    pub(super) fn put(&mut self, record: LeaseRecord) {
+    pub(crate) fn put(&mut self, record: LeaseRecord) {
         self.version += 1;
         let uid = self.record.as_ref().map_or_else(|| "uid-foreign".to_owned(), |was| was.uid.clone());
         let resource_version = self.version.to_string();
-        self.record = Some(Rc::new(LeaseRecord { uid, resource_version, ..record }));
+        self.record = Some(Arc::new(LeaseRecord { uid, resource_version, ..record }));
     }
 }
 

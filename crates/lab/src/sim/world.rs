@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::check::Entry;
@@ -41,7 +41,7 @@ pub(super) enum Ev {
     Perform { request: usize, server: usize, reply: bool },
     Reply { request: usize, server: usize, outcome: Box<LeaseOutcome> },
     Deadline { request: usize },
-    Watched { host: usize, generation: u32, record: Option<Rc<LeaseRecord>> },
+    Watched { host: usize, generation: u32, record: Option<Arc<LeaseRecord>> },
     Reconnect { host: usize, generation: u32 },
     StaleWatch { host: usize, generation: u32 },
     Ping { client: usize },
