@@ -61,6 +61,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the admin API listens.
     pub admin_socket: PathBuf,
+    /// Where the run is recorded, if it is.
+    pub record: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogSettings,
 }

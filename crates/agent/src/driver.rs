@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use mainstay_core::effect::Effect;
 use mainstay_core::input::{Input, Link, Outcome};
-use mainstay_core::node::{Node, Output};
+use mainstay_core::node::Output;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
 use mainstay_core::time::Moment;
@@ -52,7 +52,7 @@ const STOOD_STILL: Duration = Duration::from_secs(1);
 /// How many inputs are handled before the deadline is looked at again, so that a flood of frames cannot hide it.
 const BATCH: usize = 256;
 
-/// What the driver needs of a core. The agent's is [`Node`]; tests script one.
+/// What the driver needs of a core. The agent's is [`crate::record::Recorded`]; tests script one.
 pub(crate) trait Core {
     /// Takes in what happened.
     fn handle(&mut self, now: Moment, input: &Input) -> Output;
@@ -60,20 +60,6 @@ pub(crate) trait Core {
     fn next_deadline(&self) -> Moment;
     /// What there is to see.
     fn status(&self, now: Moment) -> ClaimStatus;
-}
-
-impl Core for Node {
-    fn handle(&mut self, now: Moment, input: &Input) -> Output {
-        Self::handle(self, now, input)
-    }
-
-    fn next_deadline(&self) -> Moment {
-        Self::next_deadline(self)
-    }
-
-    fn status(&self, now: Moment) -> ClaimStatus {
-        Self::status(self, now)
-    }
 }
 
 /// What the driver needs of a data plane.

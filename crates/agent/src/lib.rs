@@ -15,6 +15,8 @@ mod latest;
 mod log;
 mod metrics;
 mod probes;
+mod record;
+pub mod replay;
 mod run;
 mod signals;
 mod store;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mainstay_core::input::{Input, Link};
 use mainstay_core::names::{ClaimId, InstanceId};
-use mainstay_core::node::Node;
+use mainstay_core::recording::Start;
 use mainstay_core::settings::{Authority, Found, Settings};
 use mainstay_core::snapshot::Snapshot;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
@@ -31,6 +31,7 @@ use crate::insight::{ApiView, Facts, Insight};
 use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
+use crate::record::Recorded;
 use crate::signals::Signals;
 use crate::store::{LoadError, Store, Writer};
 use crate::supervise::{Supervisor, words};
@@ -203,7 +204,9 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
         interface = config.interface, vips = ?config.vips, node = %config.node, found = ?found.addresses, link_up,
         "the data plane is open"
     );
-    let core = Node::new(settings(&config, &parts, &description), found, clock::now(), random());
+    let start =
+        Start { settings: settings(&config, &parts, &description), found, now: clock::now(), seed: random() };
+    let (core, recording) = Recorded::new(start, config.record.as_deref());
     let insight = parts.insight;
     let driver = Driver::new((core, plane), clock::now, edges, link_up)
         .watched_by(Arc::clone(&insight.observer), Arc::clone(&insight.vitals));
@@ -212,7 +215,11 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
     tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
     // The receiver waits for exactly this.
     let _ = opened.send(());
-    Ok(driver.run().await)
+    let ending = driver.run().await;
+    if let Some(recording) = recording {
+        recording.wait();
+    }
+    Ok(ending)
 }
 
 fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Settings {

@@ -5,6 +5,7 @@
 
 mod agent;
 mod output;
+mod replay;
 mod status;
 
 use std::io::{self, Write as _};
@@ -54,6 +55,9 @@ enum Command {
     Manager(Run),
     /// Ask the agent on this node what it holds
     Status(status::StatusArgs),
+    /// Give a recording of `run --record FILE` to the same core, and show what it orders and tells
+    #[command(after_help = REPLAY_HELP)]
+    Replay(replay::ReplayArgs),
     /// Show on this machine what Mainstay does: three nodes, API outages and deaths, and a report
     #[cfg(feature = "demo")]
     #[command(after_help = DEMO_HELP)]
@@ -68,6 +72,12 @@ the state to the log. A setting that cannot work is refused with one line and ex
 
 Smallest complete call:
   mainstay run --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection";
+
+const REPLAY_HELP: &str = "\
+Touches nothing but the file: no network, no API server, no privilege. Exit code 1: the core says something else than
+was recorded (the first difference is shown), or the file cannot be replayed.
+
+  mainstay run --record /tmp/run.jsonl ...     then     mainstay replay /tmp/run.jsonl";
 
 #[cfg(feature = "demo")]
 const DEMO_HELP: &str = "\
@@ -93,6 +103,7 @@ fn main() -> ExitCode {
         Command::Run(run) => agent::run(run.settings.0, Precedence::FlagsFirst),
         Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
         Command::Status(args) => done(status::show(&args)),
+        Command::Replay(args) => done(replay::run(&args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo(&args),
         Command::Version(args) => done(version(&args)),

@@ -105,7 +105,8 @@ const OTHER: &str = "02:00:00:00:77:01";
 /// The hardware address that the Lease lists for `node`.
 fn listed_mac(cluster: &Cluster, node: &str) -> String {
     let lease = Target::new(LEASE, "kube-system", "plndr-cp-lock");
-    let lease = cluster.api.store().get(&lease).expect("a Lease");
+    let lease =
+        cluster.api.embedded().expect("an embedded server").cluster.store().get(&lease).expect("a Lease");
     let members = lease["metadata"]["annotations"]["mainstay.io/members"].as_str().unwrap_or_default();
     let members: Value = serde_json::from_str(members).unwrap_or_default();
     members[node]["macs"][0].as_str().unwrap_or_default().to_owned()

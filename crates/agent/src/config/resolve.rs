@@ -93,6 +93,7 @@ impl Resolver<'_> {
             metrics: self.parse(Key::Metrics, value::listen)?,
             state_dir: self.path(Key::StateDir)?,
             admin_socket: self.path(Key::AdminSocket)?,
+            record: self.record()?,
             log: self.log()?,
         })
     }
@@ -286,6 +287,10 @@ impl Resolver<'_> {
             }
             Err(Fault::new("not an absolute path", "write a path that begins with /"))
         })
+    }
+
+    fn record(&self) -> Result<Option<PathBuf>, Refusal> {
+        if self.layer.get(Key::Record).text.is_empty() { Ok(None) } else { self.path(Key::Record).map(Some) }
     }
 
     fn log(&self) -> Result<LogSettings, Refusal> {

@@ -31,6 +31,7 @@ pub enum Key {
     DetectionInterval,
     DetectionMultiplier,
     Witnesses,
+    Record,
 }
 
 /// One setting.
@@ -157,6 +158,11 @@ pub const SETTINGS: &[Setting] = &[
     own(Key::Witnesses, &["MAINSTAY_WITNESSES"], "witnesses", "").takes(
         "IP[,IP]",
         "Neighbours whose answer proves that our own link works [default: the interface's gateways]",
+    ),
+    own(Key::Record, &["MAINSTAY_RECORD"], "record", "").takes(
+        "FILE",
+        "Record what the agent is given and decides, for `mainstay replay`, up to 1 GiB; the file of the run before \
+         becomes FILE.before",
     ),
 ];
 

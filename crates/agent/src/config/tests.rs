@@ -98,6 +98,7 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("MAINSTAY_DETECTION_INTERVAL", "100")], r#"MAINSTAY_DETECTION_INTERVAL="100": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 10ms to 10s"#.into()),
         (&[("MAINSTAY_DETECTION_MULTIPLIER", "1")], r#"MAINSTAY_DETECTION_MULTIPLIER="1": no whole number in the range allowed; write a whole number from 2 to 100"#.into()),
         (&[("MAINSTAY_WITNESSES", "10.0.0.1,router")], r#"MAINSTAY_WITNESSES="10.0.0.1,router": "router" is no IP address; write addresses separated by commas"#.into()),
+        (&[("MAINSTAY_RECORD", "run.jsonl")], r#"MAINSTAY_RECORD="run.jsonl": not an absolute path; write a path that begins with /"#.into()),
         (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": no form of log lines; write text or json"#.into()),
     ];
     for (changes, line) in cases {
