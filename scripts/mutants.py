@@ -11,6 +11,9 @@ or SURVIVED. The tree itself is never touched. Needs python3 and cargo, nothing 
     scripts/mutants.py --check         only whether each text to replace is there exactly once
     scripts/mutants.py --jobs 2        two at a time, each with a build directory of its own
     scripts/mutants.py --build DIR     keep the build directories under DIR, for the next time
+    scripts/mutants.py --proof         first random schedules and the model, then scenarios, then the core's tests; the
+                                       table says which of them, and with which seed
+    scripts/mutants.py --proof --write and puts the table into docs/robustness.md
 
 Ends with 0 if all were killed, 1 if one survived or does not compile, 2 if a text to replace is not there exactly once.
 """
@@ -30,6 +33,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["cargo", "test", "--quiet", "-p", "mainstay-core"]
 SIMULATION = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim_rules"]
+SCHEDULES = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim"]
+MODEL = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "model"]
+# What a proof leaves to chance and to search: enough to find what is found at all, and no more.
+PROOF_SETTINGS = {"MAINSTAY_SIM_SEEDS": "2000", "MAINSTAY_MODEL": "quick"}
+RECORD = ROOT / "docs" / "robustness.md"
+BEGIN, END = "<!-- mutants: written by scripts/mutants.py --proof --write -->", "<!-- mutants: end -->"
 SURVIVED = "**SURVIVED**"
 # A mutant may wait for ever or take all memory; that kills it, too.
 TIME_LIMIT_SECONDS = int(os.environ.get("MUTANTS_TIME_LIMIT", "900"))
@@ -377,7 +386,7 @@ def copy_tree(to):
 
 def run(command, cwd, build):
     """(whether it passed, its output)."""
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(build)}
+    environment = {**os.environ, **PROOF_SETTINGS, "CARGO_TARGET_DIR": str(build)}
     try:
         done = subprocess.run(command, cwd=cwd, env=environment, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIME_LIMIT_SECONDS)
@@ -391,17 +400,25 @@ def failed_tests(output):
     return sorted(set(re.findall(r"^    ([a-z_0-9:]+)$", output.split("\nfailures:\n")[-1], re.M)))
 
 
+def killer(command, output):
+    """What killed a mutant: the first tests that failed, or the schedule's seed and the promise it broke."""
+    if command == SCHEDULES and (seed := re.search(r"break a promise; seed (\d+)", output)):
+        promise = re.search(r"invariant: (\w+)", output)
+        return f"random schedules, seed {seed[1]}" + (f": {promise[1]}" if promise else "")
+    names = failed_tests(output) or ["(the test process ended)"]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    kind = {tuple(MODEL): "model, ", tuple(SIMULATION): "scenario "}.get(tuple(command), "")
+    return kind + ", ".join(f"`{name}`" for name in names[:3]) + more
+
+
 class Bench:
     """One copy of the tree, and its build directory."""
 
-    def __init__(self, directory, build):
+    def __init__(self, directory, build, commands):
         self.tree = directory / "tree"
         self.build = build
+        self.commands = commands
         copy_tree(self.tree)
-
-    def tests(self):
-        """The test commands, each with where it runs and where it builds."""
-        return [(CORE, self.tree, self.build), (SIMULATION, self.tree, self.build)]
 
     def verdict(self, edits):
         """(whether the mutant was killed, what by)."""
@@ -416,16 +433,22 @@ class Bench:
                 path.write_text(text)
 
     def try_tests(self):
-        for command, cwd, build in self.tests():
-            passed, output = run(command, cwd, build)
+        for command in self.commands:
+            passed, output = run(command, self.tree, self.build)
             if passed:
                 continue
             if re.search(r"^error(\[E\d+\])?:", output, re.M) and "test failed" not in output:
                 return False, "DOES NOT COMPILE: " + " ".join(re.findall(r"^error.*$", output, re.M)[:2])
-            names = failed_tests(output) or ["(the test process ended)"]
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            return True, ", ".join(f"`{name}`" for name in names[:3]) + more
+            return True, killer(command, output)
         return False, SURVIVED
+
+
+HEAD = "| mutant | what is taken out | killed by |\n|---|---|---|"
+
+
+def row(m, _killed, by):
+    """One row of the table."""
+    return f"| `{m.name}` | {m.what} | {by} |"
 
 
 def work(bench, mutants, rows):
@@ -437,7 +460,7 @@ def work(bench, mutants, rows):
             return
         killed, by = bench.verdict(m.edits)
         rows[index] = (m, killed, by)
-        print(f"| {m.name} | {m.what} | {by} |", flush=True)
+        print(row(m, killed, by), flush=True)
 
 
 def main():
@@ -447,6 +470,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="only look whether each text is there once, and end")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     parser.add_argument("--build", type=Path, help="where to keep the build directories")
+    parser.add_argument("--proof", action="store_true", help="by schedules and the model before the core's own tests")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/robustness.md")
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(f"{m.name:24} {m.what}" for m in MUTANTS))
@@ -457,23 +482,34 @@ def main():
         return 2
     if arguments.check:
         return 0
-    return try_all(chosen(arguments.names), arguments.jobs, arguments.build)
+    commands = [SCHEDULES, MODEL, SIMULATION, CORE] if arguments.proof else [CORE, SIMULATION]
+    status, table = try_all(chosen(arguments.names), commands, arguments.jobs, arguments.build)
+    if arguments.write:
+        write_record(table)
+    return status
 
 
-def try_all(mutants, jobs, build):
-    """Runs them all; the exit status."""
+def write_record(table):
+    """Replaces the table of the record."""
+    text = RECORD.read_text()
+    before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
+    RECORD.write_text(text[:before] + "\n\n" + table + "\n\n" + text[after:])
+
+
+def try_all(mutants, commands, jobs, build):
+    """Runs them all; the exit status and the table."""
     todo, rows = queue.Queue(), {}
     for item in enumerate(mutants):
         todo.put(item)
     with tempfile.TemporaryDirectory(prefix="mainstay-mutants-") as directory:
         here = Path(directory)
         places = [str(job) for job in range(max(1, min(jobs, len(mutants))))]
-        benches = [Bench(here / job, (build or here / "build") / job) for job in places]
+        benches = [Bench(here / job, (build or here / "build") / job, commands) for job in places]
         _killed, by = benches[0].verdict([])
         if by != SURVIVED:
             print(f"the tests fail without any mutant: {by}", file=sys.stderr)
-            return 1
-        print("| rule | what is taken out | killed by |\n|---|---|---|", flush=True)
+            return 1, ""
+        print(HEAD, flush=True)
         workers = [threading.Thread(target=work, args=(one, todo, rows)) for one in benches]
         for worker in workers:
             worker.start()
@@ -481,7 +517,8 @@ def try_all(mutants, jobs, build):
             worker.join()
     alive = [m.name for m, killed, _by in rows.values() if not killed]
     print(f"{len(rows) - len(alive)} of {len(rows)} killed" + (f"; not: {', '.join(alive)}" if alive else ""))
-    return 1 if alive or len(rows) != len(mutants) else 0
+    lines = [HEAD] + [row(*rows[index]) for index in sorted(rows)]
+    return (1 if alive or len(rows) != len(mutants) else 0), "\n".join(lines)
 
 
 if __name__ == "__main__":
