@@ -86,7 +86,11 @@ fn singles(scope: Scope, plans: &mut Vec<Plan>) {
         let every = if scope == Scope::Quick { plan.every } else { Duration::ZERO };
         plans.push(Plan { window, every, ..plan });
     }
-    for (name, budget) in messages(if scope == Scope::Quick { 1 } else { 2 }) {
+    for (name, budget) in messages(match scope {
+        Scope::Quick => 1,
+        Scope::Test => 2,
+        Scope::Long => 3,
+    }) {
         plans.push(Plan {
             budget,
             window: ms(1_050),
@@ -105,7 +109,7 @@ fn moved(scope: Scope, plans: &mut Vec<Plan>) {
     let (window, gap) = match scope {
         Scope::Quick => (ms(0), ms(600)),
         Scope::Test => (ms(0), ms(2_000)),
-        Scope::Long => (ms(500), ms(6_000)),
+        Scope::Long => (ms(200), ms(4_000)),
     };
     for (name, faults) in movers() {
         for (what, budget) in messages(1) {
@@ -120,7 +124,7 @@ fn pairs(scope: Scope, plans: &mut Vec<Plan>) {
     let (window, gap) = match scope {
         Scope::Quick => (ms(0), ms(200)),
         Scope::Test => (ms(0), ms(1_200)),
-        Scope::Long => (ms(300), ms(14_000)),
+        Scope::Long => (ms(0), ms(11_000)),
     };
     let movers = movers();
     for (index, (first, faults)) in movers.iter().enumerate() {
@@ -144,7 +148,7 @@ fn triples(plans: &mut Vec<Plan>) {
         }
         let title = leak(format!("outage, {name} and a lost frame"));
         let budget = Budget { lost_frames: 1, ..Budget::default() };
-        let plan = Plan { budget, window: ms(0), gap: ms(4_000), ..Plan::calm(title) };
+        let plan = Plan { budget, window: ms(0), gap: ms(900), ..Plan::calm(title) };
         plans.push(plan.with(1, outage.clone()).with(1, faults.clone()));
     }
 }
