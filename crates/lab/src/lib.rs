@@ -19,3 +19,4 @@ pub mod sim;
     reason = "setns, packet sockets and clocks have no safe interface in the standard library"
 )]
 mod sys;
+pub mod transcript;

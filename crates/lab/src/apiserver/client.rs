@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -72,6 +72,7 @@ pub struct ApiClient {
     tls: Option<TlsConnector>,
     token: Option<String>,
     agent: String,
+    accept: Option<String>,
 }
 
 impl std::fmt::Debug for ApiClient {
@@ -95,13 +96,20 @@ impl ApiClient {
         };
         let host = host.trim_end_matches('/').to_owned();
         let token = token.map(str::to_owned);
-        Ok(Self { url: url.to_owned(), host, tls, token, agent: "mainstay-lab".to_owned() })
+        Ok(Self { url: url.to_owned(), host, tls, token, agent: "mainstay-lab".to_owned(), accept: None })
     }
 
     /// The same with another `User-Agent`.
     #[must_use]
     pub fn named(mut self, agent: &str) -> Self {
         agent.clone_into(&mut self.agent);
+        self
+    }
+
+    /// The same, asking for another form of the answer (a table).
+    #[must_use]
+    pub fn accepting(mut self, media: &str) -> Self {
+        self.accept = Some(media.to_owned());
         self
     }
 
@@ -254,6 +262,9 @@ impl Connection {
         let method = Method::from_bytes(method.as_bytes()).map_err(http::Error::from)?;
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(HOST, &self.client.host).header(USER_AGENT, &self.client.agent);
+        if let Some(media) = &self.client.accept {
+            request = request.header(ACCEPT, media);
+        }
         if let Some(token) = &self.client.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

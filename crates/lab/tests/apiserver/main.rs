@@ -13,6 +13,7 @@ use tokio::time::timeout;
 mod conformance;
 mod faults;
 mod kubectl;
+mod transcript;
 mod watches;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
