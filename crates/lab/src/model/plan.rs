@@ -66,7 +66,8 @@ pub struct Plan {
     pub name: &'static str,
     /// Where it begins.
     pub start: Start,
-    /// What feeds the machines' jitter.
+    /// What feeds the machines' jitter. It also says which node comes first where several are due, and so is the first
+    /// to hold, and whether their timers keep step.
     pub seed: u64,
     /// What may go wrong in all.
     pub budget: Budget,
@@ -103,6 +104,11 @@ impl Plan {
             bounds: bounds(),
             tally: Tally::default(),
         }
+    }
+
+    /// Between the starts of two agents.
+    pub(super) fn stagger(&self) -> Duration {
+        if (self.seed / 3).is_multiple_of(2) { Duration::ZERO } else { Duration::from_millis(37) }
     }
 
     /// The plan with `count` faults of `faults` at most.

@@ -24,10 +24,13 @@ impl<M: Machine + Clone + Hash> World<M> {
     #[must_use]
     pub fn first(plan: &Arc<Plan>) -> Self {
         let mut world = Self::empty(Arc::clone(plan));
-        for h in 0..NODES {
-            world.start_agent(h);
+        for turn in 0..NODES {
+            let at = nanos(plan.stagger()) * turn as u64;
+            world.at(at, Ev::Starts { host: world.in_turn(turn) });
         }
-        world.look();
+        while world.hosts.iter().any(|host| host.agent.is_none()) {
+            world.moment();
+        }
         if plan.start == Start::Settled {
             while world.now < nanos(WARM_UP) {
                 world.moment();
@@ -243,7 +246,7 @@ impl<M: Machine + Clone + Hash> World<M> {
             if self.queue.first().is_some_and(|due| due.at <= self.now) {
                 let Due { ev, .. } = self.queue.remove(0);
                 self.happen(ev);
-            } else if let Some(h) = (0..NODES).find(|h| self.timer(*h) <= self.now) {
+            } else if let Some(h) = self.first_due() {
                 self.fire(h);
             } else {
                 break;
@@ -253,6 +256,17 @@ impl<M: Machine + Clone + Hash> World<M> {
             }
         }
         self.look();
+    }
+
+    /// The host whose timer is due now, the plan's first choice first.
+    fn first_due(&self) -> Option<usize> {
+        (0..NODES).map(|turn| self.in_turn(turn)).find(|h| self.timer(*h) <= self.now)
+    }
+
+    /// Who comes first at a moment at which several are due: as the plan's seed says.
+    fn in_turn(&self, turn: usize) -> usize {
+        let first = usize::try_from(self.plan.seed).unwrap_or(0);
+        (first + turn) % NODES
     }
 
     /// Puts something off until a moment; what is due together keeps its order.
@@ -282,6 +296,7 @@ impl<M: Machine + Clone + Hash> World<M> {
             Ev::Reconnect { host } => self.watch_connect(host),
             Ev::StaleWatch { host } => self.stale_watch(host),
             Ev::Ends { fault } => self.ends(fault),
+            Ev::Starts { host } => self.start_agent(host),
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) enum Ev {
     Reconnect { host: usize },
     StaleWatch { host: usize },
     Ends { fault: Kind },
+    Starts { host: usize },
 }
 
 /// Whether whoever sent a request still waits for its reply.
@@ -251,7 +252,8 @@ impl Ev {
             | Self::Deadline { host, .. }
             | Self::Watched { host, .. }
             | Self::Reconnect { host }
-            | Self::StaleWatch { host } => *host,
+            | Self::StaleWatch { host }
+            | Self::Starts { host } => *host,
             Self::Arrive { .. } | Self::Ends { .. } => 0,
         }
     }

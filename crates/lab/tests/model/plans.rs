@@ -16,6 +16,17 @@ pub(crate) enum Scope {
     Long,
 }
 
+impl Scope {
+    /// Fewer states than this, and the plans no longer do what they are for.
+    pub(crate) fn least(self) -> usize {
+        match self {
+            Self::Quick => 200_000,
+            Self::Test => 1_000_000,
+            Self::Long => 10_000_000,
+        }
+    }
+}
+
 const FOR_EVER: Option<u64> = None;
 
 fn ms(millis: u64) -> Duration {
@@ -161,6 +172,10 @@ pub(crate) fn plans(scope: Scope) -> Vec<Plan> {
     pairs(scope, &mut plans);
     if scope == Scope::Long {
         triples(&mut plans);
+    }
+    // Every plan has a seed of its own: another first holder, other ties, other jitter, timers in step or not.
+    for (seed, plan) in (0..).zip(&mut plans) {
+        plan.seed = seed;
     }
     plans
 }
