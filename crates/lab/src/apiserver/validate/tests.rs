@@ -4,7 +4,7 @@ use super::*;
 
 fn lease(spec: Value) -> Result<Value, ApiStatus> {
     let body = json!({ "metadata": { "name": "a" }, "spec": spec });
-    let decoded = decode(LEASE, "kube-system", body)?;
+    let decoded = decode(LEASE, "kube-system", body, &mut Vec::new())?;
     check(LEASE, &decoded)?;
     Ok(decoded["spec"].clone())
 }
@@ -65,7 +65,7 @@ fn names_are_rfc_1123_subdomains() {
 
 #[test]
 fn an_object_of_another_kind_or_namespace_is_refused() {
-    let refused = |body: Value| decode(LEASE, "kube-system", body).unwrap_err().code;
+    let refused = |body: Value| decode(LEASE, "kube-system", body, &mut Vec::new()).unwrap_err().code;
     assert_eq!(refused(json!({ "kind": "Node" })), 400);
     assert_eq!(refused(json!({ "apiVersion": "v1" })), 400);
     assert_eq!(refused(json!({ "metadata": { "namespace": "default" } })), 400);
