@@ -262,16 +262,17 @@ fn written(written: &Written) -> Outcome {
 fn deleted(call: &Call, deleted: &Deleted) -> Outcome {
     match deleted {
         Deleted::Pending(object) => Outcome::object(200, object),
-        Deleted::Gone(last) => Outcome {
-            body: json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {
-                    "name": call.name, "group": call.resource.group, "kind": call.resource.plural,
-                    "uid": last["metadata"]["uid"],
-                },
-            }),
-            ..Outcome::object(200, last)
-        },
+        Deleted::Gone(last) => {
+            let mut details =
+                json!({ "name": call.name, "kind": call.resource.plural, "uid": last["metadata"]["uid"] });
+            if !call.resource.group.is_empty() {
+                details["group"] = json!(call.resource.group);
+            }
+            let body = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+            });
+            Outcome { body, ..Outcome::object(200, last) }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::decode::fit_object;
-use super::resource::{LEASE, RBAC, Resource, Scope};
+use super::resource::{RBAC, Resource, Scope};
 use super::status::ApiStatus;
 use super::store::Target;
 
@@ -88,6 +88,11 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
         if [".", ".."].contains(&name) || name.contains(['/', '%']) {
             return invalid("metadata.name", "Invalid value: may not be '.' or '..', nor contain '/' or '%'");
         }
+    } else if resource.kind == "Namespace" && name.contains('.') {
+        let why = format!(
+            "Invalid value: \"{name}\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character"
+        );
+        return invalid("metadata.name", &why);
     } else if !is_subdomain(name) {
         return invalid(
             "metadata.name",
@@ -100,16 +105,43 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
             return invalid(&format!("metadata.{map}"), "Invalid value: every value must be a string");
         }
     }
+    match check_content(resource, object) {
+        Some((field, why)) => invalid(&field, &why),
+        None => Ok(()),
+    }
+}
+
+/// The first field whose value the kind does not allow, and why.
+fn check_content(resource: &Resource, object: &Value) -> Option<(String, String)> {
     let spec = &object["spec"];
-    if std::ptr::eq(resource, LEASE)
-        && spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0)
-    {
-        return invalid("spec.leaseDurationSeconds", "Invalid value: must be greater than 0");
+    let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    match resource.kind {
+        "Lease" => {
+            if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
+                let why = format!("Invalid value: {seconds}: must be greater than 0");
+                return Some(("spec.leaseDurationSeconds".to_owned(), why));
+            }
+            let count = spec["leaseTransitions"].as_i64().filter(|count| *count < 0)?;
+            let why = format!("Invalid value: {count}: must be greater than or equal to 0");
+            Some(("spec.leaseTransitions".to_owned(), why))
+        }
+        "Service" => {
+            let portless = spec["type"] == "ExternalName" || spec["clusterIP"] == "None";
+            if empty(&spec["ports"]) && !portless {
+                return Some(("spec.ports".to_owned(), "Required value".to_owned()));
+            }
+            let ports = spec["ports"].as_array().into_iter().flatten().enumerate();
+            let wrong = |port: &Value| port.as_i64().is_none_or(|port| !(1..=65_535).contains(&port));
+            let (place, port) =
+                ports.map(|(place, port)| (place, &port["port"])).find(|(_, port)| wrong(port))?;
+            let why = format!("Invalid value: {port}: must be between 1 and 65535, inclusive");
+            Some((format!("spec.ports[{place}].port"), why))
+        }
+        "Pod" => {
+            empty(&spec["containers"]).then(|| ("spec.containers".to_owned(), "Required value".to_owned()))
+        }
+        _ => None,
     }
-    if std::ptr::eq(resource, LEASE) && spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
-        return invalid("spec.leaseTransitions", "Invalid value: must be greater than or equal to 0");
-    }
-    Ok(())
 }
 
 /// Checks what may not change between two states of an object.
