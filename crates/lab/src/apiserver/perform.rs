@@ -258,10 +258,12 @@ fn written(written: &Written) -> Outcome {
     Outcome::object(if written.created { 201 } else { 200 }, &written.object)
 }
 
-/// The real server answers a finished deletion with a Status, and one that waits for finalizers with the object.
+/// The real server answers a finished deletion with a Status, and one that waits for something, or is of a pod, with the
+/// object.
 fn deleted(call: &Call, deleted: &Deleted) -> Outcome {
     match deleted {
         Deleted::Pending(object) => Outcome::object(200, object),
+        Deleted::Gone(last) if call.resource.kind == "Pod" => Outcome::object(200, last),
         Deleted::Gone(last) => {
             let mut details =
                 json!({ "name": call.name, "kind": call.resource.plural, "uid": last["metadata"]["uid"] });

@@ -118,6 +118,9 @@ fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
 fn list(store: &Store, call: &Call) -> Result<Value, ApiStatus> {
     let scan = call.scan()?;
     let token = call.query.text("continue");
+    if !token.is_empty() && !matches!(call.query.text("resourceVersion"), "" | "0") {
+        return Err(ApiStatus::bad_request("specifying resource version is not allowed when using continue"));
+    }
     let (at, after) = if token.is_empty() { (call.at()?, None) } else { continued(token)? };
     let listed = store.list(&scan, at)?;
     let name = |object: &Value| {

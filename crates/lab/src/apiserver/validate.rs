@@ -154,6 +154,17 @@ pub(super) fn check_change(resource: &Resource, old: &Value, next: &Value) -> Re
     let differs = |part: &str| old.get(part) != next.get(part);
     let shown =
         |value: &Value| value.as_str().map_or_else(|| value.to_string(), |text| json!(text).to_string());
+    let finalizers =
+        |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let new: Vec<Value> = finalizers(next).into_iter().filter(|one| !finalizers(old).contains(one)).collect();
+    if old["metadata"].get("deletionTimestamp").is_some() && !new.is_empty() {
+        let new: Vec<String> = new.iter().map(Value::to_string).collect();
+        let why = format!(
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            new.join(", ")
+        );
+        return immutable("metadata.finalizers", &why);
+    }
     match resource.kind {
         "Service" => {
             let (before, after) = (&old["spec"]["clusterIP"], &next["spec"]["clusterIP"]);

@@ -42,18 +42,21 @@ pub(super) fn apply(
     for (key, value) in patch.iter().filter(|(key, _)| key.starts_with(DELETE_FROM)) {
         delete_from(target, &key[DELETE_FROM.len()..], value)?;
     }
+    let orders = || patch.iter().filter(|(key, _)| key.starts_with(ORDER));
+    let before = if orders().next().is_some() { target.clone() } else { Map::new() };
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
         let member = place.and_then(|place| place.member(key));
         apply_member(target, key, value, member)?;
     }
-    for (key, order) in patch.iter().filter(|(key, _)| key.starts_with(ORDER)) {
+    for (key, order) in orders() {
         let field = &key[ORDER.len()..];
         let member = place.and_then(|place| place.member(field));
         let order = order.as_array().ok_or_else(|| format!("{key} must be a list"))?;
         let merge_key = member.and_then(Place::merge_key).unwrap_or_default();
         let patched = patch.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let before = before.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         if let Some(Value::Array(items)) = target.get_mut(field) {
-            *items = ordered(std::mem::take(items), order, patched, merge_key);
+            *items = ordered(std::mem::take(items), (before, order), patched, merge_key);
         }
     }
     Ok(())
@@ -114,15 +117,18 @@ fn apply_list(current: Vec<Value>, patch: &[Value], place: Option<Place>) -> Res
     match place.and_then(Place::merge_key) {
         None => Ok(patch.to_vec()),
         Some("") => {
-            let mut merged = current;
+            let mut merged = current.clone();
             for item in patch {
                 if !merged.contains(item) {
                     merged.push(item.clone());
                 }
             }
-            Ok(merged)
+            Ok(ordered(merged, (&current, patch), patch, ""))
         }
-        Some(key) => merge_by_key(current, patch, key, element),
+        Some(key) => {
+            let merged = merge_by_key(current.clone(), patch, key, element)?;
+            Ok(ordered(merged, (&current, patch), patch, key))
+        }
     }
 }
 
@@ -161,10 +167,16 @@ fn merge_by_key(
     Ok(current)
 }
 
-/// `$setElementOrder/FIELD`: what the patch speaks of in the patch's order, and the rest where it was relative to it.
-fn ordered(items: Vec<Value>, order: &[Value], patched: &[Value], key: &str) -> Vec<Value> {
+/// What the patch speaks of in the order that is wanted (the patch's own, or that of `$setElementOrder/FIELD`), and the
+/// rest where it was relative to it in the list as it was before; what is new comes first.
+fn ordered(
+    items: Vec<Value>,
+    (before, order): (&[Value], &[Value]),
+    patched: &[Value],
+    key: &str,
+) -> Vec<Value> {
     let identity = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
-    let before: Vec<Value> = items.iter().map(identity).collect();
+    let before: Vec<Value> = before.iter().map(identity).collect();
     let wanted: Vec<Value> = order.iter().map(identity).collect();
     let is_new = |item: &Value| patched.iter().any(|one| identity(one) == identity(item));
     let place = |list: &[Value], item: &Value| list.iter().position(|one| *one == identity(item));
@@ -178,7 +190,8 @@ fn ordered(items: Vec<Value>, order: &[Value], patched: &[Value], key: &str) -> 
             (None, None) => return merged,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(theirs), Some(ours)) => place(&before, theirs) < place(&before, ours),
+            (Some(theirs), Some(ours)) => place(&before, ours)
+                .is_some_and(|ours| place(&before, theirs).is_some_and(|theirs| theirs < ours)),
         };
         merged.extend(if take_theirs { theirs.next() } else { ours.next() });
     }

@@ -15,7 +15,7 @@ fn lists_are_merged_by_the_key_of_their_kind() {
             SERVICE,
             json!({ "spec": { "ports": [{ "port": 80, "name": "a" }, { "port": 443 }] } }),
             json!({ "spec": { "ports": [{ "port": 80, "nodePort": 30080 }, { "port": 22 }] } }),
-            json!({ "spec": { "ports": [{ "port": 80, "name": "a", "nodePort": 30080 }, { "port": 443 }, { "port": 22 }] } }),
+            json!({ "spec": { "ports": [{ "port": 80, "name": "a", "nodePort": 30080 }, { "port": 22 }, { "port": 443 }] } }),
         ),
         (
             NODE,
@@ -33,7 +33,7 @@ fn lists_are_merged_by_the_key_of_their_kind() {
             SERVICE,
             json!({ "spec": { "externalIPs": ["10.0.0.1"] }, "metadata": { "finalizers": ["a"] } }),
             json!({ "spec": { "externalIPs": ["10.0.0.2"] }, "metadata": { "finalizers": ["b", "a"] } }),
-            json!({ "spec": { "externalIPs": ["10.0.0.2"] }, "metadata": { "finalizers": ["a", "b"] } }),
+            json!({ "spec": { "externalIPs": ["10.0.0.2"] }, "metadata": { "finalizers": ["b", "a"] } }),
         ),
         (
             NODE,
