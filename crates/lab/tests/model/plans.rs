@@ -139,7 +139,7 @@ fn pairs(scope: Scope, plans: &mut Vec<Plan>) {
     let (window, gap) = match scope {
         Scope::Quick => (ms(0), ms(200)),
         Scope::Test => (ms(0), ms(1_200)),
-        Scope::Long => (ms(0), ms(11_000)),
+        Scope::Long => (ms(0), ms(12_000)),
     };
     let movers = movers();
     for (index, (first, faults)) in movers.iter().enumerate() {
