@@ -6,7 +6,7 @@ ARGS ?=
 LAB_TESTS = $(filter-out sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release demo test test-long sim model model-long lab real check bench bench-long
+.PHONY: help setup release demo test test-long sim sim-long model model-long lab real check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,12 +21,17 @@ demo: setup ## three nodes, a client, API outages and deaths; report in target/d
 test: setup ## all tests, those in network namespaces included; under 10 minutes on 2 cores
 	$(CARGO) test --workspace --no-fail-fast $(ARGS)
 
-test-long: setup ## all tests, with 20 times as many seeds of the simulation
+test-long: setup ## all tests, with 5 times as many seeds of the simulation
 	MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
 
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
 		$(CARGO) test --package mainstay-lab --test sim -- --nocapture $(ARGS)
+
+sim-long: ## 10,000 simulated hours with 3 nodes, 200 with 50; HOURS, HOURS_OF_50; FIRST=n goes on at seed n
+	MAINSTAY_SIM_HOURS=$(or $(HOURS),10000) MAINSTAY_SIM_HOURS_OF_50=$(or $(HOURS_OF_50),200) \
+		$(if $(FIRST),MAINSTAY_SIM_FIRST=$(FIRST)) $(CARGO) test --package mainstay-lab --test sim \
+		-- --nocapture --test-threads 1 long_runs $(ARGS)
 
 model: ## the search of all interleavings of faults alone: ONLY=words picks plans, SCOPE=quick searches less
 	$(if $(SCOPE),MAINSTAY_MODEL=$(SCOPE)) $(if $(ONLY),MAINSTAY_MODEL_ONLY="$(ONLY)") \

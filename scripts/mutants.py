@@ -247,7 +247,7 @@ MUTANTS = [
            ".saturating_mul(factor).min(longest)", ".saturating_mul(factor).min(longest * 1000)"),
     mutant("07-damping-halves", "false takeovers are never forgotten", LEASE, "written >> halvings", 
            "written >> (halvings * 0)"),
-    mutant("07-three-probers", "everybody probes", FOLLOWING, "others) < PROBERS", "others) < PROBERS * 1000"),
+    mutant("07-three-probers", "everybody probes", FOLLOWING, "is_among_first(PROBERS,", "is_among_first(PROBERS * 1000,"),
     mutant("07-members-kernel", "a member's kernel that answers by mistake counts as the holder alive", FRAMES,
            "            Speaker::Member => {\n", "            Speaker::Member if true => true,\n            Speaker::Member => {\n"),
     # --- 8: succession without an authority

@@ -274,6 +274,10 @@ pub struct Checker {
     disfavoured_since: Option<Duration>,
     lease: Option<LeaseView>,
     confirmed: BTreeMap<(u32, u32), usize>,
+    /// What each node announces when it is confirmed, and under how many resets of the Lease it began to.
+    marked: Vec<(Option<Mark>, u32)>,
+    /// Pairs of holders at the last look.
+    together: usize,
     cost_base: Option<(Duration, u64, u64)>,
     reported: Vec<(Invariant, usize)>,
     violations: Vec<Violation>,
@@ -303,6 +307,8 @@ impl Checker {
             disfavoured_since: None,
             lease: None,
             confirmed: BTreeMap::new(),
+            marked: vec![(None, 0); nodes],
+            together: 0,
             cost_base: None,
             reported: Vec::new(),
             violations: Vec::new(),

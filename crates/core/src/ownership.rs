@@ -405,6 +405,7 @@ impl Machine {
         let listed = &self.lease.facts().members;
         if !listed.is_empty() && *listed != self.members {
             self.members = listed.clone();
+            self.saved = None;
             self.watch_neighbours(now);
         }
     }
@@ -437,11 +438,9 @@ impl Machine {
 
     /// Whether `saved` is what there is to remember.
     fn remembers(&self, saved: &ClaimMemory) -> bool {
-        let ClaimMemory { uid, epoch, held, members } = saved;
-        *held == self.held()
-            && *epoch == self.lease.highest()
-            && uid == self.uid()
-            && *members == self.members
+        // Members that were learned since are told by there being nothing saved.
+        let ClaimMemory { uid, epoch, held, members: _ } = saved;
+        *held == self.held() && *epoch == self.lease.highest() && uid == self.uid()
     }
 
     fn memory(&self) -> ClaimMemory {

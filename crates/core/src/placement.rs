@@ -38,9 +38,28 @@ fn scores(claim: &ClaimId) -> impl Fn(NodeId) -> u64 {
 /// itself does not matter; it should name every other node once. Equal scores are ordered by node id.
 #[must_use]
 pub fn rank(claim: &ClaimId, node: NodeId, among: impl Iterator<Item = NodeId>) -> usize {
+    before(claim, node, among).count()
+}
+
+/// Whether `node` is one of the first `places` in the claim's order: what [`rank`] says, without looking at everybody.
+#[must_use]
+pub fn is_among_first(
+    places: usize,
+    claim: &ClaimId,
+    node: NodeId,
+    among: impl Iterator<Item = NodeId>,
+) -> bool {
+    before(claim, node, among).take(places).count() < places
+}
+
+fn before(
+    claim: &ClaimId,
+    node: NodeId,
+    among: impl Iterator<Item = NodeId>,
+) -> impl Iterator<Item = NodeId> {
     let score = scores(claim);
     let own = (score(node), node);
-    among.filter(|other| (score(*other), *other) > own).count()
+    among.filter(move |other| (score(*other), *other) > own)
 }
 
 #[cfg(test)]

@@ -8,5 +8,4 @@ pub(crate) mod message;
 pub(crate) mod monitor;
 pub(crate) mod packet;
 pub(crate) mod route;
-pub(crate) mod timer;
 pub(crate) mod worker;

@@ -5,7 +5,7 @@
 //! one Lease. A [`Schedule`] says what goes wrong; [`mainstay_core::check`] looks after every step.
 //!
 //! A failing run is its schedule, which is printed as JSON: `MAINSTAY_SIM_SEED=n` runs one generated seed with a
-//! trace, `MAINSTAY_SIM_SEEDS=n` runs more of them.
+//! trace, `MAINSTAY_SIM_SEEDS=n` runs more of them, `MAINSTAY_SIM_SCHEDULE=FILE` runs a schedule that was kept.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use mainstay_core::check::{Bounds, Violation};
 use mainstay_core::node::Node;
 
 mod api;
+mod campaign;
 mod clock;
 mod faults;
 mod host;
@@ -20,17 +21,20 @@ mod inspect;
 pub(crate) mod random;
 mod schedule;
 pub(crate) mod segment;
+mod shrink;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub use campaign::{Sum, run_all, smallest};
 pub(crate) use host::SOCKET_KEEPS;
 pub use host::{ANNOUNCE_EVERY, GATEWAY, Machine, VIP};
 pub use inspect::Log;
 pub use random::Random;
 pub use schedule::{ApiForm, Fault, FrontEnds, Kind, Schedule, Whom};
 pub use segment::{Habit, Tally};
+pub use shrink::{Failure, shrink};
 pub use world::{Tune, World};
 
 /// What a run showed.
@@ -61,9 +65,13 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
     let (duration, lifetime) = (schedule.lease_duration(), lifetime(schedule));
     // Clocks of the hosts run slower than the observer's by at most this.
     let drift = |time: Duration| time + time * schedule.drift_ppm / 500_000;
+    // A Lease's members are a few, and what is promised is promised for up to seven. Of many, each prober that suspects
+    // the holder asks every member ten times a second for a witness, and after the Lease was deleted all write
+    // themselves down again, one after the other.
+    let many = if schedule.nodes > 7 { schedule.nodes as u64 } else { 0 };
     // Expiry, then the grace for somebody who wears the VIP (rule 6), then the end of an orphan's lifetime (rule 10),
     // and what the API client needs to come back: a pause of 2 s, a list, a request's deadline.
-    let settle = drift(2 * duration + lifetime + Duration::from_secs(6));
+    let settle = drift(2 * duration + lifetime + Duration::from_secs(6)) + Duration::from_millis(500 * many);
     Bounds {
         two_holders: Duration::from_secs(1),
         // Announcements come every 3.3 s at the latest; five of them lost in a row at 20 % is one in 3,000.
@@ -76,8 +84,8 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
         announced_bare: Duration::from_millis(50),
         settle,
         favour: 2 * duration - 2 * duration * schedule.drift_ppm / 500_000,
-        effects_per_second: 150,
-        write_period: Duration::from_secs(schedule.lease.2),
+        effects_per_second: 150 + 10 * many,
+        write_period: Duration::from_secs(schedule.lease.2) / if many > 0 { 2 } else { 1 },
     }
 }
 
@@ -111,26 +119,17 @@ pub fn run_with<M: Machine>(schedule: &Schedule, tune: Tune) -> Report {
     }
 }
 
-/// Drops and shortens faults one by one for as long as `fails` says that the schedule still fails.
+/// Runs a schedule and gives what each run of each agent's core was given and answered: a name, and the text that
+/// `mainstay replay` reads.
 #[must_use]
-pub fn shrink(schedule: &Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
-    let mut smallest = schedule.clone();
-    let mut index = smallest.faults.len();
-    while index > 0 {
-        index -= 1;
-        let mut without = smallest.clone();
-        without.faults.remove(index);
-        if fails(&without) {
-            smallest = without;
-        }
+pub fn record(schedule: &Schedule) -> Vec<(String, String)> {
+    let tune =
+        Tune { ping_every: Duration::from_millis(200), keep_events: false, record: true, ..Tune::default() };
+    let mut world = World::<Node>::new(schedule.clone(), tune);
+    world.run_for(Duration::from_millis(schedule.duration));
+    for node in 0..schedule.nodes {
+        world.kill_agent(node);
     }
-    for index in 0..smallest.faults.len() {
-        let mut shorter = smallest.clone();
-        let fault = &mut shorter.faults[index];
-        fault.until = fault.from + (fault.until - fault.from) / 2;
-        if fails(&shorter) {
-            smallest = shorter;
-        }
-    }
-    smallest
+    let named = |((node, run), text)| (format!("node-{}-run-{run}.jsonl", node + 1), text);
+    world.recordings.into_iter().map(named).collect()
 }

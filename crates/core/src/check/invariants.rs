@@ -5,6 +5,10 @@ use super::*;
 impl Checker {
     pub(super) fn one_holder(&mut self, view: &View) {
         let nodes = view.nodes.len();
+        if self.together == 0 && view.holders().nth(1).is_none() {
+            return;
+        }
+        self.together = 0;
         for i in 0..nodes {
             for j in i + 1..nodes {
                 let path = worse(view.path(i, j), view.path(j, i));
@@ -19,6 +23,7 @@ impl Checker {
                     }
                     continue;
                 };
+                self.together += 1;
                 let age = view.at.saturating_sub(since);
                 let bound = match seen {
                     Path::Open => self.bounds.two_holders,
@@ -149,7 +154,7 @@ impl Checker {
                     });
                 }
             }
-            let resets = view.lease.as_ref().map_or(0, |lease| lease.resets);
+            let resets = self.marked_under(view, i);
             let owner = *self.confirmed.entry((resets, epoch)).or_insert(i);
             if owner != i {
                 self.report(view, Invariant::OneConfirmed, i, || {
@@ -157,6 +162,17 @@ impl Checker {
                 });
             }
         }
+    }
+
+    /// How often the Lease had been reset when node `i` took on its mark: until it hears of a reset, its mark speaks of
+    /// the history before.
+    fn marked_under(&mut self, view: &View, i: usize) -> u32 {
+        let now = (view.nodes[i].announces, view.lease.as_ref().map_or(0, |lease| lease.resets));
+        let slot = &mut self.marked[i];
+        if slot.0 != now.0 {
+            *slot = now;
+        }
+        slot.1
     }
 
     /// While only the API fails the holder stays. Excused: it alone is without the API for so long that rule 6 gives
@@ -190,12 +206,9 @@ impl Checker {
             }
             return;
         }
-        // After a start nothing can linger that would move it; after other faults something may. An API that failed
-        // during the start leaves something, too: a grant that its node learns of when the API is back.
+        // After a start nothing can linger that would move it; after other faults something may.
         let patience = if self.only_api_ever { FIRST_HOLDER } else { self.bounds.settle };
-        let lasting =
-            |since: Option<Duration>| since.is_some_and(|since| view.at.saturating_sub(since) > FIRST_HOLDER);
-        let calm = lasting(self.calm_since) && view.at.saturating_sub(since) > patience;
+        let calm = view.disturbance == Disturbance::None && view.at.saturating_sub(since) > patience;
         if calm && second.is_none() {
             self.incumbent = first;
             self.disfavoured_since = None;

@@ -150,20 +150,6 @@ fn an_outage_that_moves_the_holder() {
     assert!(found(&checker).contains(&Invariant::OutageMovesNothing), "{:?}", checker.violations());
 }
 
-/// Whose grant was recorded before the API failed learns of it when the API is back, and takes from whoever succeeded
-/// meanwhile without a grant: found by the model, in a cold start with three replies lost.
-#[test]
-fn a_holder_of_an_outage_at_the_start_is_no_incumbent() {
-    let (mut checker, mut view) = (Checker::new(bounds(), 3), world());
-    view.disturbance = Disturbance::Api;
-    over(&mut checker, &mut view, 4_000 * MS, |_| ());
-    view.disturbance = Disturbance::None;
-    over(&mut checker, &mut view, 2_000 * MS, |_| ());
-    view.nodes.swap(0, 1);
-    over(&mut checker, &mut view, 10 * MS, |_| ());
-    assert!(!found(&checker).contains(&Invariant::OutageMovesNothing), "{:?}", checker.violations());
-}
-
 #[test]
 fn a_holder_that_alone_is_without_the_api_may_lose_it_in_the_end() {
     let (mut checker, mut view) = (Checker::new(bounds(), 3), world());
@@ -204,6 +190,29 @@ fn an_epoch_that_goes_back() {
     set(&mut view, "other", 1, 1);
     checker.observe(&view);
     assert_eq!(found(&checker), [Invariant::EpochGrows]);
+}
+
+#[test]
+fn a_mark_of_before_a_reset_says_nothing_of_the_epochs_after_it() {
+    let mut checker = Checker::new(bounds(), 3);
+    let mut view = world();
+    checker.observe(&view);
+    let lease = |resets, epoch| Some(LeaseView { uid: "u".to_owned(), epoch, resets });
+    // The Lease is set back to the second node's epoch 0, which the first has not heard of yet.
+    (view.at, view.lease) = (MS, lease(1, 0));
+    checker.observe(&view);
+    // The third takes it from there, by epoch 1 of the new history.
+    (view.at, view.lease) = (2 * MS, lease(1, 1));
+    (view.nodes[0].wears, view.nodes[0].announces) = (false, None);
+    (view.nodes[2].wears, view.nodes[2].announces) = (true, mark(Tenure::Confirmed, 1));
+    checker.observe(&view);
+    assert_eq!(found(&checker), []);
+    // In one history it stays forbidden.
+    view.at = 3 * MS;
+    (view.nodes[2].wears, view.nodes[2].announces) = (false, None);
+    (view.nodes[1].wears, view.nodes[1].announces) = (true, mark(Tenure::Confirmed, 1));
+    checker.observe(&view);
+    assert_eq!(found(&checker), [Invariant::OneConfirmed]);
 }
 
 #[test]

@@ -274,7 +274,7 @@ impl Machine {
     fn is_prober(&self) -> bool {
         let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(holder).id());
         let others = self.members.keys().map(NodeName::id).filter(|id| Some(*id) != holder);
-        placement::rank(&self.settings.claim, self.own_id(), others) < PROBERS
+        placement::is_among_first(PROBERS, &self.settings.claim, self.own_id(), others)
     }
 
     /// The silence that the next probes are to prove.

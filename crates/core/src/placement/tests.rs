@@ -50,6 +50,15 @@ proptest! {
     }
 
     #[test]
+    fn the_first_are_those_of_the_first_ranks(name: String, nodes in nodes(), places in 0_usize..5) {
+        let claim = claim(&name);
+        for node in &nodes {
+            let first = is_among_first(places, &claim, *node, nodes.iter().copied());
+            prop_assert_eq!(first, rank(&claim, *node, nodes.iter().copied()) < places);
+        }
+    }
+
+    #[test]
     fn a_better_rank_is_a_higher_score(name: String, nodes in nodes()) {
         let claim = claim(&name);
         prop_assert!(order(&claim, &nodes).is_sorted_by_key(|node| std::cmp::Reverse(score(&claim, *node))));

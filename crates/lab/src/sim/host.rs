@@ -10,6 +10,7 @@ use mainstay_core::event::Event;
 use mainstay_core::input::Input;
 use mainstay_core::names::{ClaimId, InstanceId, Mac, NodeName};
 use mainstay_core::node::{Node, Output};
+use mainstay_core::recording::{Line, Start, Turn};
 use mainstay_core::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
 use mainstay_core::snapshot::{Member, Snapshot};
 use mainstay_core::time::Moment;
@@ -233,8 +234,12 @@ impl<M: Machine> World<M> {
         };
         self.trace(|| format!("node {h}: agent starts, found {found:?}"));
         let (now, seed) = (self.hosts[h].clock.moment(self.now), self.random.bits());
+        self.hosts[h].run += 1;
+        self.record(h, || {
+            let start = Start { settings: settings.clone(), found: found.clone(), now, seed };
+            Line::first(env!("CARGO_PKG_VERSION"), start)
+        });
         let host = &mut self.hosts[h];
-        host.run += 1;
         host.stopped = false;
         host.agent_since = self.now;
         host.agent = Some(Agent {
@@ -261,6 +266,8 @@ impl<M: Machine> World<M> {
     pub(super) fn kill_agent(&mut self, h: usize) {
         let host = &mut self.hosts[h];
         if host.agent.take().is_some() {
+            self.record(h, || Line::End { reason: "the simulated agent ended".to_owned() });
+            let host = &mut self.hosts[h];
             host.run += 1;
             host.agent_since = self.now;
             self.trace(|| format!("node {h}: agent killed"));
@@ -322,6 +329,7 @@ impl<M: Machine> World<M> {
         self.trace_input(h, input);
         let Some(agent) = &mut self.hosts[h].agent else { return };
         let output = agent.machine.handle(now, input);
+        self.record(h, || Line::Turn(Turn::new(now, input.clone(), output.clone())));
         for event in output.events {
             self.tell(h, event);
         }
@@ -329,6 +337,13 @@ impl<M: Machine> World<M> {
             self.act(h, effect);
         }
         self.arm(h);
+    }
+
+    fn record(&mut self, h: usize, line: impl FnOnce() -> Line) {
+        if self.tune.record {
+            let run = self.hosts[h].run;
+            self.recordings.entry((h, run)).or_default().push_str(&line().encode());
+        }
     }
 
     fn tell(&mut self, h: usize, event: Event) {

@@ -1,5 +1,6 @@
 //! What goes wrong and when: plain data, so that a failure can be printed, run again and shrunk.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -123,6 +124,37 @@ impl Kind {
     }
 }
 
+/// The names of all kinds of faults.
+pub(super) const NAMES: [&str; 27] = [
+    "address-deleted",
+    "agent-frozen",
+    "api-errors",
+    "api-forbidden",
+    "api-hung",
+    "api-refused",
+    "api-reply-lost",
+    "api-slow",
+    "api-stalled",
+    "api-throttled",
+    "crash",
+    "delay",
+    "host-frozen",
+    "isolated",
+    "lease-deleted",
+    "lease-set-back",
+    "link-down",
+    "loss",
+    "misconfigured",
+    "one-way",
+    "power-loss",
+    "rogue",
+    "shutdown",
+    "unhealthy",
+    "unplugged",
+    "watch-late",
+    "watch-silent",
+];
+
 impl ApiForm {
     fn name(self) -> &'static str {
         match self {
@@ -185,6 +217,9 @@ impl fmt::Display for Schedule {
     }
 }
 
+/// In which a wave's faults begin, besides one lease duration, in milliseconds.
+const WINDOW: u64 = 18_000;
+
 /// What a generated run is about: without classes, the outages of one would always hide in the crashes of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Theme {
@@ -215,25 +250,63 @@ impl Schedule {
         let random = &mut Random::new(seed);
         let nodes = [3, 3, 3, 3, 3, 2, 2, 5, 5, 1][random.index(10)];
         let lease = if random.chance(85) { (5, 3, 1) } else { (15, 10, 2) };
-        let theme =
-            [Theme::Outage, Theme::Wire, Theme::Hosts, Theme::Everything, Theme::Everything][random.index(5)];
+        let theme = Theme::any(random);
         let front_ends = if random.chance(70) { FrontEnds::One } else { FrontEnds::PerNode };
         let drift_ppm = [200, 200, 200, 5_000][random.index(4)];
         let mut schedule =
             Self { seed, nodes, front_ends, lease, drift_ppm, duration: 0, faults: Vec::new() };
-        let budget = 2 + random.index(6);
         // An outage shows that nothing moves only if somebody holds before it.
         let first = if theme == Theme::Outage { 7_000 } else { 2_000 };
-        let window = 18_000 + lease.0 * 1_000;
-        for _ in 0..budget {
-            let from = random.range(first, first + window);
-            let longest = [900, 4_000, 20_000][random.index(3)];
-            let until = (from + random.range(100, longest)).min(first + window + 2_000);
-            schedule.faults.push(Fault { from, until, kind: theme.kind(random, nodes, front_ends) });
-        }
-        schedule.faults.sort_by_key(|fault| fault.from);
-        schedule.duration = (first + window + 2_000 + schedule.settle_millis() + 4_000).max(60_000);
+        let window = schedule.wave(random, theme, first);
+        schedule.duration = (window + schedule.settle_millis() + 4_000).max(60_000);
         schedule
+    }
+
+    /// A long run: waves of faults, and after each the time in which everything must heal. What lasts longer than a
+    /// wave is met too: epochs that grow, false takeovers that are forgotten, the members' list.
+    #[must_use]
+    pub fn long(seed: u64, nodes: usize, duration: Duration) -> Self {
+        let random = &mut Random::new(seed);
+        let lease = if random.chance(85) { (5, 3, 1) } else { (15, 10, 2) };
+        // Nobody runs an API server on each of many nodes.
+        let front_ends = if nodes > 7 || random.chance(70) { FrontEnds::One } else { FrontEnds::PerNode };
+        let drift_ppm = [200, 200, 200, 5_000][random.index(4)];
+        let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let mut schedule = Self { seed, nodes, front_ends, lease, drift_ppm, duration, faults: Vec::new() };
+        let pause = schedule.settle_millis() + 4_000;
+        let mut from = 7_000;
+        while from + WINDOW + lease.0 * 1_000 + pause < duration {
+            let theme = Theme::any(random);
+            from = schedule.wave(random, theme, from) + pause;
+        }
+        schedule
+    }
+
+    /// Adds some faults that begin within a window from `first` on; when the last has ended at the latest.
+    fn wave(&mut self, random: &mut Random, theme: Theme, first: u64) -> u64 {
+        // Where there are many nodes, more is broken at a time.
+        let budget = 2 + random.index(6) + self.nodes / 10;
+        let last = first + WINDOW + self.lease.0 * 1_000;
+        let begin = self.faults.len();
+        for _ in 0..budget {
+            let from = random.range(first, last);
+            let longest = [900, 4_000, 20_000][random.index(3)];
+            let until = (from + random.range(100, longest)).min(last + 2_000);
+            let kind = theme.kind(random, self.nodes, self.front_ends);
+            self.faults.push(Fault { from, until, kind });
+        }
+        self.faults[begin..].sort_by_key(|fault| fault.from);
+        last + 2_000
+    }
+
+    /// How many faults of each kind there are.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for fault in self.faults.iter().filter(|fault| fault.from < self.duration) {
+            *counts.entry(fault.kind.name()).or_insert(0) += 1;
+        }
+        counts
     }
 
     /// How long healing may take: see [`super::bounds`].
@@ -250,6 +323,10 @@ impl Schedule {
 }
 
 impl Theme {
+    fn any(random: &mut Random) -> Self {
+        [Self::Outage, Self::Wire, Self::Hosts, Self::Everything, Self::Everything][random.index(5)]
+    }
+
     fn kind(self, random: &mut Random, nodes: usize, front_ends: FrontEnds) -> Kind {
         match self {
             Self::Outage => api(random, nodes, front_ends),

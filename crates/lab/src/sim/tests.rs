@@ -6,6 +6,7 @@ use mainstay_core::check::Invariant;
 use mainstay_core::effect::{Effect, LeaseDraft, LeaseRequest, Pace, Stamp};
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord, LeaseReport, Outcome};
 use mainstay_core::node::Output;
+use mainstay_core::recording::{Extent, Recording};
 use mainstay_core::settings::{Found, Settings};
 use mainstay_core::time::Moment;
 use mainstay_core::vip::{Mark, Tenure};
@@ -218,22 +219,92 @@ fn a_run_is_its_schedule() {
     assert_eq!(back, schedule);
 }
 
+/// An outage among ten faults that have nothing to do with it, with five nodes and drifting clocks.
+fn crowded() -> Schedule {
+    let mut schedule = Schedule { nodes: 5, drift_ppm: 5_000, front_ends: FrontEnds::PerNode, ..outage() };
+    schedule.faults.insert(0, Fault { from: 1_000, until: 2_000, kind: Kind::WatchLate(1, 100) });
+    for (node, from) in (0..5).zip((56_000..).step_by(500)) {
+        schedule.faults.push(Fault { from, until: from + 300, kind: Kind::Misconfigured(node) });
+        schedule.faults.push(Fault { from, until: from + 300, kind: Kind::Delay(3) });
+    }
+    schedule
+}
+
 #[test]
 fn shrinking_leaves_what_matters() {
-    let mut schedule = outage();
-    schedule.faults.insert(0, Fault { from: 1_000, until: 2_000, kind: Kind::WatchLate(1, 100) });
-    schedule.faults.push(Fault { from: 56_000, until: 57_000, kind: Kind::Delay(3) });
     let fails = |schedule: &Schedule| broken::<Timid>(schedule).contains(&Invariant::OutageMovesNothing);
-    let small = shrink(&schedule, fails);
-    assert_eq!(small.faults.len(), 1, "{small}");
-    assert_eq!(small.faults[0].kind.name(), "api-refused");
+    let small = shrink(&crowded(), fails);
+    assert!(fails(&small), "{small}");
+    let kinds: Vec<_> = small.faults.iter().map(|fault| fault.kind.name()).collect();
+    assert_eq!(kinds, ["api-refused"], "{small}");
+    assert_eq!((small.nodes, small.front_ends, small.drift_ppm), (1, FrontEnds::One, 0), "{small}");
+    assert!(small.duration < 60_000, "{small}");
+    let length = small.faults[0].until - small.faults[0].from;
+    assert!(length < 25_000 / 2, "{small}");
+}
+
+#[test]
+fn shrinking_what_fails_without_faults_leaves_none() {
+    let fails = |schedule: &Schedule| broken::<Greedy>(schedule).contains(&Invariant::OneHolder);
+    let small = shrink(&crowded(), fails);
+    assert_eq!((small.faults.len(), small.nodes), (0, 2), "{small}");
+    assert!(small.duration <= 5_000, "{small}");
+}
+
+#[test]
+fn shrinking_what_does_not_fail_changes_nothing() {
+    assert_eq!(shrink(&crowded(), |_| false), crowded());
+}
+
+#[test]
+fn a_failure_is_kept_in_a_file() {
+    let directory = std::env::temp_dir().join(format!("mainstay-sim-failure-{}", std::process::id()));
+    let violations = run_with::<Naive<Timid>>(&outage(), Tune::default()).violations;
+    let failure = Failure { schedule: outage(), violations };
+    assert!(!failure.violations.is_empty());
+    let path = failure.write(&directory).expect("a file in the temporary directory");
+    let back = Failure::read(&path).expect("it reads back");
+    std::fs::remove_dir_all(&directory).expect("it can be removed");
+    assert_eq!(back, failure);
+}
+
+#[test]
+fn the_recordings_of_a_run_replay() {
+    let crash = Fault { from: 20_000, until: 25_000, kind: Kind::Crash(0) };
+    let schedule = Schedule { faults: vec![crash], ..Schedule::calm(5, 2) };
+    let recordings = record(&schedule);
+    let names: Vec<_> = recordings.iter().map(|(name, _)| name.as_str()).collect();
+    // A run's number also counts the end of the one before.
+    assert_eq!(names, ["node-1-run-1.jsonl", "node-1-run-3.jsonl", "node-2-run-1.jsonl"]);
+    for (name, text) in recordings {
+        let recording = Recording::read(&text, Extent::Whole).expect("a whole recording");
+        assert!(recording.turns.len() > 100, "{name}: {} turns", recording.turns.len());
+        let different = recording.replay().find(|turn| turn.differs).map(|turn| turn.difference());
+        assert_eq!(different, None, "{name}");
+    }
 }
 
 #[test]
 fn every_kind_of_fault_is_generated() {
-    let mut kinds = std::collections::BTreeSet::new();
-    for seed in 0..500 {
-        kinds.extend(Schedule::generate(seed).faults.iter().map(|fault| fault.kind.name()));
+    let kinds = |schedule: fn(u64) -> Schedule, seeds: u64| -> std::collections::BTreeSet<&str> {
+        (0..seeds).flat_map(|seed| schedule(seed).kinds().into_keys()).collect()
+    };
+    let all = schedule::NAMES.into_iter().collect();
+    assert_eq!(kinds(Schedule::generate, 500), all);
+    assert_eq!(kinds(|seed| Schedule::long(seed, 3, Duration::from_secs(1_800)), 50), all);
+    assert_eq!(kinds(|seed| Schedule::long(seed, 50, Duration::from_secs(600)), 50), all);
+}
+
+#[test]
+fn a_long_schedule_leaves_time_to_heal_after_each_wave() {
+    let schedule = Schedule::long(1, 3, Duration::from_secs(1_800));
+    assert!(schedule.faults.len() > 60, "{}", schedule.faults.len());
+    let mut calm = 0;
+    let mut busy_until = 0;
+    for fault in &schedule.faults {
+        calm += u64::from(fault.from > busy_until + schedule.settle_millis());
+        busy_until = busy_until.max(fault.until);
     }
-    assert_eq!(kinds.len(), 27, "{kinds:?}");
+    assert!(calm >= 20, "{calm} times of calm");
+    assert!(busy_until + schedule.settle_millis() < schedule.duration);
 }

@@ -124,6 +124,8 @@ pub struct Tune {
     pub authority: Option<Authority>,
     /// Another rule 1.
     pub on_authority_loss: Option<OnAuthorityLoss>,
+    /// Keep a recording of every run of every agent.
+    pub record: bool,
 }
 
 impl Default for Tune {
@@ -134,6 +136,7 @@ impl Default for Tune {
             trace: false,
             authority: None,
             on_authority_loss: None,
+            record: false,
         }
     }
 }
@@ -165,6 +168,8 @@ pub struct World<M> {
     pub events: Vec<(Duration, usize, Event)>,
     /// All announcements and orders, if events are kept.
     pub log: Log,
+    /// What each run of each node's agent was given and answered, if that is recorded: what `mainstay replay` reads.
+    pub recordings: BTreeMap<(usize, u32), String>,
     view: View,
     checker: Checker,
     looked_at: u64,
@@ -203,6 +208,7 @@ impl<M: Machine> World<M> {
             worst_ticks: 0,
             events: Vec::new(),
             log: Log::default(),
+            recordings: BTreeMap::new(),
             view: empty_view(nodes),
             checker: Checker::new(bounds, nodes),
             looked_at: 0,
@@ -459,16 +465,6 @@ impl<M: Machine> World<M> {
             self.log.effects.push((self.now(), h, effect.clone()));
         }
         self.trace(|| format!("node {h}: -> {effect:?}"));
-    }
-
-    /// How often each kind of fault was in the schedule.
-    #[must_use]
-    pub fn faults(schedule: &Schedule) -> BTreeMap<&'static str, u64> {
-        let mut counts = BTreeMap::new();
-        for fault in &schedule.faults {
-            *counts.entry(fault.kind.name()).or_insert(0) += 1;
-        }
-        counts
     }
 }
 
