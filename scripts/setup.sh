@@ -12,6 +12,7 @@ nft:nftables
 ping:iputils-ping
 unshare:util-linux
 setpriv:util-linux
+kubectl:kubernetes-client
 "
 
 # Debian keeps these out of an ordinary user's PATH.

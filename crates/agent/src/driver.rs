@@ -66,8 +66,8 @@ pub(crate) trait Core {
 pub(crate) trait Plane {
     /// Takes an order; hands back what is not a data plane's to do.
     fn submit(&mut self, effect: Effect) -> Option<Effect>;
-    /// The next thing that happened. Cancel-safe.
-    fn next(&mut self) -> impl Future<Output = Input>;
+    /// The next thing that happened; `None` once `deadline` has come, and then nothing else is done. Cancel-safe.
+    fn next_until(&mut self, deadline: Moment) -> impl Future<Output = Option<Input>>;
     /// Everything that happened up to now.
     fn drain(&mut self) -> Vec<Input>;
     /// What it has done so far.
@@ -83,8 +83,8 @@ impl Plane for Dataplane {
         Self::submit(self, effect)
     }
 
-    fn next(&mut self) -> impl Future<Output = Input> {
-        Self::next(self)
+    fn next_until(&mut self, deadline: Moment) -> impl Future<Output = Option<Input>> {
+        Self::next_until(self, deadline)
     }
 
     fn drain(&mut self) -> Vec<Input> {
@@ -181,6 +181,8 @@ pub(crate) struct Driver<C, P> {
     refusals: Refusals,
     stop_by: Option<Moment>,
     ending: Option<Ending>,
+    /// When others on the runtime had their turn last.
+    was_fair_at: Moment,
 }
 
 /// What ended the wait.
@@ -206,6 +208,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
             refusals: Refusals::new(),
             stop_by: None,
             ending: None,
+            was_fair_at: Moment::ZERO,
         }
     }
 
@@ -227,10 +230,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 Woke::Input(input) => self.handle(&input),
                 Woke::Command(command) => self.command(command),
                 Woke::Learned => self.save(),
-                Woke::Deadline => {
-                    // Lets the runtime look at the sockets again: what has arrived comes before what is overdue.
-                    tokio::task::yield_now().await;
-                }
+                Woke::Deadline => self.be_fair().await,
             }
             self.catch_up();
             self.tell_faults();
@@ -243,16 +243,28 @@ impl<C: Core, P: Plane> Driver<C, P> {
 
     async fn wake(&mut self) -> Woke {
         let now = (self.clock)();
-        let wait = self.deadline().since(now).min(TURN_AT_LEAST_EVERY);
+        let deadline = self.deadline().min(now + TURN_AT_LEAST_EVERY);
         let edges = &mut self.edges;
-        tokio::select! {
+        let woke = tokio::select! {
             biased;
-            () = tokio::time::sleep(wait + STOOD_STILL) => Woke::Deadline,
-            input = self.plane.next() => Woke::Input(input),
+            input = self.plane.next_until(deadline) => input.map_or(Woke::Deadline, Woke::Input),
             Some(input) = edges.inputs.recv() => Woke::Input(input),
             Some(command) = edges.commands.recv() => Woke::Command(command),
             Ok(()) = edges.learned.changed() => Woke::Learned,
-            () = tokio::time::sleep(wait) => Woke::Deadline,
+        };
+        if (self.clock)() >= deadline.max(now) + STOOD_STILL {
+            // Before anything is announced.
+            self.handle(&Input::Tick);
+        }
+        woke
+    }
+
+    /// A loop that always has something to do lets others on its runtime have a turn now and then.
+    async fn be_fair(&mut self) {
+        let now = (self.clock)();
+        if now.since(self.was_fair_at) >= TURN_AT_LEAST_EVERY {
+            self.was_fair_at = now;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -264,9 +276,12 @@ impl<C: Core, P: Plane> Driver<C, P> {
         others.into_iter().flatten().fold(self.core.next_deadline(), Moment::min)
     }
 
-    /// Handles whatever is there, sockets first, and then the deadline, if it has come: so an answer that has arrived
-    /// is never taken for silence.
+    /// If a deadline has come, handles whatever is there, sockets first, and then the deadline: so an answer that has
+    /// arrived is never taken for silence.
     fn catch_up(&mut self) {
+        if self.deadline() > (self.clock)() {
+            return;
+        }
         let mut handled = 0;
         while handled < BATCH && self.ending.is_none() {
             let mut inputs = self.plane.drain();

@@ -6,10 +6,12 @@
 //! Bounds here are wide: they tell a mechanism that works from one that does not. How fast it works is the business of
 //! the benchmarks.
 
+mod common;
+
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Scratch;
 use mainstay_lab::apiserver::real::assets;
 use mainstay_lab::cluster::{Backend, Cluster, Outage, PORT, Plan, VIP, wait_for};
 use mainstay_lab::netns;
@@ -17,26 +19,6 @@ use mainstay_lab::probe::{self, Capture, Probe};
 
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mainstay-e2e-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory under the temporary one");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Logs are what a failure is understood by.
-        if !std::thread::panicking() {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
-}
 
 fn plan(scratch: &Scratch) -> Plan {
     Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick()
@@ -78,7 +60,7 @@ fn on(name: &str, backend: Backend, test: fn(Cluster)) {
     if let Err(reason) = netns::ensure_privilege() {
         return eprintln!("skipped: {reason}");
     }
-    let scratch = Scratch::new(name);
+    let scratch = Scratch::new(&format!("e2e-{name}"));
     test(Cluster::up(plan(&scratch).with_backend(backend)).expect("a cluster that settles"));
 }
 

@@ -1,9 +1,11 @@
 //! What the host does to an agent, or had done before it started: real agents in namespaces.
 
+mod common;
+
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Scratch;
 use mainstay_lab::apiserver::{LEASE, Target};
 use mainstay_lab::cluster::{Cluster, Plan, VIP, wait_for};
 use mainstay_lab::netns::{self, Host};
@@ -13,33 +15,13 @@ use serde_json::Value;
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mainstay-host-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory under the temporary one");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Logs are what a failure is understood by.
-        if !std::thread::panicking() {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
-}
-
 /// Hosts and an API server without an agent, or nothing and the reason on stderr where that cannot be.
 fn hosts(name: &str) -> Option<(Cluster, Scratch)> {
     if let Err(reason) = netns::ensure_privilege() {
         eprintln!("skipped: {reason}");
         return None;
     }
-    let scratch = Scratch::new(name);
+    let scratch = Scratch::new(&format!("host-{name}"));
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
     Some((Cluster::new(plan).expect("hosts and an API server"), scratch))
 }

@@ -1,34 +1,17 @@
 //! A recording of a real agent's real run, replayed: same effects and events, or the difference is shown.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use common::Scratch;
 use mainstay_lab::cluster::{Cluster, Outage, Plan, VIP, wait_for};
 use mainstay_lab::netns::{self, Process};
 
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("mainstay-record-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory under the temporary one");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // The recording is what a failure is understood by.
-        if !std::thread::panicking() {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
-}
 
 /// Starts an agent that records on the first node's host, as the cluster starts the others.
 fn record(cluster: &Cluster, place: &Path, file: &Path) -> Process {
@@ -58,7 +41,7 @@ fn a_real_run_with_an_outage_and_a_hand_over_replays_the_same() {
         eprintln!("skipped: {reason}");
         return;
     }
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("record");
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
     let mut cluster = Cluster::new(plan).expect("hosts and an API server");
     let file = scratch.0.join("run.jsonl");

@@ -1,8 +1,11 @@
 //! Two nodes and no gateway: when the holder dies, the survivor has no neighbour left that could tell it that its own
 //! link works. The API server's answer over that link does.
 
+mod common;
+
 use std::time::Duration;
 
+use common::Scratch;
 use mainstay_lab::cluster::{Cluster, Plan};
 use mainstay_lab::netns;
 
@@ -15,14 +18,12 @@ fn the_survivor_of_two_does_not_wait_for_the_lease_to_expire() {
         eprintln!("skipped: {reason}");
         return;
     }
-    let directory = std::env::temp_dir().join(format!("mainstay-two-nodes-{}", std::process::id()));
-    let mut plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &directory);
+    let scratch = Scratch::new("two-nodes");
+    let mut plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0);
     plan.nodes = 2;
     let cluster = Cluster::up(plan).expect("a cluster that settles");
     let holder = cluster.wait_settled(Duration::from_secs(20)).expect("settled");
     cluster.segment.partition(&cluster.nodes[holder].host).expect("partitioned");
     let succeeded = cluster.wait_holder(&[1 - holder], BEFORE_EXPIRY);
     assert!(succeeded.is_ok(), "no evidence? {:#}", cluster.claim(1 - holder));
-    drop(cluster);
-    drop(std::fs::remove_dir_all(directory));
 }

@@ -8,4 +8,5 @@ pub(crate) mod message;
 pub(crate) mod monitor;
 pub(crate) mod packet;
 pub(crate) mod route;
+pub(crate) mod timer;
 pub(crate) mod worker;

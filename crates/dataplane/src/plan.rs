@@ -123,12 +123,17 @@ pub fn is_left_over(vip: Vip, present: &[Present]) -> bool {
 }
 
 /// The addresses by which the host itself can be found: neither ours nor what another VIP agent left behind, for that
-/// moves; unless there is nothing else, as on a host whose own addresses are all without a subnet.
+/// moves; unless the host has nothing else of that family, as where all its addresses are without a subnet.
 #[must_use]
 pub fn own_addresses(present: &[Present]) -> Vec<IpAddr> {
-    let others = || present.iter().filter(|one| one.owner == Owner::Other).map(|one| one.ip);
-    let lasting: Vec<_> = others().filter(|ip| !is_left_over(*ip, present)).collect();
-    if lasting.is_empty() { others().collect() } else { lasting }
+    let others = || present.iter().filter(|one| one.owner == Owner::Other);
+    let moves = |one: &Present| one.prefix == host_prefix(one.ip) && one.remaining.is_none();
+    let has_lasting = |is_ipv4: bool| {
+        others().any(|one| one.ip.is_ipv4() == is_ipv4 && !moves(one) && !is_link_local(one.ip))
+    };
+    let (lasting_v4, lasting_v6) = (has_lasting(true), has_lasting(false));
+    let better = |one: &Present| if one.ip.is_ipv4() { lasting_v4 } else { lasting_v6 };
+    others().filter(|one| !(moves(one) && better(one))).map(|one| one.ip).collect()
 }
 
 /// What makes `vip` absent: nothing, if it is absent or not ours.

@@ -22,8 +22,9 @@ use crate::counters::Counters;
 use crate::faults::{FaultNews, Faults};
 use crate::linux::clock;
 use crate::linux::filter::Wanted;
-use crate::linux::links::{self, DescribeError, LinkDescription};
+use crate::linux::links::{self, DescribeError, LinkDescription, Survey};
 use crate::linux::monitor::{Monitor, News};
+use crate::linux::timer::Timer;
 use crate::linux::worker::{Order, Report, Worker, refused};
 use crate::segment::{Own, Segment, link_local};
 use identity::Known;
@@ -35,6 +36,9 @@ const SURVEY_EVERY: Duration = Duration::from_secs(10);
 const ORDER_OVERDUE: Duration = Duration::from_secs(3);
 /// Between attempts to start the kernel thread again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// Never.
+const FAR: Moment = Moment::from_nanos(u64::MAX);
 
 /// What the data plane is told at its start.
 #[derive(Clone, Debug)]
@@ -69,6 +73,7 @@ pub struct Dataplane {
     interface: String,
     segment: Segment,
     monitor: Monitor,
+    timer: Timer,
     worker: Worker,
     books: Books,
     faults: Faults,
@@ -79,12 +84,22 @@ pub struct Dataplane {
     under_way: VecDeque<(EffectId, Moment)>,
     ready: VecDeque<Input>,
     survey_at: Moment,
+    /// The survey that the kernel thread was asked for, and whether it will do.
+    surveying: Option<Wish>,
     /// How much news of our link there was.
     link_news: u64,
     /// When to try again to start the kernel thread, should that have failed.
     restart_at: Option<Moment>,
     sending: Health,
     counters: Counters,
+}
+
+/// Whether a survey under way will show all that is known to have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Met,
+    /// Something happened since it was asked for.
+    Again,
 }
 
 /// Whether the last frame went out: a change of it is worth one line of log.
@@ -118,6 +133,7 @@ impl Dataplane {
             interface: settings.interface,
             segment,
             monitor,
+            timer: Timer::open().map_err(refused("a timer"))?,
             worker,
             books: Books::new(Pacer::new(settings.announce_every, settings.seed)),
             faults: Faults::default(),
@@ -126,6 +142,7 @@ impl Dataplane {
             under_way: VecDeque::new(),
             ready: VecDeque::new(),
             survey_at: clock::now(),
+            surveying: None,
             link_news: 0,
             restart_at: None,
             sending: Health::Well,
@@ -180,14 +197,27 @@ impl Dataplane {
     /// The next thing that happened. Cancel-safe. Announcements are sent while this is awaited.
     pub async fn next(&mut self) -> Input {
         loop {
-            if self.ready.is_empty() {
-                self.look();
+            if let Some(input) = self.next_until(FAR).await {
+                return input;
+            }
+        }
+    }
+
+    /// The next thing that happened; `None` once `deadline` has come, and then nothing else is done: whoever asked
+    /// may have stood still, and nothing he knew be true. Cancel-safe. Announcements are sent while this is awaited.
+    pub async fn next_until(&mut self, deadline: Moment) -> Option<Input> {
+        loop {
+            if clock::now() >= deadline {
+                return None;
             }
             self.announce();
             if let Some(input) = self.ready.pop_front() {
-                return input;
+                return Some(input);
             }
-            self.wait().await;
+            self.wait(deadline).await;
+            if clock::now() < deadline {
+                self.look();
+            }
         }
     }
 
@@ -232,14 +262,14 @@ impl Dataplane {
         self.watch_the_clock(clock::now());
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self, deadline: Moment) {
         let deadlines = [
             self.books.pacer.next_deadline(),
             self.overdue_at(),
             self.restart_at,
             self.faults.next_deadline(),
         ];
-        let deadline = deadlines.into_iter().flatten().fold(self.survey_at, Moment::min);
+        let deadline = deadlines.into_iter().flatten().fold(self.survey_at.min(deadline), Moment::min);
         tokio::select! {
             biased;
             // An error is the runtime's end; whatever it is, what follows reads the sockets and sees for itself.
@@ -253,7 +283,7 @@ impl Dataplane {
                 }
                 None => self.restart_worker(),
             },
-            () = tokio::time::sleep(deadline.since(clock::now())) => {}
+            () = self.timer.until(deadline) => {}
         }
     }
 
@@ -297,8 +327,16 @@ impl Dataplane {
 
     fn ask_survey(&mut self) {
         self.survey_at = clock::now() + SURVEY_EVERY;
+        if self.surveying.take().is_some() {
+            // However much news there is, one survey at a time is asked for, and one after it.
+            self.surveying = Some(Wish::Again);
+            return;
+        }
+        self.surveying = Some(Wish::Met);
         // A full queue of orders brings news of its own; the next survey comes.
-        let _ = self.worker.order(Order::Survey { news: self.link_news });
+        if self.worker.order(Order::Survey { news: self.link_news }).is_err() {
+            self.surveying = None;
+        }
     }
 
     fn report(&mut self, report: Report) {
@@ -312,10 +350,22 @@ impl Dataplane {
                 self.outcome(id, result);
             }
             Report::Withdrawn { id, applied } => self.outcome(id, applied.outcome()),
+            Report::Surveyed { news, result } => {
+                let again = self.surveying.take() == Some(Wish::Again);
+                self.surveyed(now, news, result);
+                if again {
+                    self.ask_survey();
+                }
+            }
+        }
+    }
+
+    fn surveyed(&mut self, now: Moment, news: u64, result: Result<Survey, String>) {
+        match result {
             // Overtaken by news, which may tell of a later device than it does.
-            Report::Surveyed { news, .. } if news != self.link_news => self.ask_survey(),
-            Report::Surveyed { result: Ok(survey), .. } => self.compare(now, &survey),
-            Report::Surveyed { result: Err(error), .. } => {
+            _ if news != self.link_news => self.ask_survey(),
+            Ok(survey) => self.compare(now, &survey),
+            Err(error) => {
                 self.counters.kernel_errors += 1;
                 tracing::warn!(interface = self.interface, error, "cannot read the interface");
             }
@@ -368,6 +418,7 @@ impl Dataplane {
         match Worker::start(self.interface.clone()) {
             Ok(worker) => {
                 self.worker = worker;
+                self.surveying = None;
                 self.restart_at = None;
                 self.survey_at = clock::now();
             }

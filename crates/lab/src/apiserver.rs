@@ -3,8 +3,8 @@
 //! Real clients (kube-rs, kubectl) are to accept it, so it speaks to the letter what they live by: resource versions,
 //! watches, conflicts, Status objects. A [`Cluster`] is one store with an authority and a token; each
 //! [`FrontEndHandle`] serves it on one socket and has faults of its own, so that a cluster with an API server on every
-//! node can be built. What is deliberately absent: server-side apply, protobuf, tables, admission, and any controller
-//! but the emptying of a deleted namespace.
+//! node can be built. What is deliberately absent: protobuf in answers, admission, tokens in Secrets, and controllers,
+//! but for the emptying of a deleted namespace and the collection of what a deleted object owned.
 //!
 //! The kinds it knows are one line each in `resource`. [`conformance`] holds the checks that say "as the real one
 //! does"; [`real`] starts a real one where its binaries are.
@@ -17,9 +17,12 @@ use std::sync::Arc;
 
 mod access;
 mod account;
+mod apply;
 mod attributes;
 pub mod client;
 pub mod conformance;
+mod decode;
+mod defaults;
 mod discovery;
 mod events;
 mod fault;
@@ -28,8 +31,10 @@ mod gate;
 mod identity;
 mod kubeconfig;
 mod manifest;
+mod openapi;
 mod patch;
 mod perform;
+mod protobuf;
 mod rbac;
 pub mod real;
 mod reply;
@@ -37,10 +42,12 @@ mod request;
 mod resource;
 mod respond;
 mod review;
+mod schema;
 mod selector;
 mod stall;
 mod status;
 mod store;
+mod table;
 mod tls;
 mod user;
 mod validate;
@@ -53,13 +60,16 @@ pub use kubeconfig::{User, kubeconfig};
 pub use manifest::ManifestError;
 pub use patch::Patch;
 pub use resource::{
-    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, NAMESPACE, NODE, POD,
-    RESOURCES, ROLE, ROLE_BINDING, Resource, SERVICE, SERVICE_ACCOUNT, SERVICE_CIDR, Scope,
+    CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, NAMESPACE, NODE,
+    POD, RESOURCES, ROLE, ROLE_BINDING, Resource, SERVICE, SERVICE_ACCOUNT, SERVICE_CIDR, Scope,
 };
 pub use selector::Selector;
 pub use stall::Reads;
 pub use status::ApiStatus;
-pub use store::{At, Deleted, Listed, Part, Preconditions, Scan, Seen, Store, StoreOptions, Target, Written};
+pub use store::{
+    At, DeleteOptions, Deleted, Listed, Mode, Part, Preconditions, Propagation, Scan, Seen, Store,
+    StoreOptions, Target, Written,
+};
 pub use tls::{Authority, Identity, TlsError};
 pub use user::{MASTERS, UserInfo};
 

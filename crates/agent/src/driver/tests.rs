@@ -72,10 +72,10 @@ impl Plane for Wire {
         }
     }
 
-    async fn next(&mut self) -> Input {
-        let Some((at, _)) = self.arrivals.front() else { return std::future::pending().await };
-        tokio::time::sleep(at.since(clock())).await;
-        self.arrivals.pop_front().unwrap().1
+    async fn next_until(&mut self, deadline: Moment) -> Option<Input> {
+        let at = self.arrivals.front().map(|(at, _)| *at).filter(|at| *at < deadline);
+        tokio::time::sleep(at.unwrap_or(deadline).since(clock())).await;
+        at.and_then(|_| Some(self.arrivals.pop_front()?.1))
     }
 
     fn drain(&mut self) -> Vec<Input> {
@@ -289,8 +289,9 @@ impl Plane for Flood {
         Some(effect)
     }
 
-    async fn next(&mut self) -> Input {
-        Input::Link(Link::Up)
+    async fn next_until(&mut self, deadline: Moment) -> Option<Input> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        (clock() < deadline).then_some(Input::Link(Link::Up))
     }
 
     fn drain(&mut self) -> Vec<Input> {
@@ -312,11 +313,30 @@ impl Plane for Flood {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_frames_hides_neither_deadlines_nor_commands() {
-    let (quiet, held) = driver(vec![], vec![at(0)], Wire::default());
+    let (quiet, held) = driver(vec![], vec![at(50)], Wire::default());
     let flooded = Driver::new((quiet.core, Flood), clock, quiet.edges, true);
-    held.commands.send(Command::Shutdown(Duration::from_secs(1))).await.unwrap();
-    assert_eq!(flooded.run().await, Ending::Stopped);
+    let (ending, ()) = tokio::join!(flooded.run(), shut_down_at(&held, at(100)));
+    assert_eq!(ending, Ending::Stopped);
     let ticks = held.record.inputs().iter().filter(|input| **input == Input::Tick).count();
-    assert_eq!(ticks, 1, "the tick of the start came, and met the deadline");
-    assert!(held.record.inputs().len() > BATCH);
+    assert_eq!(ticks, 2, "that of the start, and that of the deadline");
+    assert!(held.record.inputs().len() > BATCH, "what had arrived by the deadline came before it");
+    assert!(clock() < at(200), "{:?}", clock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_stood_still_asks_the_core_before_it_does_anything_else() {
+    let wire = Wire { arrivals: [(at(5_000), Input::Link(Link::Up))].into(), ..Wire::default() };
+    let submitted = Rc::clone(&wire.submitted);
+    let (driver, held) =
+        driver(vec![vec![], vec![Effect::Silence { claim: ClaimId::control_plane() }]], vec![at(100)], wire);
+    let freeze = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Virtual time passes, and nobody is asked: as when the process is stopped.
+        tokio::time::advance(Duration::from_secs(10)).await;
+        shut_down_at(&held, at(10_100)).await;
+    };
+    tokio::join!(driver.run(), freeze);
+    let inputs = held.record.inputs();
+    assert_eq!(inputs[..3], [Input::Tick, Input::Tick, Input::Link(Link::Up)], "{inputs:?}");
+    assert_eq!(submitted.borrow().len(), 1, "what it ordered was carried out");
 }

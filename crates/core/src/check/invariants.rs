@@ -206,9 +206,12 @@ impl Checker {
             }
             return;
         }
-        // After a start nothing can linger that would move it; after other faults something may.
+        // After a start nothing can linger that would move it; after other faults something may. An API that failed
+        // during the start leaves something, too: a grant that its node learns of when the API is back.
         let patience = if self.only_api_ever { FIRST_HOLDER } else { self.bounds.settle };
-        let calm = view.disturbance == Disturbance::None && view.at.saturating_sub(since) > patience;
+        let lasting =
+            |since: Option<Duration>| since.is_some_and(|since| view.at.saturating_sub(since) > FIRST_HOLDER);
+        let calm = lasting(self.calm_since) && view.at.saturating_sub(since) > patience;
         if calm && second.is_none() {
             self.incumbent = first;
             self.disfavoured_since = None;

@@ -1,31 +1,53 @@
 //! What clients ask before they ask for objects: versions, groups, resources, health.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::openapi;
 use super::resource::{RESOURCES, Resource, Scope};
 use super::review::{REVIEWS, Review};
 
-/// The answer to a path outside the objects, if it is one.
-pub(super) fn answer(path: &str) -> Option<Answer> {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    match parts.as_slice() {
-        ["healthz" | "readyz" | "livez", ..] => Some(Answer::Text("ok")),
-        ["version"] => Some(Answer::Json(version())),
-        ["api"] => Some(Answer::Json(core_versions())),
-        ["apis"] => Some(Answer::Json(group_list())),
-        ["apis", group] => {
-            groups().contains(group).then(|| Answer::Json(with_kind(group_entry(group), "APIGroup")))
-        }
-        ["api", version] => resource_list("", version).map(Answer::Json),
-        ["apis", group, version] => resource_list(group, version).map(Answer::Json),
-        _ => None,
-    }
+mod aggregate;
+
+/// A document that is there at once.
+pub(super) struct Document {
+    pub(super) media: &'static str,
+    pub(super) content: Bytes,
 }
 
-/// A whole answer.
-pub(super) enum Answer {
-    Text(&'static str),
-    Json(Value),
+const JSON: &str = "application/json";
+/// The form of `/api` and `/apis` that tells everything at once, since Kubernetes 1.26.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The answer to a path outside the objects, if it is one.
+pub(super) fn answer(path: &str, accept: &str) -> Option<Document> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let json = |value: Value| Document { media: JSON, content: value.to_string().into() };
+    let whole = accept.split(',').any(|form| form.trim() == AGGREGATED);
+    let aggregated = |value: Value| Document { media: AGGREGATED, content: value.to_string().into() };
+    Some(match parts.as_slice() {
+        ["healthz" | "readyz" | "livez", ..] => {
+            Document { media: "text/plain; charset=utf-8", content: Bytes::from_static(b"ok") }
+        }
+        ["version"] => json(version()),
+        ["openapi", "v2"] if accept.contains("protobuf") => {
+            Document { media: OPENAPI_PROTOBUF, content: Bytes::from_static(openapi::v2_protobuf()) }
+        }
+        ["openapi", "v2"] => Document { media: JSON, content: Bytes::from_static(openapi::v2().as_bytes()) },
+        ["openapi", "v3"] => json(openapi::v3_root()),
+        ["openapi", "v3", rest @ ..] => {
+            Document { media: JSON, content: Bytes::from_static(openapi::v3(&rest.join("/"))?.as_bytes()) }
+        }
+        ["api"] if whole => aggregated(aggregate::list(&[""])),
+        ["apis"] if whole => aggregated(aggregate::list(&groups())),
+        ["api"] => json(core_versions()),
+        ["apis"] => json(group_list()),
+        ["apis", group] if groups().contains(group) => json(with_kind(group_entry(group), "APIGroup")),
+        ["api", version] => json(resource_list("", version)?),
+        ["apis", group, version] => json(resource_list(group, version)?),
+        _ => return None,
+    })
 }
 
 fn version() -> Value {
@@ -76,8 +98,16 @@ fn resource_list(group: &str, version: &str) -> Option<Value> {
 fn review_entry(review: &Review) -> Value {
     json!({
         "name": review.plural, "singularName": review.kind.to_lowercase(), "kind": review.kind,
-        "namespaced": review.namespaced, "verbs": ["create"],
+        "namespaced": review.scope == Scope::Namespaced, "verbs": ["create"],
     })
+}
+
+/// What may be done with a kind's objects.
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// `kubectl get all`.
+fn categories(resource: &Resource) -> &'static [&'static str] {
+    if matches!(resource.kind, "Pod" | "Service") { &["all"] } else { &[] }
 }
 
 fn entries(resource: &Resource) -> Vec<Value> {
@@ -87,9 +117,12 @@ fn entries(resource: &Resource) -> Vec<Value> {
             "namespaced": resource.scope == Scope::Namespaced, "verbs": verbs,
         })
     };
-    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-    let mut main = entry(resource.plural.to_owned(), &verbs);
-    main["shortNames"] = json!(resource.short_names);
+    let mut main = entry(resource.plural.to_owned(), &VERBS);
+    for (field, names) in [("shortNames", resource.short_names), ("categories", categories(resource))] {
+        if !names.is_empty() {
+            main[field] = json!(names);
+        }
+    }
     let status = resource
         .has_status
         .then(|| entry(format!("{}/status", resource.plural), &["get", "patch", "update"]));

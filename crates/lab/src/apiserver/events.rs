@@ -17,6 +17,7 @@ use super::front_end::Lost;
 use super::request::Call;
 use super::status::ApiStatus;
 use super::store::{At, Scan, Store};
+use super::table::{Columns, Tables};
 
 /// The chunk of body a watch sends at once.
 type Chunk = Result<Frame<Bytes>, Lost>;
@@ -29,9 +30,11 @@ pub(super) fn stream(
     store: &Arc<Store>,
     faults: watch::Receiver<Faults>,
     call: &Call,
+    tables: Option<Tables>,
 ) -> Result<impl Stream<Item = Chunk> + Send + use<>, ApiStatus> {
     let scan = call.scan()?;
-    let initial = initial(store, &scan, call)?;
+    let mut form = Form { tables, columns: Columns::Told };
+    let initial = initial(store, &scan, call, &mut form)?;
     let every = store.options().bookmark_every;
     let timeout = call.watch_timeout()?.unwrap_or(store.options().watch_timeout);
     let allows_bookmarks = call.query.is_set("allowWatchBookmarks");
@@ -40,6 +43,7 @@ pub(super) fn stream(
         commits: store.subscribe(),
         store: Arc::clone(store),
         scan,
+        form,
         faults,
         drops,
         first: Some(initial.chunk),
@@ -60,7 +64,7 @@ struct Initial {
 }
 
 /// The events before the first change: none from a given version, else the whole state as ADDED.
-fn initial(store: &Store, scan: &Scan, call: &Call) -> Result<Initial, ApiStatus> {
+fn initial(store: &Store, scan: &Scan, call: &Call, form: &mut Form) -> Result<Initial, ApiStatus> {
     let version = call.query.number("resourceVersion")?.filter(|version| *version > 0);
     let wants_initial = call.query.text("sendInitialEvents");
     if !wants_initial.is_empty() && call.query.text("resourceVersionMatch") != "NotOlderThan" {
@@ -75,7 +79,7 @@ fn initial(store: &Store, scan: &Scan, call: &Call) -> Result<Initial, ApiStatus
     let listed = store.list(scan, version.map_or(At::Newest, At::NotOlderThan))?;
     let mut chunk = BytesMut::new();
     if wants_initial != "false" {
-        listed.items.iter().for_each(|object| put_event(&mut chunk, "ADDED", object));
+        listed.items.iter().for_each(|object| form.put(&mut chunk, "ADDED", object));
     }
     if streaming && call.query.is_set("allowWatchBookmarks") {
         let mut bookmark = bookmark_object(scan, listed.revision);
@@ -85,9 +89,28 @@ fn initial(store: &Store, scan: &Scan, call: &Call) -> Result<Initial, ApiStatus
     Ok(Initial { chunk: chunk.freeze(), revision: listed.revision })
 }
 
+/// How objects are shown.
+struct Form {
+    tables: Option<Tables>,
+    columns: Columns,
+}
+
+impl Form {
+    fn put(&mut self, chunk: &mut BytesMut, kind: &str, object: &Value) {
+        match self.tables {
+            Some(tables) => {
+                put_event(chunk, kind, &tables.of_event(object, self.columns));
+                self.columns = Columns::Known;
+            }
+            None => put_event(chunk, kind, object),
+        }
+    }
+}
+
 struct Watch {
     store: Arc<Store>,
     scan: Scan,
+    form: Form,
     commits: watch::Receiver<u64>,
     faults: watch::Receiver<Faults>,
     /// How many orders to drop the watches had been given when this one began.
@@ -170,7 +193,7 @@ impl Watch {
         };
         self.cursor = if due.len() == seen.len() { cursor } else { last.revision };
         let mut chunk = BytesMut::new();
-        due.iter().for_each(|change| put_event(&mut chunk, change.kind, &change.object));
+        due.iter().for_each(|change| self.form.put(&mut chunk, change.kind, &change.object));
         Step::Send(chunk.freeze())
     }
 

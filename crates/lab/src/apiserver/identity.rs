@@ -35,6 +35,13 @@ pub(super) fn now_text() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The same, this many seconds from now.
+pub(super) fn seconds_from_now(seconds: u64) -> String {
+    let later =
+        Timestamp::now() + jiff::SignedDuration::from_secs(seconds.try_into().unwrap_or(i64::MAX >> 32));
+    later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A random secret of 128 bits, in hex.
 pub(super) fn random_token() -> String {
     format!("{:016x}{:016x}", random(), random())

@@ -1,12 +1,15 @@
-//! Patches: JSON merge patch (RFC 7386) and JSON patch (RFC 6902).
-//!
-//! A strategic merge patch is applied as a merge patch without its `$` directives: lists are replaced whole, which
-//! differs from the real server only for lists with a merge key (a Node's conditions and addresses).
+//! Patches: JSON merge patch (RFC 7386), JSON patch (RFC 6902), strategic merge patch, and configurations for
+//! server-side apply.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::resource::Resource;
+use super::schema::Place;
 use super::status::ApiStatus;
 
+mod merge;
+mod operations;
+mod strategic;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +18,11 @@ mod tests;
 pub enum Patch {
     /// RFC 7386, `application/merge-patch+json`.
     Merge(Value),
+    /// `application/strategic-merge-patch+json`.
+    Strategic(Value),
+    /// A configuration, `application/apply-patch+yaml`. What comes of it depends on who owns what: see
+    /// [`super::Store`].
+    Configuration(Value),
     /// RFC 6902, `application/json-patch+json`.
     Operations(Vec<Value>),
 }
@@ -31,8 +39,18 @@ impl Patch {
                 .map_err(|wrong| ApiStatus::bad_request(format!("error decoding patch: {wrong}")))
         };
         match media {
-            "application/merge-patch+json" => merge(value()?),
-            "application/strategic-merge-patch+json" => merge(without_directives(value()?)),
+            "application/merge-patch+json" => object(value()?).map(Self::Merge),
+            "application/strategic-merge-patch+json" => object(value()?).map(Self::Strategic),
+            "application/apply-patch+yaml" => {
+                // JSON is YAML, and so is what people write.
+                let read = std::str::from_utf8(body).map_err(|wrong| wrong.to_string());
+                let value = read.and_then(|text| {
+                    serde_saphyr::from_str::<Value>(text).map_err(|wrong| wrong.to_string())
+                });
+                let value =
+                    value.map_err(|wrong| ApiStatus::bad_request(format!("error decoding YAML: {wrong}")))?;
+                object(value).map(Self::Configuration)
+            }
             "application/json-patch+json" => match value()? {
                 Value::Array(operations) => Ok(Self::Operations(operations)),
                 _ => Err(ApiStatus::bad_request("error decoding patch: a JSON patch is an array")),
@@ -41,17 +59,22 @@ impl Patch {
         }
     }
 
-    /// The object after the patch.
+    /// The object of this kind after the patch. A configuration is laid over it as a merge patch.
     ///
     /// # Errors
-    /// 422 when an operation of a JSON patch cannot be done.
-    pub fn apply(&self, object: &Value) -> Result<Value, ApiStatus> {
+    /// 422 when an operation of a JSON patch cannot be done, 500 for a strategic patch that makes no sense.
+    pub fn apply(&self, resource: &Resource, object: &Value) -> Result<Value, ApiStatus> {
         let mut patched = object.clone();
         match self {
-            Self::Merge(patch) => merge_into(&mut patched, patch),
+            Self::Merge(patch) | Self::Configuration(patch) => merge::apply(&mut patched, patch),
             Self::Operations(operations) => {
-                for operation in operations {
-                    operate(&mut patched, operation).map_err(|why| ApiStatus::new(422, "Invalid", why))?;
+                let done = operations::apply(&mut patched, operations);
+                done.map_err(|why| ApiStatus::new(422, "Invalid", why))?;
+            }
+            Self::Strategic(patch) => {
+                if let (Value::Object(target), Value::Object(patch)) = (&mut patched, patch) {
+                    let done = strategic::apply(target, patch, Place::root(resource));
+                    done.map_err(|why| ApiStatus::new(500, "", why))?;
                 }
             }
         }
@@ -59,117 +82,18 @@ impl Patch {
     }
 }
 
-fn merge(value: Value) -> Result<Patch, ApiStatus> {
+fn object(value: Value) -> Result<Value, ApiStatus> {
     if value.is_object() {
-        Ok(Patch::Merge(value))
+        Ok(value)
     } else {
         Err(ApiStatus::bad_request("error decoding patch: not an object"))
     }
 }
 
 fn unsupported(media: &str) -> ApiStatus {
-    let known =
-        "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+    let known = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
     let message = format!(
         "the body of the request was in an unknown format ({media}) - accepted media types include: {known}"
     );
     ApiStatus::new(415, "UnsupportedMediaType", message)
-}
-
-/// RFC 7386 section 2.
-fn merge_into(target: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(fields) = target else { return };
-    for (key, change) in changes {
-        if change.is_null() {
-            fields.remove(key);
-        } else {
-            merge_into(fields.entry(key.clone()).or_insert(Value::Null), change);
-        }
-    }
-}
-
-fn without_directives(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(key, _)| !key.starts_with('$'));
-            Value::Object(kept.map(|(key, value)| (key, without_directives(value))).collect())
-        }
-        other => other,
-    }
-}
-
-/// One operation of RFC 6902 section 4.
-fn operate(target: &mut Value, operation: &Value) -> Result<(), String> {
-    let text =
-        |name: &str| operation[name].as_str().ok_or_else(|| format!("JSON patch operation lacks \"{name}\""));
-    let value =
-        || operation.get("value").cloned().ok_or_else(|| "JSON patch operation lacks \"value\"".to_owned());
-    let path = text("path")?;
-    match text("op")? {
-        "add" => add(target, path, value()?),
-        "remove" => remove(target, path).map(drop),
-        "replace" => {
-            *at(target, path)? = value()?;
-            Ok(())
-        }
-        "test" if *at(target, path)? == value()? => Ok(()),
-        "test" => Err(format!("testing path {path} failed")),
-        "copy" => {
-            let copied = at(target, text("from")?)?.clone();
-            add(target, path, copied)
-        }
-        "move" => {
-            let moved = remove(target, text("from")?)?;
-            add(target, path, moved)
-        }
-        other => Err(format!("unknown JSON patch operation \"{other}\"")),
-    }
-}
-
-fn at<'a>(target: &'a mut Value, path: &str) -> Result<&'a mut Value, String> {
-    target.pointer_mut(path).ok_or_else(|| format!("path {path} does not exist"))
-}
-
-/// Splits a JSON pointer (RFC 6901) into the parent and the unescaped last step.
-fn parent<'a>(target: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), String> {
-    let (parent, last) = path.rsplit_once('/').ok_or_else(|| format!("path {path} names no member"))?;
-    Ok((at(target, parent)?, last.replace("~1", "/").replace("~0", "~")))
-}
-
-fn add(target: &mut Value, path: &str, value: Value) -> Result<(), String> {
-    if path.is_empty() {
-        *target = value;
-        return Ok(());
-    }
-    let (parent, last) = parent(target, path)?;
-    match parent {
-        Value::Object(fields) => drop(fields.insert(last, value)),
-        Value::Array(items) if last == "-" => items.push(value),
-        Value::Array(items) => {
-            let place = last.parse().ok().filter(|place| *place <= items.len());
-            items.insert(place.ok_or_else(|| format!("path {path} is out of range"))?, value);
-        }
-        _ => return Err(format!("path {path} has no parent to add to")),
-    }
-    Ok(())
-}
-
-fn remove(target: &mut Value, path: &str) -> Result<Value, String> {
-    let missing = || format!("path {path} does not exist");
-    let (parent, last) = parent(target, path)?;
-    match parent {
-        Value::Object(fields) => fields.remove(&last).ok_or_else(missing),
-        Value::Array(items) => {
-            let place = last.parse().ok().filter(|place: &usize| *place < items.len()).ok_or_else(missing)?;
-            Ok(items.remove(place))
-        }
-        _ => Err(missing()),
-    }
 }

@@ -11,17 +11,22 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::account::{Reply, Verb, WriteRecord};
+use super::apply::OnConflict;
 use super::attributes::Attributes;
 use super::front_end::{Front, Lost};
 use super::patch::Patch;
+use super::protobuf;
 use super::rbac;
-use super::reply::{Body, json_reply, with_retry_after};
+use super::reply::{Body, json_reply, with_retry_after, with_warnings};
 use super::request::Call;
 use super::resource::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, Resource};
 use super::respond::without_kind;
+use super::schema::name_of;
 use super::stall::{self, Need};
 use super::status::ApiStatus;
-use super::store::{Deleted, Preconditions, Store, Written};
+use super::store::{
+    DeleteOptions, Deleted, Mode, Preconditions, Propagation, Store, Validation, Writing, Written,
+};
 use super::user::UserInfo;
 
 /// Largest body accepted, as the real server's default.
@@ -35,6 +40,8 @@ struct Outcome {
     holder: Option<String>,
     name: Option<String>,
     version: Option<u64>,
+    /// For `Warning` headers.
+    warnings: Vec<String>,
 }
 
 impl Outcome {
@@ -46,6 +53,7 @@ impl Outcome {
             holder: None,
             name: None,
             version: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -58,6 +66,7 @@ impl Outcome {
             holder: text(&object["spec"]["holderIdentity"]),
             name: text(&object["metadata"]["name"]),
             version: object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()),
+            warnings: Vec::new(),
         }
     }
 }
@@ -83,6 +92,7 @@ pub(super) async fn write(
     let rate = front.faults.borrow().lose_reply;
     let lost = rate > 0.0 && front.picks_lost(rate);
     let answer = with_retry_after(json_reply(outcome.code, &outcome.body), outcome.retry_after);
+    let answer = with_warnings(answer, &outcome.warnings);
     record(front, parts, call, outcome, if lost { Reply::Lost } else { Reply::Sent });
     if lost { Err(Lost) } else { Ok(answer) }
 }
@@ -120,27 +130,89 @@ fn perform(
 ) -> Result<Outcome, ApiStatus> {
     let target = call.target();
     check_escalation(store, user, (parts, call), body)?;
-    match call.verb {
+    let mut writing = writing(parts, call)?;
+    let outcome = match call.verb {
         Verb::Create => {
-            let object = store.create(call.resource, &target.namespace, parse_body(parts, body)?)?;
-            Ok(Outcome::object(201, &object))
+            let body = parse_body(parts, body, &name_of(call.resource))?;
+            let object = store.create_as(&mut writing, call.resource, &target.namespace, body)?;
+            Outcome::object(201, &object)
         }
-        Verb::Update => Ok(written(&store.update(&target, parse_body(parts, body)?, call.part)?)),
+        Verb::Update => written(&store.update_as(
+            &mut writing,
+            &target,
+            parse_body(parts, body, &name_of(call.resource))?,
+            call.part,
+        )?),
         Verb::Patch => {
-            Ok(written(&store.patch(&target, &Patch::parse(content_type(parts), body)?, call.part)?))
+            let patch = Patch::parse(content_type(parts), body)?;
+            check_apply(&patch, call)?;
+            written(&store.patch_as(&mut writing, &target, &patch, call.part)?)
         }
-        Verb::Delete => Ok(deleted(call, &store.delete(&target, &preconditions(body)?)?)),
+        Verb::Delete => deleted(call, &store.delete_with(&target, &delete_options(call, body)?)?),
         _ => {
             let items: Vec<Value> =
                 store.delete_collection(&call.scan()?).iter().map(|gone| without_kind(gone)).collect();
             let kind = format!("{}List", call.resource.kind);
             let version = json!({ "resourceVersion": store.revision().to_string() });
-            Ok(Outcome::object(
+            Outcome::object(
                 200,
                 &json!({ "kind": kind, "apiVersion": call.resource.api_version(), "metadata": version, "items": items }),
-            ))
+            )
+        }
+    };
+    Ok(Outcome { warnings: writing.warnings, ..outcome })
+}
+
+/// The circumstances of a write, from the query and the client's name.
+fn writing(parts: &Parts, call: &Call) -> Result<Writing, ApiStatus> {
+    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
+    let manager = match call.query.text("fieldManager") {
+        "" => agent.split('/').next().unwrap_or_default(),
+        given => given,
+    };
+    let mut writing = Writing::by(manager);
+    writing.mode = dry_run(call.query.text("dryRun"))?;
+    if call.query.is_set("force") {
+        writing.on_conflict = OnConflict::Take;
+    }
+    writing.validation = match call.query.text("fieldValidation") {
+        "" | "Warn" => Validation::Warn,
+        "Ignore" => Validation::Ignore,
+        "Strict" => Validation::Strict,
+        other => {
+            let why = format!(
+                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+            );
+            return Err(ApiStatus::new(422, "Invalid", why));
+        }
+    };
+    Ok(writing)
+}
+
+fn dry_run(text: &str) -> Result<Mode, ApiStatus> {
+    match text {
+        "" => Ok(Mode::Real),
+        "All" => Ok(Mode::DryRun),
+        other => {
+            let why = format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\"");
+            Err(ApiStatus::new(422, "Invalid", why))
         }
     }
+}
+
+/// An apply needs a manager, and nothing else may be forced.
+fn check_apply(patch: &Patch, call: &Call) -> Result<(), ApiStatus> {
+    let applies = matches!(patch, Patch::Configuration(_));
+    let invalid = |why: &str| {
+        Err(ApiStatus::new(422, "Invalid", format!("PatchOptions.meta.k8s.io \"\" is invalid: {why}")))
+    };
+    if applies && call.query.text("fieldManager").is_empty() {
+        return invalid("fieldManager: Required value: is required for apply patch");
+    }
+    if !applies && call.query.is_set("force") {
+        return invalid("force: Forbidden: may not be specified for non-apply patch");
+    }
+    Ok(())
 }
 
 /// Refuses a role with more rules than its writer holds, and a binding of such a role. A patch is judged by what it
@@ -159,8 +231,10 @@ fn check_escalation(
         return Ok(());
     }
     let mut object = match call.verb {
-        Verb::Patch => Patch::parse(content_type(parts), body)?.apply(&*store.get(&call.target())?)?,
-        _ => parse_body(parts, body)?,
+        Verb::Patch => {
+            Patch::parse(content_type(parts), body)?.apply(call.resource, &*store.get(&call.target())?)?
+        }
+        _ => parse_body(parts, body, &name_of(call.resource))?,
     };
     let namespace = call.namespace.as_deref().unwrap_or_default();
     object["metadata"]["namespace"] = json!(namespace);
@@ -184,20 +258,23 @@ fn written(written: &Written) -> Outcome {
     Outcome::object(if written.created { 201 } else { 200 }, &written.object)
 }
 
-/// The real server answers a finished deletion with a Status, and one that waits for finalizers with the object.
+/// The real server answers a finished deletion with a Status, and one that waits for something, or is of a pod, with the
+/// object.
 fn deleted(call: &Call, deleted: &Deleted) -> Outcome {
     match deleted {
         Deleted::Pending(object) => Outcome::object(200, object),
-        Deleted::Gone(last) => Outcome {
-            body: json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {
-                    "name": call.name, "group": call.resource.group, "kind": call.resource.plural,
-                    "uid": last["metadata"]["uid"],
-                },
-            }),
-            ..Outcome::object(200, last)
-        },
+        Deleted::Gone(last) if call.resource.kind == "Pod" => Outcome::object(200, last),
+        Deleted::Gone(last) => {
+            let mut details =
+                json!({ "name": call.name, "kind": call.resource.plural, "uid": last["metadata"]["uid"] });
+            if !call.resource.group.is_empty() {
+                details["group"] = json!(call.resource.group);
+            }
+            let body = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+            });
+            Outcome { body, ..Outcome::object(200, last) }
+        }
     }
 }
 
@@ -205,24 +282,61 @@ fn content_type(parts: &Parts) -> &str {
     parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json")
 }
 
-pub(super) fn parse_body(parts: &Parts, body: &[u8]) -> Result<Value, ApiStatus> {
-    let media = content_type(parts).split(';').next().unwrap_or_default().trim();
-    if media != "application/json" {
-        let message = format!(
-            "the body of the request was in an unknown format ({media}) - accepted media types include: application/json"
-        );
-        return Err(ApiStatus::new(415, "UnsupportedMediaType", message));
-    }
-    serde_json::from_slice(body)
-        .map_err(|wrong| ApiStatus::bad_request(format!("error decoding the body: {wrong}")))
+/// A body: JSON, YAML, or the protobuf of the type with this full name.
+///
+/// # Errors
+/// 415 for another form, 400 for what cannot be read.
+pub(super) fn parse_body(parts: &Parts, body: &[u8], type_name: &str) -> Result<Value, ApiStatus> {
+    let read = match content_type(parts).split(';').next().unwrap_or_default().trim() {
+        "application/json" => serde_json::from_slice(body).map_err(|wrong| wrong.to_string()),
+        "application/yaml" => {
+            let text = std::str::from_utf8(body).map_err(|wrong| wrong.to_string());
+            text.and_then(|text| serde_saphyr::from_str(text).map_err(|wrong| wrong.to_string()))
+        }
+        protobuf::MEDIA => protobuf::object(body, type_name),
+        media => {
+            let message = format!(
+                "the body of the request was in an unknown format ({media}) - accepted media types include: application/json, application/yaml, {}",
+                protobuf::MEDIA
+            );
+            return Err(ApiStatus::new(415, "UnsupportedMediaType", message));
+        }
+    };
+    read.map_err(|wrong| ApiStatus::bad_request(format!("error decoding the body: {wrong}")))
 }
 
-fn preconditions(body: &[u8]) -> Result<Preconditions, ApiStatus> {
-    if body.is_empty() {
-        return Ok(Preconditions::default());
-    }
-    let options: Value = serde_json::from_slice(body)
-        .map_err(|wrong| ApiStatus::bad_request(format!("error decoding the delete options: {wrong}")))?;
-    let text = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
-    Ok(Preconditions { uid: text("uid"), resource_version: text("resourceVersion") })
+/// `DeleteOptions`, from the body and the query.
+fn delete_options(call: &Call, body: &[u8]) -> Result<DeleteOptions, ApiStatus> {
+    let options: Value = match body {
+        [] => json!({}),
+        body => serde_json::from_slice(body)
+            .map_err(|wrong| ApiStatus::bad_request(format!("error decoding the delete options: {wrong}")))?,
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let given = text(&options["propagationPolicy"])
+        .unwrap_or_else(|| call.query.text("propagationPolicy").to_owned());
+    let propagation = match given.as_str() {
+        "" | "Background" => Propagation::Background,
+        "Foreground" => Propagation::Foreground,
+        "Orphan" => Propagation::Orphan,
+        other => {
+            let why = format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\""
+            );
+            return Err(ApiStatus::new(422, "Invalid", why));
+        }
+    };
+    let preconditions = Preconditions {
+        uid: text(&options["preconditions"]["uid"]),
+        resource_version: text(&options["preconditions"]["resourceVersion"]),
+    };
+    let grace_seconds = match options["gracePeriodSeconds"].as_u64() {
+        Some(seconds) => Some(seconds),
+        None => call.query.number("gracePeriodSeconds")?,
+    };
+    let mode = match options["dryRun"].get(0).and_then(Value::as_str) {
+        Some(text) => dry_run(text)?,
+        None => dry_run(call.query.text("dryRun"))?,
+    };
+    Ok(DeleteOptions { preconditions, propagation, grace_seconds, mode })
 }

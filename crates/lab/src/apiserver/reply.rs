@@ -1,7 +1,7 @@
 //! Replies: JSON, text and failures, with the headers that belong to them.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -24,12 +24,19 @@ pub(super) fn with_retry_after(mut response: Response<Body>, seconds: Option<u64
     response
 }
 
-pub(super) fn json_reply(code: u16, value: &Value) -> Response<Body> {
-    reply(code, "application/json", whole(value.to_string()))
+/// Warnings as RFC 7234 section 5.5 has them, which clients show.
+pub(super) fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+    response
 }
 
-pub(super) fn plain(text: &'static str) -> Response<Body> {
-    reply(200, "text/plain; charset=utf-8", whole(text))
+pub(super) fn json_reply(code: u16, value: &Value) -> Response<Body> {
+    reply(code, "application/json", whole(value.to_string()))
 }
 
 /// A body that is there at once.

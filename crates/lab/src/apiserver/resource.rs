@@ -149,6 +149,8 @@ pub static SERVICE: &Resource = &RESOURCES[5];
 pub static CONFIG_MAP: &Resource = &RESOURCES[6];
 /// Pods.
 pub static POD: &Resource = &RESOURCES[7];
+/// Endpoints, the older form of endpoint slices.
+pub static ENDPOINTS: &Resource = &RESOURCES[8];
 /// Service accounts.
 pub static SERVICE_ACCOUNT: &Resource = &RESOURCES[9];
 /// Roles, in a namespace.

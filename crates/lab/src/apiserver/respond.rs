@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Limited, StreamBody};
@@ -10,17 +11,18 @@ use serde_json::{Value, json};
 
 use super::account::Verb;
 use super::attributes::Attributes;
-use super::discovery::{self, Answer};
+use super::discovery;
 use super::events;
 use super::front_end::{Front, Lost};
 use super::gate::admit;
 use super::perform::{self, BODY_LIMIT};
-use super::reply::{Body, failure, json_reply, plain, reply};
+use super::reply::{Body, failure, json_reply, reply, whole};
 use super::request::{self, Call};
 use super::review;
 use super::stall::{self, Need};
 use super::status::ApiStatus;
 use super::store::{At, Store};
+use super::table::Tables;
 use super::user::UserInfo;
 
 /// Answers one request. `peer` is the user whom a client certificate proved.
@@ -49,7 +51,9 @@ pub(super) async fn respond(
         (Ok(user), Ok(call)) if call.verb.is_write() => {
             perform::write(&front, &user, (&parts, &call), body).await
         }
-        (Ok(_), Ok(call)) => Ok(read(&front, &call).await.unwrap_or_else(|refusal| failure(&refusal))),
+        (Ok(_), Ok(call)) => {
+            Ok(read(&front, &parts, &call).await.unwrap_or_else(|refusal| failure(&refusal)))
+        }
         (Ok(user), Err(refusal)) => Ok(other(&front, &user, &parts, body)
             .await
             .unwrap_or_else(|wrong| failure(&wrong.unwrap_or(refusal)))),
@@ -69,28 +73,34 @@ async fn other(
     if let Some(review) = review::find(&Attributes::of(&parts.method, parts.uri.path(), "")) {
         let body = Limited::new(body, BODY_LIMIT).collect().await;
         let body = body.map_err(|wrong| ApiStatus::bad_request(wrong.to_string()))?.to_bytes();
-        let body = perform::parse_body(parts, &body)?;
+        let body = perform::parse_body(parts, &body, &review.type_name())?;
         return Ok(json_reply(201, &review::answer(review, (&front.store, &front.access), user, body)?));
     }
-    match discovery::answer(parts.uri.path()) {
-        Some(Answer::Text(text)) => Ok(plain(text)),
-        Some(Answer::Json(value)) => Ok(json_reply(200, &value)),
-        None => Err(None),
-    }
+    let found = discovery::answer(parts.uri.path(), accept(parts)).ok_or(None)?;
+    Ok(reply(200, found.media, whole(found.content)))
 }
 
-async fn read(front: &Front, call: &Call) -> Result<Response<Body>, ApiStatus> {
+async fn read(front: &Front, parts: &Parts, call: &Call) -> Result<Response<Body>, ApiStatus> {
     if call.verb != Verb::Watch && !call.is_cached_read() {
         stall::pass(front.store.stall.subscribe(), Need::QuorumRead).await;
     }
+    let tables = Tables::wanted(accept(parts), call.resource, call.query.text("includeObject"));
+    let shown = |value: &Value| match tables {
+        Some(tables) => json_reply(200, &tables.of(value)),
+        None => json_reply(200, value),
+    };
     match call.verb {
         Verb::Watch => {
-            let stream = events::stream(&front.store, front.faults.subscribe(), call)?;
+            let stream = events::stream(&front.store, front.faults.subscribe(), call, tables)?;
             Ok(reply(200, "application/json", StreamBody::new(stream).boxed_unsync()))
         }
-        Verb::List => list(&front.store, call).map(|list| json_reply(200, &list)),
-        _ => get(&front.store, call).map(|object| json_reply(200, &object)),
+        Verb::List => list(&front.store, call).map(|list| shown(&list)),
+        _ => get(&front.store, call).map(|object| shown(&object)),
     }
+}
+
+fn accept(parts: &Parts) -> &str {
+    parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
@@ -108,6 +118,9 @@ fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
 fn list(store: &Store, call: &Call) -> Result<Value, ApiStatus> {
     let scan = call.scan()?;
     let token = call.query.text("continue");
+    if !token.is_empty() && !matches!(call.query.text("resourceVersion"), "" | "0") {
+        return Err(ApiStatus::bad_request("specifying resource version is not allowed when using continue"));
+    }
     let (at, after) = if token.is_empty() { (call.at()?, None) } else { continued(token)? };
     let listed = store.list(&scan, at)?;
     let name = |object: &Value| {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::access::Access;
 use super::attributes::Attributes;
 use super::rbac;
+use super::resource::Scope;
 use super::status::ApiStatus;
 use super::store::Store;
 use super::user::UserInfo;
@@ -15,19 +16,26 @@ pub(super) struct Review {
     pub(super) group: &'static str,
     pub(super) plural: &'static str,
     pub(super) kind: &'static str,
-    pub(super) namespaced: bool,
+    pub(super) scope: Scope,
 }
 
 /// Every kind of question.
 #[rustfmt::skip]
 pub(super) static REVIEWS: &[Review] = &[
-    Review { group: "authorization.k8s.io", plural: "selfsubjectaccessreviews", kind: "SelfSubjectAccessReview", namespaced: false },
-    Review { group: "authorization.k8s.io", plural: "selfsubjectrulesreviews", kind: "SelfSubjectRulesReview", namespaced: false },
-    Review { group: "authorization.k8s.io", plural: "subjectaccessreviews", kind: "SubjectAccessReview", namespaced: false },
-    Review { group: "authorization.k8s.io", plural: "localsubjectaccessreviews", kind: "LocalSubjectAccessReview", namespaced: true },
-    Review { group: "authentication.k8s.io", plural: "selfsubjectreviews", kind: "SelfSubjectReview", namespaced: false },
-    Review { group: "authentication.k8s.io", plural: "tokenreviews", kind: "TokenReview", namespaced: false },
+    Review { group: "authorization.k8s.io", plural: "selfsubjectaccessreviews", kind: "SelfSubjectAccessReview", scope: Scope::Cluster },
+    Review { group: "authorization.k8s.io", plural: "selfsubjectrulesreviews", kind: "SelfSubjectRulesReview", scope: Scope::Cluster },
+    Review { group: "authorization.k8s.io", plural: "subjectaccessreviews", kind: "SubjectAccessReview", scope: Scope::Cluster },
+    Review { group: "authorization.k8s.io", plural: "localsubjectaccessreviews", kind: "LocalSubjectAccessReview", scope: Scope::Namespaced },
+    Review { group: "authentication.k8s.io", plural: "selfsubjectreviews", kind: "SelfSubjectReview", scope: Scope::Cluster },
+    Review { group: "authentication.k8s.io", plural: "tokenreviews", kind: "TokenReview", scope: Scope::Cluster },
 ];
+
+impl Review {
+    /// The full name of its type in the table of shapes.
+    pub(super) fn type_name(&self) -> String {
+        format!("{}.v1.{}", self.group.split('.').next().unwrap_or_default(), self.kind)
+    }
+}
 
 /// The kind of question a request asks, if it asks one.
 pub(super) fn find(attributes: &Attributes) -> Option<&'static Review> {

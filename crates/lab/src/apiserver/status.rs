@@ -67,7 +67,13 @@ impl ApiStatus {
         let message = format!("{} \"{name}\" is invalid: {field}: {why}", resource.qualified_kind());
         let mut status = Self::new(422, "Invalid", message).about(resource, name);
         status.details["kind"] = json!(resource.kind);
-        status.details["causes"] = json!([{ "reason": "FieldValueInvalid", "message": why, "field": field }]);
+        let reason = match why {
+            why if why.starts_with("Required value") => "FieldValueRequired",
+            why if why.starts_with("Forbidden") => "FieldValueForbidden",
+            why if why.starts_with("Unsupported value") => "FieldValueNotSupported",
+            _ => "FieldValueInvalid",
+        };
+        status.details["causes"] = json!([{ "reason": reason, "message": why, "field": field }]);
         status
     }
 
@@ -78,7 +84,7 @@ impl ApiStatus {
 
     /// 504 `Timeout`: the resource version asked for does not exist yet.
     pub fn too_large(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let mut status = Self::new(504, "Timeout", message);
         status.details = json!({ "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }] });
         status.retry_after = Some(Duration::from_secs(1));

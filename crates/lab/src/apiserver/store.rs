@@ -21,7 +21,8 @@ use super::status::ApiStatus;
 mod tests;
 mod write;
 
-pub use write::{Deleted, Part, Preconditions, Written};
+pub use write::{DeleteOptions, Deleted, Mode, Part, Preconditions, Propagation, Written};
+pub(super) use write::{Validation, Writing};
 
 /// How much the store keeps, and how its watches behave.
 #[derive(Clone, Debug)]
@@ -313,8 +314,18 @@ impl State {
         objects
     }
 
-    fn namespace_exists(&self, name: &str) -> bool {
-        self.objects.contains_key(&Target::new(NAMESPACE, "", name).key())
+    /// Whether an object may be created in its namespace.
+    fn check_namespace(&self, target: &Target) -> Result<(), ApiStatus> {
+        let name = &target.namespace;
+        let found = self.objects.get(&Target::new(NAMESPACE, "", name).key());
+        let namespace = found.ok_or_else(|| ApiStatus::not_found(NAMESPACE, name))?;
+        if namespace["metadata"].get("deletionTimestamp").is_some() {
+            let why =
+                format!("unable to create new content in namespace {name} because it is being terminated");
+            let message = format!("{} \"{}\" is forbidden: {why}", target.resource.qualified(), target.name);
+            return Err(ApiStatus::new(403, "Forbidden", message));
+        }
+        Ok(())
     }
 }
 

@@ -1,23 +1,26 @@
-//! What the server checks of an object before it stores it: shape, names, and a Lease's fields to the letter.
-//!
-//! The Lease is what the agents live by, so its decoding is as strict as the real one's: unknown fields are dropped,
-//! and a `MicroTime` without exactly six fractional digits is refused.
+//! What the server checks of an object before it stores it: that it is one of its kind, names, and the values that the
+//! agents live by.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::resource::{LEASE, RBAC, Resource, Scope};
+use super::decode::fit_object;
+use super::resource::{RBAC, Resource, Scope};
 use super::status::ApiStatus;
 use super::store::Target;
 
 #[cfg(test)]
 mod tests;
 
-/// Brings a body into the form the store keeps.
+/// Brings a body into the form the store keeps. `unknown` gets the fields that the kind does not have.
 ///
 /// # Errors
 /// 400 for what is no object of this kind or names another namespace.
-pub(super) fn decode(resource: &'static Resource, namespace: &str, body: Value) -> Result<Value, ApiStatus> {
+pub(super) fn decode(
+    resource: &'static Resource,
+    namespace: &str,
+    body: Value,
+    unknown: &mut Vec<String>,
+) -> Result<Value, ApiStatus> {
     let Value::Object(mut fields) = body else {
         return Err(ApiStatus::bad_request(format!("{} must be a JSON object", resource.kind)));
     };
@@ -26,13 +29,9 @@ pub(super) fn decode(resource: &'static Resource, namespace: &str, body: Value) 
     let Value::Object(metadata) = metadata else {
         return Err(ApiStatus::bad_request("metadata must be a JSON object"));
     };
-    metadata
-        .retain(|field, value| !value.is_null() && !["managedFields", "selfLink"].contains(&field.as_str()));
+    metadata.remove("selfLink");
     set_namespace(resource, namespace, metadata)?;
-    if std::ptr::eq(resource, LEASE) {
-        decode_lease(&mut fields)?;
-    }
-    Ok(Value::Object(fields))
+    fit_object(resource, fields, unknown)
 }
 
 fn set_kind(resource: &Resource, fields: &mut Map<String, Value>) -> Result<(), ApiStatus> {
@@ -89,6 +88,11 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
         if [".", ".."].contains(&name) || name.contains(['/', '%']) {
             return invalid("metadata.name", "Invalid value: may not be '.' or '..', nor contain '/' or '%'");
         }
+    } else if resource.kind == "Namespace" && name.contains('.') {
+        let why = format!(
+            "Invalid value: \"{name}\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character"
+        );
+        return invalid("metadata.name", &why);
     } else if !is_subdomain(name) {
         return invalid(
             "metadata.name",
@@ -101,14 +105,86 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
             return invalid(&format!("metadata.{map}"), "Invalid value: every value must be a string");
         }
     }
-    let spec = &object["spec"];
-    if std::ptr::eq(resource, LEASE)
-        && spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0)
-    {
-        return invalid("spec.leaseDurationSeconds", "Invalid value: must be greater than 0");
+    match check_content(resource, object) {
+        Some((field, why)) => invalid(&field, &why),
+        None => Ok(()),
     }
-    if std::ptr::eq(resource, LEASE) && spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
-        return invalid("spec.leaseTransitions", "Invalid value: must be greater than or equal to 0");
+}
+
+/// The first field whose value the kind does not allow, and why.
+fn check_content(resource: &Resource, object: &Value) -> Option<(String, String)> {
+    let spec = &object["spec"];
+    let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    match resource.kind {
+        "Lease" => {
+            if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
+                let why = format!("Invalid value: {seconds}: must be greater than 0");
+                return Some(("spec.leaseDurationSeconds".to_owned(), why));
+            }
+            let count = spec["leaseTransitions"].as_i64().filter(|count| *count < 0)?;
+            let why = format!("Invalid value: {count}: must be greater than or equal to 0");
+            Some(("spec.leaseTransitions".to_owned(), why))
+        }
+        "Service" => {
+            let portless = spec["type"] == "ExternalName" || spec["clusterIP"] == "None";
+            if empty(&spec["ports"]) && !portless {
+                return Some(("spec.ports".to_owned(), "Required value".to_owned()));
+            }
+            let ports = spec["ports"].as_array().into_iter().flatten().enumerate();
+            let wrong = |port: &Value| port.as_i64().is_none_or(|port| !(1..=65_535).contains(&port));
+            let (place, port) =
+                ports.map(|(place, port)| (place, &port["port"])).find(|(_, port)| wrong(port))?;
+            let why = format!("Invalid value: {port}: must be between 1 and 65535, inclusive");
+            Some((format!("spec.ports[{place}].port"), why))
+        }
+        "Pod" => {
+            empty(&spec["containers"]).then(|| ("spec.containers".to_owned(), "Required value".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// Checks what may not change between two states of an object.
+///
+/// # Errors
+/// 422 when it does.
+pub(super) fn check_change(resource: &Resource, old: &Value, next: &Value) -> Result<(), ApiStatus> {
+    let name = old["metadata"]["name"].as_str().unwrap_or_default();
+    let immutable = |field: &str, why: &str| Err(ApiStatus::invalid(resource, name, field, why));
+    let differs = |part: &str| old.get(part) != next.get(part);
+    let shown =
+        |value: &Value| value.as_str().map_or_else(|| value.to_string(), |text| json!(text).to_string());
+    let finalizers =
+        |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let new: Vec<Value> = finalizers(next).into_iter().filter(|one| !finalizers(old).contains(one)).collect();
+    if old["metadata"].get("deletionTimestamp").is_some() && !new.is_empty() {
+        let new: Vec<String> = new.iter().map(Value::to_string).collect();
+        let why = format!(
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            new.join(", ")
+        );
+        return immutable("metadata.finalizers", &why);
+    }
+    match resource.kind {
+        "Service" => {
+            let (before, after) = (&old["spec"]["clusterIP"], &next["spec"]["clusterIP"]);
+            let leaves = next["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName";
+            if before != after && !leaves && before.is_string() {
+                let why = format!("Invalid value: {}: field is immutable", shown(after));
+                return immutable("spec.clusterIPs[0]", &why);
+            }
+        }
+        "ConfigMap" if old["immutable"] == true && (differs("data") || differs("binaryData")) => {
+            return immutable("data", "Forbidden: field is immutable when `immutable` is set");
+        }
+        "EndpointSlice" if differs("addressType") => {
+            let why = format!("Invalid value: {}: field is immutable", shown(&next["addressType"]));
+            return immutable("addressType", &why);
+        }
+        "RoleBinding" | "ClusterRoleBinding" if differs("roleRef") => {
+            return immutable("roleRef", "Invalid value: cannot change roleRef");
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -123,45 +199,4 @@ fn is_subdomain(name: &str) -> bool {
             && bytes.iter().all(|letter| edge(*letter) || *letter == b'-')
     };
     name.len() <= 253 && name.split('.').all(label)
-}
-
-/// The fields of `LeaseSpec` and how each is decoded.
-fn decode_lease(fields: &mut Map<String, Value>) -> Result<(), ApiStatus> {
-    let Some(spec) = fields.get_mut("spec") else { return Ok(()) };
-    let Value::Object(spec) = spec else {
-        return Err(ApiStatus::bad_request(
-            "Lease in version \"v1\" cannot be handled as a Lease: spec is no object",
-        ));
-    };
-    let mut decoded = Map::new();
-    for (field, value) in std::mem::take(spec) {
-        let kept = match field.as_str() {
-            _ if value.is_null() => continue,
-            "holderIdentity" | "strategy" | "preferredHolder" => value.is_string().then_some(value),
-            "leaseDurationSeconds" | "leaseTransitions" => is_int32(&value).then_some(value),
-            "acquireTime" | "renewTime" => value.as_str().and_then(micro_time).map(Value::String),
-            _ => continue,
-        };
-        let refused =
-            || format!("Lease in version \"v1\" cannot be handled as a Lease: cannot decode spec.{field}");
-        let kept = kept.ok_or_else(|| ApiStatus::bad_request(refused()))?;
-        decoded.insert(field, kept);
-    }
-    *spec = decoded;
-    Ok(())
-}
-
-fn is_int32(value: &Value) -> bool {
-    value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-}
-
-/// `metav1.MicroTime`: RFC 3339 with exactly six fractional digits, stored in UTC.
-fn micro_time(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let exact = bytes.get(10) == Some(&b'T')
-        && bytes.get(19) == Some(&b'.')
-        && bytes.get(20..26)?.iter().all(u8::is_ascii_digit)
-        && bytes.get(26).is_some_and(|zone| b"Z+-".contains(zone));
-    let moment: Timestamp = exact.then(|| text.parse().ok())??;
-    Some(moment.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
 }

@@ -113,6 +113,17 @@ impl Api {
         }
     }
 
+    /// The real server, for what only it can do.
+    ///
+    /// # Errors
+    /// When the cluster has embedded ones.
+    pub fn real(&self) -> Result<&RealServer> {
+        match self {
+            Self::Embedded(_) => bail!("the cluster's API server is embedded"),
+            Self::Real(real) => Ok(&real.server),
+        }
+    }
+
     pub(super) fn embedded_mut(&mut self) -> Result<&mut Embedded> {
         match self {
             Self::Embedded(embedded) => Ok(embedded),

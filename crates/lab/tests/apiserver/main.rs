@@ -1,4 +1,4 @@
-//! The embedded API server over real sockets: conformance, faults, accounting, and kubectl.
+//! The embedded API server over real sockets: conformance, faults and accounting.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails the test")]
 
@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 mod conformance;
 mod faults;
-mod kubectl;
 mod transcript;
 mod watches;
 

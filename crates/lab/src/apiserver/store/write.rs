@@ -1,4 +1,4 @@
-//! Writes: create, update, patch and delete under optimistic concurrency.
+//! Writes: create, update, patch and apply under optimistic concurrency.
 //!
 //! The order of checks is that of kubernetes `registry/generic/registry/store.go`: existence, UID, resource version,
 //! then validity; a write that changes nothing is answered without a new revision.
@@ -8,12 +8,25 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Change, Key, Scan, State, Store, Target, check_scope};
+use super::{Change, Key, State, Store, Target, check_scope};
+use crate::apiserver::apply;
+use crate::apiserver::defaults;
 use crate::apiserver::identity::{now_text, random_suffix, unique_id};
 use crate::apiserver::patch::Patch;
-use crate::apiserver::resource::{NAMESPACE, Resource, Scope};
+use crate::apiserver::resource::{Resource, SERVICE, Scope};
 use crate::apiserver::status::ApiStatus;
 use crate::apiserver::validate;
+
+mod addresses;
+mod delete;
+mod writing;
+
+pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
+pub use writing::Mode;
+pub(in crate::apiserver) use writing::{Validation, Writing};
+
+/// The manager of what is written behind the front ends' back.
+const LAB: &str = "mainstay-lab";
 
 /// Which part of an object an update is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +37,15 @@ pub enum Part {
     Status,
 }
 
+impl Part {
+    fn subresource(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Status => "status",
+        }
+    }
+}
+
 /// The object a write left behind.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -31,24 +53,6 @@ pub struct Written {
     pub object: Arc<Value>,
     /// It did not exist before.
     pub created: bool,
-}
-
-/// What must be true of the object for a deletion.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Preconditions {
-    /// Its UID.
-    pub uid: Option<String>,
-    /// Its resource version.
-    pub resource_version: Option<String>,
-}
-
-/// What a deletion did.
-#[derive(Clone, Debug)]
-pub enum Deleted {
-    /// The object is gone; this was its last state.
-    Gone(Arc<Value>),
-    /// It has finalizers, so it only wears a deletion timestamp now.
-    Pending(Arc<Value>),
 }
 
 impl Store {
@@ -62,8 +66,19 @@ impl Store {
         namespace: &str,
         body: Value,
     ) -> Result<Arc<Value>, ApiStatus> {
+        self.create_as(&mut Writing::by(LAB), resource, namespace, body)
+    }
+
+    /// [`Store::create`], in a manager's name.
+    pub(in crate::apiserver) fn create_as(
+        &self,
+        writing: &mut Writing,
+        resource: &'static Resource,
+        namespace: &str,
+        body: Value,
+    ) -> Result<Arc<Value>, ApiStatus> {
         check_scope(resource, namespace)?;
-        let mut object = validate::decode(resource, namespace, body)?;
+        let mut object = decode(writing, resource, namespace, body)?;
         if object["metadata"].get("resourceVersion").is_some_and(|version| version != "") {
             return Err(ApiStatus::new(
                 500,
@@ -72,18 +87,33 @@ impl Store {
             ));
         }
         name_it(&mut object);
-        let name = text(&object, "name").to_owned();
-        let target = Target::new(resource, namespace, &name);
+        defaults::fill(resource, &mut object);
+        begin(resource, &mut object);
+        apply::account(resource, &json!({}), &mut object, &writing.manager(""));
+        self.insert(writing, resource, namespace, object)
+    }
+
+    /// The rest of a creation: what depends on the objects that there are.
+    fn insert(
+        &self,
+        writing: &Writing,
+        resource: &'static Resource,
+        namespace: &str,
+        mut object: Value,
+    ) -> Result<Arc<Value>, ApiStatus> {
+        let target = Target::new(resource, namespace, text(&object, "name"));
         let mut state = self.lock();
-        if resource.scope == Scope::Namespaced && !state.namespace_exists(namespace) {
-            return Err(ApiStatus::not_found(NAMESPACE, namespace));
+        if resource.scope == Scope::Namespaced {
+            state.check_namespace(&target)?;
         }
         if state.objects.contains_key(&target.key()) {
-            return Err(ApiStatus::already_exists(resource, &name));
+            return Err(ApiStatus::already_exists(resource, &target.name));
         }
-        begin(resource, &mut object);
+        if std::ptr::eq(resource, SERVICE) {
+            state.give_addresses(&mut object);
+        }
         validate::check(resource, &object)?;
-        Ok(self.commit(&mut state, target.key(), Some(object)))
+        Ok(self.commit_as(writing, &mut state, target.key(), object))
     }
 
     /// Replaces an object (HTTP PUT).
@@ -92,21 +122,39 @@ impl Store {
     /// 404 when absent (for kinds a PUT does not create), 409 on a stale resource version or another UID, 400 or 422
     /// for a bad object.
     pub fn update(&self, target: &Target, body: Value, part: Part) -> Result<Written, ApiStatus> {
+        self.update_as(&mut Writing::by(LAB), target, body, part)
+    }
+
+    /// [`Store::update`], in a manager's name.
+    pub(in crate::apiserver) fn update_as(
+        &self,
+        writing: &mut Writing,
+        target: &Target,
+        body: Value,
+        part: Part,
+    ) -> Result<Written, ApiStatus> {
         check_scope(target.resource, &target.namespace)?;
-        let body = validate::decode(target.resource, &target.namespace, body)?;
+        let mut body = decode(writing, target.resource, &target.namespace, body)?;
         validate::same_name(target, &body)?;
         let mut state = self.lock();
         let Some(current) = state.objects.get(&target.key()).cloned() else {
             drop(state);
-            return self.create_by_update(target, body);
+            return self.create_by_update(writing, target, body);
         };
         check_version(target, &current, &body)?;
-        let next = merge_update(target.resource, &current, body, part);
-        self.replace(&mut state, target, &current, next)
+        defaults::fill(target.resource, &mut body);
+        let mut next = merge_update(target.resource, &current, body, part);
+        apply::account(target.resource, &current, &mut next, &writing.manager(part.subresource()));
+        self.replace(writing, &mut state, target, (&current, next))
     }
 
     /// A PUT of an absent object: a creation where the kind allows it, and never when the caller knew another.
-    fn create_by_update(&self, target: &Target, mut body: Value) -> Result<Written, ApiStatus> {
+    fn create_by_update(
+        &self,
+        writing: &mut Writing,
+        target: &Target,
+        mut body: Value,
+    ) -> Result<Written, ApiStatus> {
         if !target.resource.create_on_update {
             return Err(ApiStatus::not_found(target.resource, &target.name));
         }
@@ -115,7 +163,7 @@ impl Store {
             return Err(uid_conflict(target, &uid, ""));
         }
         metadata(&mut body).remove("resourceVersion");
-        let object = self.create(target.resource, &target.namespace, body)?;
+        let object = self.create_as(writing, target.resource, &target.namespace, body)?;
         Ok(Written { object, created: true })
     }
 
@@ -124,31 +172,115 @@ impl Store {
     /// # Errors
     /// As [`Store::update`], and 422 for a patch that cannot be applied.
     pub fn patch(&self, target: &Target, patch: &Patch, part: Part) -> Result<Written, ApiStatus> {
+        self.patch_as(&mut Writing::by(LAB), target, patch, part)
+    }
+
+    /// [`Store::patch`], in a manager's name.
+    pub(in crate::apiserver) fn patch_as(
+        &self,
+        writing: &mut Writing,
+        target: &Target,
+        patch: &Patch,
+        part: Part,
+    ) -> Result<Written, ApiStatus> {
         check_scope(target.resource, &target.namespace)?;
+        let resource = target.resource;
+        if let Patch::Configuration(config) = patch {
+            return self.apply(writing, target, config.clone(), part);
+        }
         let mut state = self.lock();
         let found = state.objects.get(&target.key()).cloned();
-        let current = found.ok_or_else(|| ApiStatus::not_found(target.resource, &target.name))?;
-        let patched = validate::decode(target.resource, &target.namespace, patch.apply(&current)?)?;
+        let current = found.ok_or_else(|| ApiStatus::not_found(resource, &target.name))?;
+        let mut patched = decode(writing, resource, &target.namespace, patch.apply(resource, &current)?)?;
         validate::same_name(target, &patched)?;
         check_version(target, &current, &patched)?;
-        let next = merge_update(target.resource, &current, patched, part);
-        self.replace(&mut state, target, &current, next)
+        defaults::fill(resource, &mut patched);
+        let mut next = merge_update(resource, &current, patched, part);
+        apply::account(resource, &current, &mut next, &writing.manager(part.subresource()));
+        self.replace(writing, &mut state, target, (&current, next))
+    }
+
+    /// Server-side apply.
+    fn apply(
+        &self,
+        writing: &mut Writing,
+        target: &Target,
+        config: Value,
+        part: Part,
+    ) -> Result<Written, ApiStatus> {
+        let resource = target.resource;
+        let mut config = decode(writing, resource, &target.namespace, config)?;
+        if config["metadata"].get("managedFields").is_some() {
+            return Err(ApiStatus::bad_request("metadata.managedFields must be nil"));
+        }
+        let name = text(&config, "name");
+        if name.is_empty() {
+            config["metadata"]["name"] = json!(target.name);
+        }
+        validate::same_name(target, &config)?;
+        only(resource, &mut config, part);
+        let manager = writing.manager(part.subresource());
+        let mut state = self.lock();
+        let Some(current) = state.objects.get(&target.key()).cloned() else {
+            drop(state);
+            return self.create_by_apply(writing, target, &config, part);
+        };
+        check_version_if_given(target, &current, &config)?;
+        metadata(&mut config).remove("resourceVersion");
+        let mut next = apply::apply(resource, &current, &config, &manager, writing.on_conflict)?;
+        defaults::fill(resource, &mut next);
+        let next = merge_update(resource, &current, next, part);
+        self.replace(writing, &mut state, target, (&current, next))
+    }
+
+    fn create_by_apply(
+        &self,
+        writing: &mut Writing,
+        target: &Target,
+        config: &Value,
+        part: Part,
+    ) -> Result<Written, ApiStatus> {
+        let resource = target.resource;
+        if part == Part::Status {
+            return Err(ApiStatus::not_found(resource, &target.name));
+        }
+        let uid = text(config, "uid");
+        if !uid.is_empty() {
+            return Err(uid_conflict(target, uid, ""));
+        }
+        let mut blank = json!({ "apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": { "name": target.name } });
+        if resource.scope == Scope::Namespaced {
+            blank["metadata"]["namespace"] = json!(target.namespace);
+        }
+        let mut object = apply::apply(resource, &blank, config, &writing.manager(""), writing.on_conflict)?;
+        defaults::fill(resource, &mut object);
+        begin(resource, &mut object);
+        let object = self.insert(writing, resource, &target.namespace, object)?;
+        Ok(Written { object, created: true })
     }
 
     fn replace(
         &self,
+        writing: &Writing,
         state: &mut State,
         target: &Target,
-        old: &Arc<Value>,
-        next: Value,
+        (old, mut next): (&Arc<Value>, Value),
     ) -> Result<Written, ApiStatus> {
+        if std::ptr::eq(target.resource, SERVICE) {
+            state.keep_addresses(old, &mut next);
+        }
         validate::check(target.resource, &next)?;
+        validate::check_change(target.resource, old, &next)?;
         if next == **old {
             return Ok(Written { object: Arc::clone(old), created: false });
         }
-        let gone = next["metadata"].get("deletionTimestamp").is_some() && !has_finalizers(&next);
+        if writing.mode == Mode::DryRun {
+            return Ok(Written { object: Arc::new(next), created: false });
+        }
+        let gone = next["metadata"].get("deletionTimestamp").is_some() && !is_held(&next);
         let object = if gone {
             self.commit(state, target.key(), None);
+            self.after_removal(state, &next);
             Arc::new(next)
         } else {
             self.commit(state, target.key(), Some(next))
@@ -156,44 +288,11 @@ impl Store {
         Ok(Written { object, created: false })
     }
 
-    /// Deletes an object.
-    ///
-    /// # Errors
-    /// 404 when absent, 409 when a precondition does not hold.
-    pub fn delete(&self, target: &Target, preconditions: &Preconditions) -> Result<Deleted, ApiStatus> {
-        check_scope(target.resource, &target.namespace)?;
-        let mut state = self.lock();
-        let found = state.objects.get(&target.key()).cloned();
-        let current = found.ok_or_else(|| ApiStatus::not_found(target.resource, &target.name))?;
-        check_preconditions(target, &current, preconditions)?;
-        if has_finalizers(&current) {
-            let mut next = (*current).clone();
-            metadata(&mut next).entry("deletionTimestamp").or_insert_with(|| json!(now_text()));
-            let object =
-                if next == *current { current } else { self.commit(&mut state, target.key(), Some(next)) };
-            return Ok(Deleted::Pending(object));
-        }
-        let last = self.commit(&mut state, target.key(), None);
-        if std::ptr::eq(target.resource, NAMESPACE) {
-            self.empty_namespace(&mut state, &target.name);
-        }
-        Ok(Deleted::Gone(last))
-    }
-
-    /// Deletes everything the scan covers, and returns it.
-    pub fn delete_collection(&self, scan: &Scan) -> Vec<Arc<Value>> {
-        let mut state = self.lock();
-        let chosen = |(key, object): &(&Key, &Arc<Value>)| scan.covers(key) && scan.selector.matches(object);
-        let keys: Vec<Key> = state.objects.iter().filter(chosen).map(|(key, _)| key.clone()).collect();
-        keys.into_iter().map(|key| self.commit(&mut state, key, None)).collect()
-    }
-
-    /// What the namespace controller does: a deleted namespace takes its objects along.
-    fn empty_namespace(&self, state: &mut State, namespace: &str) {
-        let inside =
-            state.objects.keys().filter(|key| key.namespace == namespace).cloned().collect::<Vec<_>>();
-        for key in inside {
-            self.commit(state, key, None);
+    /// Commits, or shows what would have been committed.
+    fn commit_as(&self, writing: &Writing, state: &mut State, key: Key, next: Value) -> Arc<Value> {
+        match writing.mode {
+            Mode::Real => self.commit(state, key, Some(next)),
+            Mode::DryRun => Arc::new(next),
         }
     }
 
@@ -247,13 +346,25 @@ fn merge_update(resource: &Resource, current: &Value, mut next: Value, part: Par
         if part == Part::Status {
             let mut merged = current.clone();
             set_or_remove(&mut merged, "status", next.get("status").cloned());
+            set_or_remove(
+                &mut merged["metadata"],
+                "managedFields",
+                next["metadata"].get("managedFields").cloned(),
+            );
             next = merged;
         } else {
             set_or_remove(&mut next, "status", current.get("status").cloned());
         }
     }
-    let kept =
-        ["uid", "creationTimestamp", "deletionTimestamp", "generation", "generateName", "resourceVersion"];
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "resourceVersion",
+    ];
     for field in kept {
         set_or_remove(&mut next["metadata"], field, current["metadata"].get(field).cloned());
     }
@@ -291,20 +402,46 @@ fn check_version(target: &Target, current: &Value, next: &Value) -> Result<(), A
     Ok(())
 }
 
-fn check_preconditions(target: &Target, current: &Value, wanted: &Preconditions) -> Result<(), ApiStatus> {
-    let (uid, version) = (text(current, "uid"), text(current, "resourceVersion"));
-    if let Some(asked) = wanted.uid.as_deref().filter(|asked| *asked != uid) {
-        return Err(uid_conflict(target, asked, uid));
+/// As [`check_version`], for an apply: without a version it applies to whatever is there.
+fn check_version_if_given(target: &Target, current: &Value, config: &Value) -> Result<(), ApiStatus> {
+    let (uid, version) = (text(config, "uid"), text(config, "resourceVersion"));
+    if !uid.is_empty() && uid != text(current, "uid") {
+        return Err(uid_conflict(target, uid, text(current, "uid")));
     }
-    match wanted.resource_version.as_deref() {
-        Some(asked) if asked != version => {
-            let cause = format!(
-                "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
-            );
-            Err(ApiStatus::conflict(target.resource, &target.name, &cause))
+    if version.is_empty() || version == text(current, "resourceVersion") {
+        Ok(())
+    } else {
+        Err(stale(target))
+    }
+}
+
+/// What an apply to one part of an object may speak of.
+fn only(resource: &Resource, config: &mut Value, part: Part) {
+    if !resource.has_status {
+        return;
+    }
+    let Some(fields) = config.as_object_mut() else { return };
+    match part {
+        Part::Main => drop(fields.remove("status")),
+        Part::Status => {
+            fields.retain(|field, _| matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            let kept = ["name", "namespace", "uid", "resourceVersion"];
+            metadata(config).retain(|field, _| kept.contains(&field.as_str()));
         }
-        _ => Ok(()),
     }
+}
+
+/// Decodes a body; fields that the kind does not have are met as the write asks.
+fn decode(
+    writing: &mut Writing,
+    resource: &'static Resource,
+    namespace: &str,
+    body: Value,
+) -> Result<Value, ApiStatus> {
+    let mut unknown = Vec::new();
+    let object = validate::decode(resource, namespace, body, &mut unknown)?;
+    writing.meet_unknown(resource, unknown)?;
+    Ok(object)
 }
 
 fn stale(target: &Target) -> ApiStatus {
@@ -317,8 +454,12 @@ fn uid_conflict(target: &Target, asked: &str, actual: &str) -> ApiStatus {
     ApiStatus::conflict(target.resource, &target.name, &cause)
 }
 
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+/// Whether something holds a deletion: a finalizer, or the grace a pod's node is given.
+fn is_held(object: &Value) -> bool {
+    let listed = |list: &Value| list.as_array().is_some_and(|finalizers| !finalizers.is_empty());
+    listed(&object["metadata"]["finalizers"])
+        || object["kind"] == "Namespace" && listed(&object["spec"]["finalizers"])
+        || object["metadata"]["deletionGracePeriodSeconds"].as_u64().is_some_and(|seconds| seconds > 0)
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {

@@ -1,10 +1,11 @@
 //! Tables of what is stored, changed or refused.
 
 use super::*;
+use crate::apiserver::{LEASE, SERVICE};
 
 fn lease(spec: Value) -> Result<Value, ApiStatus> {
     let body = json!({ "metadata": { "name": "a" }, "spec": spec });
-    let decoded = decode(LEASE, "kube-system", body)?;
+    let decoded = decode(LEASE, "kube-system", body, &mut Vec::new())?;
     check(LEASE, &decoded)?;
     Ok(decoded["spec"].clone())
 }
@@ -65,9 +66,27 @@ fn names_are_rfc_1123_subdomains() {
 
 #[test]
 fn an_object_of_another_kind_or_namespace_is_refused() {
-    let refused = |body: Value| decode(LEASE, "kube-system", body).unwrap_err().code;
+    let refused = |body: Value| decode(LEASE, "kube-system", body, &mut Vec::new()).unwrap_err().code;
     assert_eq!(refused(json!({ "kind": "Node" })), 400);
     assert_eq!(refused(json!({ "apiVersion": "v1" })), 400);
     assert_eq!(refused(json!({ "metadata": { "namespace": "default" } })), 400);
     assert_eq!(refused(json!([])), 400);
+}
+
+#[test]
+fn what_a_kind_does_not_allow_is_named() {
+    let table = [
+        (json!({}), "spec.ports: Required value"),
+        (
+            json!({ "ports": [{ "port": 80 }, { "port": 70_000 }] }),
+            "spec.ports[1].port: Invalid value: 70000",
+        ),
+    ];
+    for (spec, expected) in table {
+        let object = json!({ "metadata": { "name": "a" }, "spec": spec });
+        let refusal = check(SERVICE, &object).unwrap_err();
+        assert!(refusal.code == 422 && refusal.message.contains(expected), "{refusal}");
+    }
+    let headless = json!({ "metadata": { "name": "a" }, "spec": { "clusterIP": "None" } });
+    assert!(check(SERVICE, &headless).is_ok());
 }
