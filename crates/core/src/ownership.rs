@@ -172,8 +172,6 @@ pub(crate) struct Machine {
     /// How the claim was held when the agent stopped and the VIP stayed.
     held_at_stop: Option<(u32, Tenure)>,
     claimants: BTreeMap<Mac, Claimant>,
-    /// Who spoke in the VIP's name, unmarked, while another elector's node held it: nodes that cannot read marks.
-    foreigners: BTreeMap<Mac, Moment>,
     /// The Lease object under which this node last held, also before its restart.
     held_under: String,
     /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
@@ -246,7 +244,6 @@ impl Machine {
             stop_after: None,
             held_at_stop: None,
             claimants: BTreeMap::new(),
-            foreigners: BTreeMap::new(),
             may_have_rival: false,
             forced_until: None,
             restores: None,
@@ -449,7 +446,8 @@ impl Machine {
     }
 
     fn uid(&self) -> &str {
-        self.lease.record().map_or(&self.held_under, |record| &record.uid)
+        let record = self.lease.record().filter(|_| !matches!(self.state, State::Holding(_)));
+        record.map_or(&self.held_under, |record| &record.uid)
     }
 
     fn held(&self) -> bool {

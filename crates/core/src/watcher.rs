@@ -253,14 +253,13 @@ impl Watcher {
         if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }
     }
 
-    /// Whether anything on our link or beyond it answered within `window`; `None` when there is no neighbour to ask.
+    /// Whether any neighbour answered within `window`; `None` when there is none to ask.
     #[must_use]
     pub fn company(&self, now: Moment, window: Duration) -> Option<bool> {
         if self.neighbours.is_empty() {
             return None;
         }
-        let heard = self.neighbours.values().map(|n| n.heard).chain([self.reached_at]);
-        Some(heard.flatten().any(|at| now.since(at) <= window))
+        Some(self.neighbours.values().any(|n| n.heard.is_some_and(|at| now.since(at) <= window)))
     }
 
     /// Whether any neighbour but the `except`ed answered within `window`: another member lives.
@@ -270,12 +269,17 @@ impl Watcher {
         members.any(|(_, n)| n.heard.is_some_and(|at| now.since(at) <= window))
     }
 
-    /// Whether a neighbour, or the authority by way of our link, answered since the VIP fell silent: the link works.
+    /// Whether a neighbour answered since the VIP fell silent: our own link works.
     #[must_use]
     pub fn is_witnessed(&self) -> bool {
         let witnessed = self.silent_since() + self.detection.interval;
-        let heard = self.neighbours.values().map(|neighbour| neighbour.heard);
-        heard.chain([self.reached_at]).any(|at| at > Some(witnessed))
+        self.neighbours.values().any(|neighbour| neighbour.heard > Some(witnessed))
+    }
+
+    /// When something beyond our link last answered by other ways than these probes.
+    #[must_use]
+    pub fn reached_at(&self) -> Option<Moment> {
+        self.reached_at
     }
 
     /// The address asked for.
@@ -317,7 +321,9 @@ impl Watcher {
     /// Whether this address has not been heard for `window`, and has been listed for as long.
     #[must_use]
     pub fn is_unheard_for(&self, now: Moment, address: &IpAddr, window: Duration) -> bool {
-        let silent = |n: &Neighbour| now.since(n.heard.unwrap_or(n.since)) >= window;
+        // Before the last restart (a freeze, a link that came up) nobody could have been heard.
+        let silent =
+            |n: &Neighbour| now.since(n.heard.unwrap_or(n.since).max(n.since).max(self.since)) >= window;
         self.neighbours.get(address).is_some_and(silent)
     }
 

@@ -70,7 +70,11 @@ impl Machine {
 
     /// Rule 7: the holder is dead on the wire, and it is a Mainstay node's lease.
     fn evidence(&self, now: Moment) -> Option<TakeReason> {
-        let dead = self.watcher.evidence(now, self.evidence_patience(now)).is_ok();
+        let dead = match self.watcher.evidence(now, self.evidence_patience(now)) {
+            Ok(()) => true,
+            Err(Lack::Witness) => self.is_witnessed_by_authority(now),
+            Err(_) => false,
+        };
         (dead && self.may_take_on_evidence(now)).then_some(TakeReason::Evidence)
     }
 
@@ -80,14 +84,41 @@ impl Machine {
             && (self.handicap(now) == Duration::ZERO || self.is_dark(now))
     }
 
-    /// Rule 7: only a witness is lacking, and the authority, when it is asked by way of our link, is one.
+    /// Nobody but the holder itself could be asked whether our link works: two nodes, and no gateway.
+    fn has_no_other_witness(&self) -> bool {
+        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(&holder));
+        let member = holder.and_then(|holder| self.members.get(&holder));
+        member.is_some_and(|member| self.watcher.neighbours().all(|at| member.addresses.contains(&at)))
+    }
+
+    /// Rule 7: where nobody else can be, the authority is the witness, by an answer over our link. TCP to a server is
+    /// weaker than an answer to a question like those the holder leaves open, so it takes more: a holder that renews
+    /// is not dead, and its renewals are given the time to be seen.
+    fn is_witnessed_by_authority(&self, now: Moment) -> bool {
+        let silent_since = self.watcher.silent_since();
+        self.has_no_other_witness()
+            && self.watcher.silence(now, self.authority_patience()).is_ok()
+            && self.watcher.reached_at() > Some(silent_since + self.settings.detection.interval)
+            && !self.lease.renewed_since(silent_since)
+    }
+
+    /// One and a half retry periods: a holder that lives has renewed in it.
+    pub(super) fn authority_patience(&self) -> Duration {
+        self.settings.lease.retry_period * 3 / 2
+    }
+
+    /// Only the authority's word is lacking for evidence.
     fn wants_witness(&self, now: Moment) -> bool {
         self.authority_is_beyond_link
             && self.state == State::Released
             && self.may_hold(now)
+            && self.has_no_other_witness()
+            && self.watcher.silence(now, self.authority_patience()).is_ok()
             && matches!(self.lease.standing(), Standing::Denied { .. })
             && self.may_take_on_evidence(now)
             && self.watcher.evidence(now, self.evidence_patience(now)) == Err(Lack::Witness)
+            && !self.is_witnessed_by_authority(now)
+            && !self.lease.renewed_since(self.watcher.silent_since())
     }
 
     pub(super) fn evidence_patience(&self, now: Moment) -> Duration {
@@ -106,7 +137,10 @@ impl Machine {
     /// Rule 2's exception: a node that could not serve, or that nobody on the link answers, campaigns all the same
     /// when the claim has been dark for so much longer that nobody else can.
     fn handicap(&self, now: Moment) -> Duration {
-        let alone = self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false);
+        // Of two nodes the other is no company when it is dead; the authority over our link is.
+        let reached = self.watcher.reached_at().is_some_and(|at| now.since(at) <= NEIGHBOUR_MEMORY);
+        let answered = self.has_no_other_witness() && reached;
+        let alone = !answered && self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false);
         let unfit = self.health == Some(Health::Unhealthy);
         if alone || unfit { self.settings.lease.duration } else { Duration::ZERO }
     }
@@ -182,10 +216,15 @@ impl Machine {
         }
     }
 
-    /// Members whose addresses were all silent for so long that they are dropped from the Lease.
+    /// Members whose addresses were all silent for so long that they are dropped from the Lease. One without an address
+    /// on this link cannot be heard; and who hears nobody is cut off itself.
     fn forgotten_members(&self, now: Moment) -> Vec<NodeName> {
+        if self.watcher.company(now, NEIGHBOUR_MEMORY) != Some(true) {
+            return Vec::new();
+        }
         let gone = |member: &Member| {
-            member.addresses.iter().all(|at| self.watcher.is_unheard_for(now, at, MEMBER_FORGOTTEN))
+            let unheard = |at| self.watcher.is_unheard_for(now, at, MEMBER_FORGOTTEN);
+            !member.addresses.is_empty() && member.addresses.iter().all(unheard)
         };
         let others = self.members.iter().filter(|(name, _)| **name != self.settings.node);
         others.filter(|(_, member)| gone(member)).map(|(name, _)| name.clone()).collect()

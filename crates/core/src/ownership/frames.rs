@@ -29,9 +29,6 @@ impl Machine {
             self.remember_claimant(frame, mark);
             self.watcher.heard(frame.heard_at, frame.mac, sender);
         }
-        if speaker == Speaker::Foreign {
-            self.remember_foreigner(frame);
-        }
         if self.counts_as_worn(now, frame, speaker) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             self.watcher.answered(frame.heard_at);
@@ -68,13 +65,7 @@ impl Machine {
         }
         let foreign = self.lease.record().is_some_and(|record| record.holder.is_some())
             && !self.lease.holder_is_mainstay();
-        if foreign || self.foreigners.contains_key(&frame.mac) { Speaker::Foreign } else { Speaker::Unknown }
-    }
-
-    /// A node that announces in a foreign elector's time is that elector's, also after the claim has become ours.
-    fn remember_foreigner(&mut self, frame: &Frame) {
-        self.foreigners.insert(frame.mac, frame.heard_at);
-        drop_oldest(&mut self.foreigners, |at| *at);
+        if foreign { Speaker::Foreign } else { Speaker::Unknown }
     }
 
     fn claimed_lately(&self, now: Moment, mac: Mac) -> bool {
@@ -99,7 +90,10 @@ impl Machine {
     fn remember_claimant(&mut self, frame: &Frame, mark: Mark) {
         self.claimants.insert(frame.mac, Claimant { mark, at: frame.heard_at });
         self.announcer = Some((frame.mac, mark));
-        drop_oldest(&mut self.claimants, |claimant| claimant.at);
+        if self.claimants.len() > TOLD_LIMIT {
+            let oldest = self.claimants.iter().min_by_key(|(_, claimant)| claimant.at).map(|(mac, _)| *mac);
+            oldest.and_then(|mac| self.claimants.remove(&mac));
+        }
     }
 
     fn settle_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Speaker), out: &mut Output) {
@@ -126,7 +120,7 @@ impl Machine {
                 self.withdraw(now, YieldReason::Outranked, out);
             }
             Verdict::Verify => self.verify(now, out),
-            Verdict::Foreign => self.meet_foreign(now, ours, out),
+            Verdict::Foreign => self.meet_foreign(now, out),
             Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),
             Verdict::Misconfigured => self.show_mark(now, out),
         }
@@ -181,19 +175,17 @@ impl Machine {
         }
     }
 
-    /// Another elector's node speaks: a confirmed holder asks the authority whether the grant is still its own, any
-    /// other defends once and yields to a second frame, because that node cannot read marks.
-    fn meet_foreign(&mut self, now: Moment, ours: Mark, out: &mut Output) {
-        let defended = self.defended_at.is_some_and(|at| now.since(at) < FOREIGN_DEFENCE);
-        if ours.tenure == Tenure::Confirmed {
-            return self.verify(now, out);
-        }
-        if defended && self.defended_at.is_some_and(|at| now.since(at) >= ROGUE_DEFENCE) {
-            self.lease.abandon();
-            return self.withdraw(now, YieldReason::Defended, out);
-        }
-        if !defended {
-            self.defend(now, out);
+    /// Another elector's node speaks while the record names it: the holder, which cannot be confirmed then, defends once
+    /// and yields to a second frame, because that node cannot read marks.
+    fn meet_foreign(&mut self, now: Moment, out: &mut Output) {
+        let defended = self.defended_at.filter(|at| now.since(*at) < FOREIGN_DEFENCE);
+        match defended {
+            None => self.defend(now, out),
+            Some(at) if now.since(at) >= ROGUE_DEFENCE => {
+                self.lease.abandon();
+                self.withdraw(now, YieldReason::Defended, out);
+            }
+            Some(_) => {}
         }
     }
 
@@ -224,13 +216,5 @@ impl Machine {
         self.told_conflicts.insert(key, now);
         let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
         out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
-    }
-}
-
-/// Keeps a memory of speakers finite, whoever invents hardware addresses.
-fn drop_oldest<T>(speakers: &mut BTreeMap<Mac, T>, at: impl Fn(&T) -> Moment) {
-    if speakers.len() > TOLD_LIMIT {
-        let oldest = speakers.iter().min_by_key(|(_, speaker)| at(speaker)).map(|(mac, _)| *mac);
-        oldest.and_then(|mac| speakers.remove(&mac));
     }
 }

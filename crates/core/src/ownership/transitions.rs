@@ -104,7 +104,7 @@ impl Machine {
         }
         if let Standing::Denied { epoch, holder } = self.lease.standing() {
             // A hand-over asked for by rule 12 ends the same way.
-            if epoch > holding.basis && holder != self.settings.node.as_str() {
+            if epoch > holding.basis && holder != self.settings.node.as_str() && !self.is_another_lease() {
                 let reason = if self.invited_at_epoch.take().is_some() {
                     YieldReason::HandOver
                 } else {

@@ -130,6 +130,12 @@ impl LeaseMachine {
         self.in_reach() && self.observed_at > self.chain_since
     }
 
+    /// Whether the record was seen to change after `since`: its holder lived then.
+    #[must_use]
+    pub fn renewed_since(&self, since: Moment) -> bool {
+        self.observed_at > since
+    }
+
     /// Whether the record was seen to change so lately, in reach, that its holder must be alive.
     #[must_use]
     pub fn renewed_lately(&self, now: Moment) -> bool {
