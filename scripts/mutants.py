@@ -279,6 +279,8 @@ MUTANTS = [
            "            _ => return None,\n        };\n        Some(Mark",
            "            State::Probing(probing) => (probing.before, probing.basis),\n"
            "            _ => return None,\n        };\n        Some(Mark"),
+    mutant("09-both-wait", "of two that were restarted, each waits for the other", FOLLOWING,
+           "|| (named_nobody && now.since(since) >= PROBING_LIMIT)", ""),
     mutant("09-freeze", "a freeze is not noticed", TRANSITIONS,
            "if gap > self.settings.lifetime / 3 {", "if gap > self.settings.lifetime * 1000 {"),
     mutant("09-outranked", "goes on although a better mark was heard meanwhile", TRANSITIONS,

@@ -15,10 +15,17 @@ impl Machine {
         match self.state {
             State::Released => self.campaign_as_follower(now),
             // Before an announcement, not even the grant is asked for while somebody else wears the VIP (rule 9).
-            State::Probing(_) if !self.is_silent_after_probing(now) => None,
+            State::Probing(ref probing) if !self.may_ask_while_probing(now, probing.since) => None,
             State::Probing(_) | State::Holding(_) if self.contests(now) => Some(TakeReason::Resumption),
             _ => None,
         }
+    }
+
+    /// Two that were restarted may each wear the VIP and wait for the other: a Lease that names nobody decides, once any
+    /// holder has had the time to show its mark.
+    fn may_ask_while_probing(&self, now: Moment, since: Moment) -> bool {
+        let named_nobody = matches!(self.lease.standing(), Standing::Vacant { .. } | Standing::Absent);
+        self.is_silent_after_probing(now) || (named_nobody && now.since(since) >= PROBING_LIMIT)
     }
 
     fn campaign_as_follower(&self, now: Moment) -> Option<TakeReason> {

@@ -123,3 +123,23 @@ fn what_is_remembered_is_not_asked_for_while_another_wears_it() {
     let asked = |effect: &Effect| matches!(effect, Effect::Lease { request: LeaseRequest::Update { draft, .. }, .. } if draft.holder.as_deref() == Some("n1"));
     assert!(!world.effects.iter().any(asked));
 }
+
+/// Found by the simulation (seed 11986): two were restarted, each wore the VIP and heard the other's kernel, the Lease
+/// named nobody, and both waited for ever.
+#[test]
+fn two_that_were_restarted_do_not_wait_for_each_other() {
+    let memory = ClaimMemory { epoch: 4, held: true, ..ClaimMemory::default() };
+    let found = Found { memory: Some(memory), addresses: vec![VIP], link_up: true };
+    let mut world = World::under(Api::Refuses, settings(), found);
+    world.vip_answers = true;
+    world.api = Api::Serves;
+    world.grant_peer(4);
+    let record = world.lease.as_mut().expect("granted");
+    (record.holder, record.duration_seconds) = (None, 1);
+    record.annotations.remove(annotations::GRANT);
+    world.touch();
+    world.run(Duration::from_millis(900));
+    assert_eq!(world.announcing, None, "a holder shall have the time to show its mark");
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed), "the Lease named nobody, so it decides");
+}
