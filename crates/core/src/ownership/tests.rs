@@ -51,6 +51,8 @@ const VERIFIED_LONG_AGO: Duration = Duration::from_millis(300);
 enum Api {
     Serves,
     Refuses,
+    /// Says nothing at all.
+    Hangs,
 }
 
 struct World {
@@ -217,6 +219,7 @@ impl World {
                 }
                 inputs
             }
+            Effect::Lease { .. } if self.api == Api::Hangs => vec![],
             Effect::Lease { id, request, .. } => {
                 let mut inputs = done(id, Outcome::Lease(self.serve(request)));
                 let remote = IpAddr::from([10, 0, 0, 200]);
