@@ -130,6 +130,10 @@ impl Recorder {
 
 /// What killed the agent is in the recording of the run before: it is kept, once.
 fn keep_the_one_before(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let why = "it is no regular file; name a file that may be replaced";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let mut before = path.as_os_str().to_owned();
     before.push(".before");
     match std::fs::rename(path, &before) {
@@ -245,6 +249,13 @@ mod tests {
         assert_eq!(last.end.as_deref(), Some("the agent ended"));
         assert!(before.turns.iter().any(|turn| !turn.effects.is_empty()), "it probed");
         assert!(before.replay().all(|replayed| !replayed.differs));
+    }
+
+    #[test]
+    fn a_directory_is_left_where_it_is() {
+        let scratch = Scratch::new("record");
+        let (_core, guard) = Recorded::new(start(), Some(scratch.path()));
+        assert!(guard.is_none() && scratch.path().is_dir(), "it may be the state directory");
     }
 
     #[test]

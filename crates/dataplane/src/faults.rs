@@ -61,12 +61,16 @@ impl Faults {
     pub(crate) fn withdrawing(&mut self, vips: &[Vip]) {
         self.refused.retain(|vip, _| !vips.contains(vip));
         if self.refused.is_empty() {
-            self.retry = None;
+            (self.retry, self.order) = (None, None);
         }
     }
 
-    /// What became of an order, or of an attempt of ours.
-    pub(crate) fn note(&mut self, now: Moment, applied: &Applied) {
+    /// What became of order `id`, or of an attempt of ours that repeats it. An order that was withdrawn meanwhile is
+    /// nobody's any more: its refusals are not tried again on a node that no longer holds.
+    pub(crate) fn note(&mut self, now: Moment, id: EffectId, applied: &Applied) {
+        if self.order.is_none_or(|(last, _)| last != id) {
+            return;
+        }
         for vip in &applied.done {
             if self.refused.remove(vip).is_some() {
                 self.news.push(FaultNews::Accepted { vip: *vip });
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn one_of_two_refused_is_told_once_tried_with_backoff_and_told_when_it_is_taken() {
         let mut faults = faults();
-        faults.note(Moment::ZERO, &applied(&[8], &[9]));
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[8], &[9]));
         let refused = FaultNews::Refused { vip: vip(9), cause: "no".to_owned() };
         assert_eq!(faults.take_news(), [refused]);
         let mut waits = Vec::new();
@@ -142,13 +146,13 @@ mod tests {
             waits.push(at.since(before).as_secs());
             assert_eq!(faults.due(before), None, "not before");
             assert_eq!(faults.due(at), Some((EffectId(1), Duration::from_secs(15), vec![vip(9)])));
-            faults.note(at, &applied(&[], &[9]));
-            faults.note(at, &applied(&[8], &[9]));
+            faults.note(at, EffectId(1), &applied(&[], &[9]));
+            faults.note(at, EffectId(1), &applied(&[8], &[9]));
             before = at;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         assert!(faults.take_news().is_empty(), "told once");
-        faults.note(before, &applied(&[9], &[]));
+        faults.note(before, EffectId(1), &applied(&[9], &[]));
         assert_eq!(faults.take_news(), [FaultNews::Accepted { vip: vip(9) }]);
         assert_eq!(faults.next_deadline(), None);
     }
@@ -156,10 +160,12 @@ mod tests {
     #[test]
     fn what_is_refused_altogether_or_withdrawn_is_nobodys_business_here() {
         let mut faults = faults();
-        faults.note(Moment::ZERO, &applied(&[], &[8, 9]));
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[], &[8, 9]));
         assert!(faults.take_news().is_empty() && faults.next_deadline().is_none());
-        faults.note(Moment::ZERO, &applied(&[8], &[9]));
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[8], &[9]));
         faults.withdrawing(&[vip(8), vip(9)]);
         assert!(faults.next_deadline().is_none() && faults.refused().is_empty());
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[8], &[9]));
+        assert!(faults.next_deadline().is_none() && faults.refused().is_empty(), "its report comes too late");
     }
 }

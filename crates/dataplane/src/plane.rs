@@ -344,7 +344,7 @@ impl Dataplane {
         match report {
             Report::Assigned { id, applied, until } => {
                 self.books.assigned(now, &applied.done, until);
-                self.faults.note(now, &applied);
+                self.faults.note(now, id, &applied);
                 // One address that is there can be held and announced: the others are tried again from here.
                 let result = if applied.done.is_empty() { applied.outcome() } else { Ok(()) };
                 self.outcome(id, result);

@@ -93,7 +93,7 @@ impl Machine {
 
     /// Nobody but the holder itself could be asked whether our link works: two nodes, and no gateway.
     fn has_no_other_witness(&self) -> bool {
-        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(&holder));
+        let holder = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(holder));
         let member = holder.and_then(|holder| self.members.get(&holder));
         member.is_some_and(|member| self.watcher.neighbours().all(|at| member.addresses.contains(&at)))
     }
