@@ -285,7 +285,10 @@ fn signals_leave_nothing_behind() {
         return;
     }
     for signal in ["-INT", "-TERM", "-KILL"] {
-        let mut half = Command::new(std::env::current_exe().unwrap())
+        // A shell's background job ignores SIGINT, and whatever it starts inherits that.
+        let mut half = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(std::env::current_exe().unwrap())
             .args(["half_that_is_interrupted", "--exact", "--nocapture"])
             .env("MAINSTAY_LAB_INTERRUPTED", "1")
             .stdout(Stdio::null())
