@@ -1,4 +1,4 @@
-//! Everything worth telling a person. The agent turns these into logs, metrics and Kubernetes Events, in one match.
+//! Everything worth telling a person. The agent turns these into logs and metrics, in one match.
 
 use std::fmt;
 use std::time::Duration;
@@ -142,7 +142,7 @@ impl Event {
         }
     }
 
-    /// The event's kind as a metric label or a Kubernetes Event's reason: `Took`, `Conflict`, ...
+    /// The event's kind as a metric label and in a line of log: `Took`, `Conflict`, ...
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
