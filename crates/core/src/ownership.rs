@@ -17,6 +17,7 @@ mod duties;
 mod fingerprint;
 mod following;
 mod frames;
+mod status;
 mod transitions;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,6 @@ use crate::node::Output;
 use crate::rng::Rng;
 use crate::settings::{Authority, Found, OnAuthorityLoss, Settings};
 use crate::snapshot::{ClaimMemory, Member, Snapshot};
-use crate::status::ClaimStatus;
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
@@ -373,6 +373,20 @@ impl Machine {
         }
     }
 
+    fn on_link(&mut self, now: Moment, link: Link, out: &mut Output) {
+        let was_up = self.link_up();
+        match link {
+            Link::Down if was_up => self.link_down_since = Some(now),
+            Link::Up if !was_up => self.link_down_since = None,
+            _ => return,
+        }
+        out.events.push(Event::Link { up: link == Link::Up });
+        self.watcher.restart(now);
+        if link == Link::Up {
+            self.reconsider(now);
+        }
+    }
+
     fn effect_id(&mut self) -> EffectId {
         let id = EffectId(self.next_id);
         self.next_id += 1;
@@ -464,66 +478,12 @@ impl Machine {
             out.effects.push(Effect::Listen { vips, others: self.watcher.neighbours().collect() });
         }
     }
-
-    pub(crate) fn status(&self, now: Moment) -> ClaimStatus {
-        let tenure = match &self.state {
-            State::Holding(holding) => Some(holding.tenure),
-            State::Yielding(yielding) => Some(yielding.tenure),
-            _ => None,
-        };
-        let next_request = self.lease.next_deadline(&self.wants(now));
-        ClaimStatus {
-            claim: self.settings.claim.clone(),
-            vips: self.settings.vips.clone(),
-            state: self.state_word().to_owned(),
-            tenure,
-            since: now.since(self.state_since),
-            epoch: self.lease.highest(),
-            holder: self.lease.record().and_then(|record| record.holder.clone()),
-            standing: self.lease.standing().word().to_owned(),
-            authority_in_reach: self.lease.in_reach(),
-            last_contact: self.lease.contact().map(|at| now.since(at)),
-            failures_in_a_row: self.lease.failures(),
-            next_request: next_request.map(|at| at.since(now)),
-            conflicts: self.conflicts,
-            holder_last_answer: self.watcher.last_answer().map(|at| now.since(at)),
-            reason: self.explain(now),
-            members: self.members.keys().map(|name| name.as_str().to_owned()).collect(),
-        }
-    }
-
-    fn state_word(&self) -> &'static str {
-        match &self.state {
-            State::Released => "released",
-            State::Probing(_) => "probing",
-            State::Holding(_) => "holding",
-            State::Yielding(_) => "yielding",
-            State::Stopped => "stopped",
-        }
-    }
 }
 
 /// The address that probes ask for: of a dual-stack claim the IPv4 one, whose ARP needs no link-local source.
 fn watched_vip(settings: &Settings) -> Vip {
     let first = settings.vips.iter().find(|vip| vip.is_ipv4()).or_else(|| settings.vips.first());
     first.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
-}
-
-/// Marks a link change in the machine.
-impl Machine {
-    fn on_link(&mut self, now: Moment, link: Link, out: &mut Output) {
-        let was_up = self.link_up();
-        match link {
-            Link::Down if was_up => self.link_down_since = Some(now),
-            Link::Up if !was_up => self.link_down_since = None,
-            _ => return,
-        }
-        out.events.push(Event::Link { up: link == Link::Up });
-        self.watcher.restart(now);
-        if link == Link::Up {
-            self.reconsider(now);
-        }
-    }
 }
 
 #[cfg(test)]
