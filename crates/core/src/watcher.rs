@@ -22,6 +22,9 @@ const MEMBER_INTERVAL_IN_OUTAGE: Duration = Duration::from_secs(1);
 const BYSTANDER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a holder that may have a rival asks for it.
 const RIVAL_INTERVAL: Duration = Duration::from_millis(500);
+/// Witnesses asked in one interval while the holder is silent: one answer is enough, and a segment with many members
+/// is not to be flooded because one of them died.
+const WITNESSES_ASKED_AT_ONCE: usize = 8;
 /// Hardware addresses remembered as having spoken: more than a claim has members, and an end for whoever invents them.
 const PATHS_KEPT: usize = 256;
 /// Sent probes remembered: evidence needs two.
@@ -80,6 +83,25 @@ impl Neighbour {
     /// soon, or nobody could be handed over to for the first ten seconds.
     fn interval(&self, regular: Duration) -> Duration {
         if self.heard.is_none() { regular.min(MEMBER_INTERVAL_IN_OUTAGE) } else { regular }
+    }
+}
+
+/// When each neighbour is asked again.
+struct Schedule {
+    interval: Duration,
+    /// Since when in turns, and how long a turn lasts.
+    turns: Option<(Moment, Duration)>,
+}
+
+impl Schedule {
+    /// When the neighbour at `place` of the list is due; `None` is at once.
+    fn due(&self, place: usize, neighbour: &Neighbour) -> Option<Moment> {
+        let asked = neighbour.asked?;
+        let before = u32::try_from(place / WITNESSES_ASKED_AT_ONCE).unwrap_or(u32::MAX);
+        match self.turns {
+            Some((since, turn)) if asked < since => Some(since + turn.saturating_mul(before)),
+            _ => Some(asked + neighbour.interval(self.interval)),
+        }
     }
 }
 
@@ -340,9 +362,9 @@ impl Watcher {
         if self.vip_due(now, pace, patience).is_some_and(|due| due <= now) {
             orders.push(self.vip_probe(now, pace, patience));
         }
-        let interval = self.neighbour_interval(now, pace, outage);
-        for (address, neighbour) in &mut self.neighbours {
-            if neighbour.asked.is_none_or(|at| now.since(at) >= neighbour.interval(interval)) {
+        let schedule = self.schedule(now, pace, outage);
+        for (place, (address, neighbour)) in self.neighbours.iter_mut().enumerate() {
+            if schedule.due(place, neighbour).is_none_or(|due| due <= now) {
                 neighbour.asked = Some(now);
                 let to = neighbour.mac.map_or(ProbeTo::All, ProbeTo::One);
                 orders.push(ProbeOrder { target: *address, to });
@@ -354,9 +376,9 @@ impl Watcher {
     /// When `poll` has something to send next.
     #[must_use]
     pub fn next_deadline(&self, now: Moment, pace: Pace, outage: bool, patience: Duration) -> Option<Moment> {
-        let interval = self.neighbour_interval(now, pace, outage);
-        let due = |n: &Neighbour| n.asked.map_or(now, |at| at + n.interval(interval));
-        let neighbours = self.neighbours.values().map(due).min();
+        let schedule = self.schedule(now, pace, outage);
+        let due = |(place, n)| schedule.due(place, n).unwrap_or(now);
+        let neighbours = self.neighbours.values().enumerate().map(due).min();
         let suspicion = self.suspected_at(pace).filter(|at| *at > now);
         [self.vip_due(now, pace, patience), neighbours, suspicion].into_iter().flatten().min()
     }
@@ -366,11 +388,17 @@ impl Watcher {
         (pace == Pace::Prober).then(|| self.silent_since() + self.detection.interval * 3 / 2)
     }
 
-    fn neighbour_interval(&self, now: Moment, pace: Pace, outage: bool) -> Duration {
+    /// When the neighbours are asked. While the holder is silent they are asked in turns, a few in each interval.
+    fn schedule(&self, now: Moment, pace: Pace, outage: bool) -> Schedule {
         match self.suspected_at(pace) {
-            Some(at) if now >= at && now.since(at) < self.long_silence() * 3 => self.detection.interval,
-            _ if outage => MEMBER_INTERVAL_IN_OUTAGE,
-            _ => MEMBER_INTERVAL,
+            Some(at) if now >= at && now.since(at) < self.long_silence() * 3 => {
+                let turns = self.neighbours.len().div_ceil(WITNESSES_ASKED_AT_ONCE);
+                let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+                let turn = self.detection.interval;
+                Schedule { interval: turn.saturating_mul(turns), turns: Some((at, turn)) }
+            }
+            _ if outage => Schedule { interval: MEMBER_INTERVAL_IN_OUTAGE, turns: None },
+            _ => Schedule { interval: MEMBER_INTERVAL, turns: None },
         }
     }
 

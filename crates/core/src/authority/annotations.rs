@@ -114,6 +114,9 @@ pub fn wants_member(members: &BTreeMap<NodeName, Member>, node: &NodeName, membe
 pub struct Publication {
     /// Itself.
     pub member: Member,
+    /// The members it remembers, itself left out: written where the Lease lists nobody. A Lease that was deleted
+    /// would else be read and written once by every one of them.
+    pub remembered: BTreeMap<NodeName, Member>,
     /// Members that a holder drops with its next renewal: nobody has heard them for long.
     pub forget: Vec<NodeName>,
     /// It holds, cannot serve, and invites.
@@ -151,6 +154,7 @@ pub fn compose(
     if let Some(false_takeovers) = publication.false_takeovers {
         count(&mut annotations, false_takeovers);
     }
+    remember(&mut annotations, &publication.remembered);
     forget(&mut annotations, &publication.forget);
     join(&mut annotations, node, &publication.member);
     annotations
@@ -159,6 +163,13 @@ pub fn compose(
 /// Writes the count of false takeovers.
 pub fn count(annotations: &mut BTreeMap<String, String>, false_takeovers: u32) {
     write(annotations, FALSE_TAKEOVERS, &false_takeovers);
+}
+
+/// Writes `members` where nobody is listed.
+pub fn remember(annotations: &mut BTreeMap<String, String>, members: &BTreeMap<NodeName, Member>) {
+    if !members.is_empty() && listed(annotations).is_empty() {
+        write(annotations, MEMBERS, members);
+    }
 }
 
 /// Takes `gone` off the list of members.

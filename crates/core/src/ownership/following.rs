@@ -217,10 +217,20 @@ impl Machine {
         let written = self.lease.facts().false_takeovers;
         Publication {
             member: self.settings.own.clone(),
+            remembered: self.remembered_members(),
             forget: if holding { self.forgotten_members(now) } else { Vec::new() },
             invite,
             false_takeovers: false_takeovers.filter(|count| *count != written),
         }
+    }
+
+    /// The other members, while the Lease lists nobody.
+    fn remembered_members(&self) -> BTreeMap<NodeName, Member> {
+        if !self.lease.facts().members.is_empty() {
+            return BTreeMap::new();
+        }
+        let others = self.members.iter().filter(|(name, _)| **name != self.settings.node);
+        others.map(|(name, member)| (name.clone(), member.clone())).collect()
     }
 
     /// Members whose addresses were all silent for so long that they are dropped from the Lease. One without an address

@@ -123,3 +123,25 @@ fn each_false_takeover_doubles_the_patience_up_to_the_lease() {
         assert_eq!(dead().patience(count, lease), Duration::from_millis(millis), "{count} false takeovers");
     }
 }
+
+/// Of 50 members that one died is no reason to ask 49 of them ten times a second.
+#[test]
+fn a_few_of_many_witnesses_are_asked_at_once_and_all_in_their_turn() {
+    let members = (1..=49).map(|host| (IpAddr::from([10, 0, 1, host]), Some(OTHER)));
+    let mut watcher = watcher();
+    watcher.set_neighbours(at(0), members);
+    watcher.poll(at(0), Pace::Prober, false, PATIENCE);
+    heard(&mut watcher);
+    let (mut now, mut asked) = (at(100), std::collections::BTreeSet::new());
+    while let Some(due) =
+        watcher.next_deadline(now, Pace::Prober, false, PATIENCE).filter(|due| *due < at(1_100))
+    {
+        now = due.max(now + Duration::from_millis(1));
+        let orders = watcher.poll(now, Pace::Prober, false, PATIENCE);
+        let witnesses: Vec<_> =
+            orders.iter().map(|order| order.target).filter(|target| *target != VIP).collect();
+        assert!(witnesses.len() <= WITNESSES_ASKED_AT_ONCE, "{} at {now:?}", witnesses.len());
+        asked.extend(witnesses);
+    }
+    assert_eq!(asked.len(), 49);
+}

@@ -184,6 +184,7 @@ impl LeaseMachine {
     fn publish(&self, wants: &Wants) -> LeaseRequest {
         let Some(record) = self.record() else { return LeaseRequest::Read };
         let mut annotations = record.annotations.clone();
+        annotations::remember(&mut annotations, &wants.publication.remembered);
         annotations::join(&mut annotations, &self.node, &wants.publication.member);
         if let Some(count) = wants.publication.false_takeovers {
             annotations::count(&mut annotations, count);

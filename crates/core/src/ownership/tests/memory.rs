@@ -42,6 +42,17 @@ fn a_member_without_an_address_is_never_dropped() {
 }
 
 /// A holder that is cut off, or was frozen, has heard nobody: that says nothing about the others.
+/// Fifty members need not write themselves down again, one conflict after the other.
+#[test]
+fn a_lease_that_was_deleted_is_made_again_with_its_members() {
+    let mut world = World::holder();
+    world.lease = None;
+    world.give(Input::Lease(LeaseReport::Absent));
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+    assert!(lists(&world, "n2"), "{:?}", world.lease);
+}
+
 #[test]
 fn a_holder_that_could_hear_nobody_drops_nobody() {
     let mut world = World::holder();
