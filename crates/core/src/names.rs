@@ -7,32 +7,50 @@ use serde::{Deserialize, Serialize};
 
 /// A Kubernetes node's name, lower-cased as kube-vip does. It is the Lease's `holderIdentity`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeName(String);
+#[serde(from = "String", into = "String")]
+pub struct NodeName {
+    name: String,
+    /// Of the name; the order of a claim's members asks for it with every input.
+    id: NodeId,
+}
 
 impl NodeName {
     /// A node's name; upper case becomes lower case.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(name.to_lowercase())
+        let name = name.to_lowercase();
+        let id = NodeId(crate::placement::hash(name.as_bytes()));
+        Self { name, id }
     }
 
     /// The name's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// The 64-bit id that marks on the wire carry in place of the name (FNV-1a, then a finalizer).
     #[must_use]
     pub fn id(&self) -> NodeId {
-        NodeId(crate::placement::hash(self.0.as_bytes()))
+        self.id
+    }
+}
+
+impl From<String> for NodeName {
+    fn from(name: String) -> Self {
+        Self::new(&name)
+    }
+}
+
+impl From<NodeName> for String {
+    fn from(name: NodeName) -> Self {
+        name.name
     }
 }
 
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

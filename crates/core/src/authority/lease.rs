@@ -243,15 +243,28 @@ impl LeaseMachine {
         if self.record().is_none_or(|known| !same_election(known, &record)) {
             self.observed_at = now;
         }
-        let facts = annotations::Facts::of(&record);
-        if self.record().is_none() || self.facts.false_takeovers != facts.false_takeovers {
-            self.false_takeovers_at = now;
-        }
-        self.facts = facts;
+        self.learn_facts(now, &record);
         self.settle_grant(now, &record, source);
         self.known = Known::Record(Box::new(record));
         self.known_at = now;
         reach
+    }
+
+    /// What the annotations say, where they or the grant they speak of differ from those read before: a renewal seldom
+    /// changes them, and every node sees every renewal.
+    fn learn_facts(&mut self, now: Moment, record: &LeaseRecord) {
+        let same = |known: &LeaseRecord| {
+            (&known.holder, known.transitions) == (&record.holder, record.transitions)
+                && known.annotations == record.annotations
+        };
+        if self.record().is_some_and(same) {
+            return;
+        }
+        let facts = annotations::Facts::of(record);
+        if self.record().is_none() || self.facts.false_takeovers != facts.false_takeovers {
+            self.false_takeovers_at = now;
+        }
+        self.facts = facts;
     }
 
     /// The authority says that there is no such object.

@@ -10,6 +10,7 @@ use super::{
 use crate::authority::annotations::{self, Grant};
 use crate::effect::{LeaseDraft, LeaseRequest, Stamp};
 use crate::input::{EffectId, LeaseRecord};
+use crate::placement;
 use crate::time::Moment;
 
 impl LeaseMachine {
@@ -30,7 +31,7 @@ impl LeaseMachine {
             Action::Acquire | Action::Renew | Action::Verify => self.releasing = false,
         }
         if matches!(action, Action::Publish | Action::Renew) && self.publication_differs(wants) {
-            self.publish_due = now + self.publish_pause;
+            self.publish_due = now + self.spread(self.publish_pause);
             self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
         }
         let deadline = self.deadline(action);
@@ -43,6 +44,13 @@ impl LeaseMachine {
             basis: self.known.clone(),
         });
         Some((request, deadline))
+    }
+
+    /// `pause` and up to as much again, another part of it for each node: fifty that join together shall not meet again.
+    fn spread(&self, pause: Duration) -> Duration {
+        let [part, ..] = placement::mix(self.node.id().0 ^ u64::from(pause.subsec_nanos()) ^ pause.as_secs())
+            .to_le_bytes();
+        pause + pause * u32::from(part) / 256
     }
 
     /// When `poll` wants to be called next under `wants`.
