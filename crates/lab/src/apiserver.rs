@@ -19,6 +19,7 @@ mod access;
 mod account;
 mod apply;
 mod attributes;
+mod base64;
 pub mod client;
 pub mod conformance;
 mod decode;
@@ -26,12 +27,14 @@ mod defaults;
 mod discovery;
 mod events;
 mod fault;
+mod field;
 mod front_end;
 mod gate;
 mod identity;
 mod kubeconfig;
 mod manifest;
 mod openapi;
+mod page;
 mod patch;
 mod perform;
 mod protobuf;
@@ -67,8 +70,8 @@ pub use selector::Selector;
 pub use stall::Reads;
 pub use status::ApiStatus;
 pub use store::{
-    At, DeleteOptions, Deleted, Listed, Mode, Part, Preconditions, Propagation, Scan, Seen, Store,
-    StoreOptions, Target, Written,
+    At, Controllers, DeleteOptions, Deleted, Listed, Mode, Part, Preconditions, Propagation, Scan, Seen,
+    Store, StoreOptions, Target, Written,
 };
 pub use tls::{Authority, Identity, TlsError};
 pub use user::{MASTERS, UserInfo};

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::resource::Resource;
-use super::schema::{Kind, Place};
+use super::schema::{Kind, Place, name_of, types};
 use super::status::ApiStatus;
 
 #[cfg(test)]
@@ -188,6 +188,45 @@ fn go_type(kind: &Kind) -> String {
         Kind::List(inner) => format!("[]{}", go_type(inner)),
         Kind::Map(inner) => format!("map[string]{}", go_type(inner)),
     }
+}
+
+/// Adds what is told even when it is empty.
+pub(super) fn show(resource: &Resource, object: &mut Value) {
+    show_in(&Kind::Struct(name_of(resource)), object);
+}
+
+fn show_in(kind: &Kind, value: &mut Value) {
+    match (kind, value) {
+        (Kind::Struct(name), Value::Object(fields)) => {
+            for field in types().get(name).map_or(&[][..], |of| &of.fields) {
+                match fields.get_mut(&field.name) {
+                    Some(value) => show_in(&field.kind, value),
+                    None if field.shown => drop(fields.insert(field.name.clone(), shown(&field.kind))),
+                    None => {}
+                }
+            }
+        }
+        (Kind::List(kind), Value::Array(items)) => items.iter_mut().for_each(|item| show_in(kind, item)),
+        (Kind::Map(kind), Value::Object(entries)) => {
+            entries.values_mut().for_each(|entry| show_in(kind, entry));
+        }
+        _ => {}
+    }
+}
+
+/// What a field that is told even when it is empty says then.
+fn shown(kind: &Kind) -> Value {
+    let Kind::Struct(name) = kind else {
+        return if matches!(kind, Kind::Time | Kind::MicroTime) { Value::Null } else { empty(kind) };
+    };
+    let fields = types().get(name).map_or(&[][..], |of| &of.fields);
+    let told = fields.iter().filter(|field| field.shown);
+    Value::Object(told.map(|field| (field.name.clone(), shown(&field.kind))).collect())
+}
+
+/// An object of this kind in which nothing is set.
+pub(super) fn blank(resource: &Resource) -> Value {
+    shown(&Kind::Struct(name_of(resource)))
 }
 
 /// What Go's decoding makes of a null in a list or map.

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::decode::show;
 use super::resource::{
     CLUSTER_ROLE_BINDING, ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, POD, RBAC, ROLE_BINDING, Resource, SERVICE,
 };
@@ -10,8 +11,9 @@ use super::resource::{
 #[cfg(test)]
 mod tests;
 
-/// Fills in the defaults of a decoded object.
+/// Fills in the defaults of a decoded object, and what is told even when it is empty.
 pub(super) fn fill(resource: &'static Resource, object: &mut Value) {
+    show(resource, object);
     let is = |one: &'static Resource| std::ptr::eq(resource, one);
     if is(SERVICE) {
         service(object);

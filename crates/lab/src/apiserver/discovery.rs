@@ -21,7 +21,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The answer to a path outside the objects, if it is one.
-pub(super) fn answer(path: &str, accept: &str) -> Option<Document> {
+pub(super) fn answer(path: &str, (accept, host): (&str, &str)) -> Option<Document> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let json = |value: Value| Document { media: JSON, content: value.to_string().into() };
     let whole = accept.split(',').any(|form| form.trim() == AGGREGATED);
@@ -41,13 +41,45 @@ pub(super) fn answer(path: &str, accept: &str) -> Option<Document> {
         }
         ["api"] if whole => aggregated(aggregate::list(&[""])),
         ["apis"] if whole => aggregated(aggregate::list(&groups())),
-        ["api"] => json(core_versions()),
+        ["api"] => json(core_versions(host)),
         ["apis"] => json(group_list()),
         ["apis", group] if groups().contains(group) => json(with_kind(group_entry(group), "APIGroup")),
         ["api", version] => json(resource_list("", version)?),
         ["apis", group, version] => json(resource_list(group, version)?),
         _ => return None,
     })
+}
+
+/// The answer to a path that names nothing: a group that is not there, or else what paths there are. None for a path in
+/// a group that is there, which gets a Status.
+pub(super) fn nothing_there(path: &str) -> Option<Document> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        ["api", "v1", ..] => None,
+        ["apis", group, "v1", ..] if groups().contains(group) => None,
+        ["api" | "apis", ..] => {
+            let content = Bytes::from_static(b"404 page not found\n");
+            Some(Document { media: "text/plain; charset=utf-8", content })
+        }
+        _ => {
+            let groups = groups().into_iter();
+            let versions = groups.flat_map(|group| [format!("/apis/{group}"), format!("/apis/{group}/v1")]);
+            let fixed = [
+                "/api",
+                "/api/v1",
+                "/apis",
+                "/healthz",
+                "/livez",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ];
+            let mut paths: Vec<String> = fixed.map(str::to_owned).into_iter().chain(versions).collect();
+            paths.sort_unstable();
+            Some(Document { media: JSON, content: json!({ "paths": paths }).to_string().into() })
+        }
+    }
 }
 
 fn version() -> Value {
@@ -57,8 +89,10 @@ fn version() -> Value {
     })
 }
 
-fn core_versions() -> Value {
-    json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] })
+/// `host` is the address that the client came to.
+fn core_versions(host: &str) -> Value {
+    let address = json!({ "clientCIDR": "0.0.0.0/0", "serverAddress": host });
+    json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address] })
 }
 
 fn groups() -> Vec<&'static str> {

@@ -65,7 +65,7 @@ struct Initial {
 
 /// The events before the first change: none from a given version, else the whole state as ADDED.
 fn initial(store: &Store, scan: &Scan, call: &Call, form: &mut Form) -> Result<Initial, ApiStatus> {
-    let version = call.query.number("resourceVersion")?.filter(|version| *version > 0);
+    let version = call.query.version()?.filter(|version| *version > 0);
     let wants_initial = call.query.text("sendInitialEvents");
     if !wants_initial.is_empty() && call.query.text("resourceVersionMatch") != "NotOlderThan" {
         let why =

@@ -55,7 +55,7 @@ impl Patch {
                 Value::Array(operations) => Ok(Self::Operations(operations)),
                 _ => Err(ApiStatus::bad_request("error decoding patch: a JSON patch is an array")),
             },
-            _ => Err(unsupported(media)),
+            _ => Err(unsupported()),
         }
     }
 
@@ -69,7 +69,7 @@ impl Patch {
             Self::Merge(patch) | Self::Configuration(patch) => merge::apply(&mut patched, patch),
             Self::Operations(operations) => {
                 let done = operations::apply(&mut patched, operations);
-                done.map_err(|why| ApiStatus::new(422, "Invalid", why))?;
+                done.map_err(|_| unprocessable())?;
             }
             Self::Strategic(patch) => {
                 if let (Value::Object(target), Value::Object(patch)) = (&mut patched, patch) {
@@ -90,10 +90,13 @@ fn object(value: Value) -> Result<Value, ApiStatus> {
     }
 }
 
-fn unsupported(media: &str) -> ApiStatus {
-    let known = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
-    let message = format!(
-        "the body of the request was in an unknown format ({media}) - accepted media types include: {known}"
-    );
-    ApiStatus::new(415, "UnsupportedMediaType", message)
+/// What the real server says of an operation that cannot be done, whichever it is.
+fn unprocessable() -> ApiStatus {
+    let message = "the server rejected our request due to an error in our request";
+    ApiStatus::new(422, "Invalid", message).about_nothing()
+}
+
+/// In the words of go-restful, which refuses it before Kubernetes is asked.
+fn unsupported() -> ApiStatus {
+    ApiStatus::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about_nothing()
 }

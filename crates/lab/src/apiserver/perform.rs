@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::account::{Reply, Verb, WriteRecord};
-use super::apply::OnConflict;
 use super::attributes::Attributes;
 use super::front_end::{Front, Lost};
 use super::patch::Patch;
@@ -24,10 +23,10 @@ use super::respond::without_kind;
 use super::schema::name_of;
 use super::stall::{self, Need};
 use super::status::ApiStatus;
-use super::store::{
-    DeleteOptions, Deleted, Mode, Preconditions, Propagation, Store, Validation, Writing, Written,
-};
+use super::store::{Deleted, Store, Written};
 use super::user::UserInfo;
+
+mod options;
 
 /// Largest body accepted, as the real server's default.
 pub(super) const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -130,7 +129,7 @@ fn perform(
 ) -> Result<Outcome, ApiStatus> {
     let target = call.target();
     check_escalation(store, user, (parts, call), body)?;
-    let mut writing = writing(parts, call)?;
+    let mut writing = options::writing(parts, call)?;
     let outcome = match call.verb {
         Verb::Create => {
             let body = parse_body(parts, body, &name_of(call.resource))?;
@@ -145,10 +144,10 @@ fn perform(
         )?),
         Verb::Patch => {
             let patch = Patch::parse(content_type(parts), body)?;
-            check_apply(&patch, call)?;
+            options::check_apply(&patch, call)?;
             written(&store.patch_as(&mut writing, &target, &patch, call.part)?)
         }
-        Verb::Delete => deleted(call, &store.delete_with(&target, &delete_options(call, body)?)?),
+        Verb::Delete => deleted(call, &store.delete_with(&target, &options::delete_options(call, body)?)?),
         _ => {
             let items: Vec<Value> =
                 store.delete_collection(&call.scan()?).iter().map(|gone| without_kind(gone)).collect();
@@ -161,58 +160,6 @@ fn perform(
         }
     };
     Ok(Outcome { warnings: writing.warnings, ..outcome })
-}
-
-/// The circumstances of a write, from the query and the client's name.
-fn writing(parts: &Parts, call: &Call) -> Result<Writing, ApiStatus> {
-    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
-    let manager = match call.query.text("fieldManager") {
-        "" => agent.split('/').next().unwrap_or_default(),
-        given => given,
-    };
-    let mut writing = Writing::by(manager);
-    writing.mode = dry_run(call.query.text("dryRun"))?;
-    if call.query.is_set("force") {
-        writing.on_conflict = OnConflict::Take;
-    }
-    writing.validation = match call.query.text("fieldValidation") {
-        "" | "Warn" => Validation::Warn,
-        "Ignore" => Validation::Ignore,
-        "Strict" => Validation::Strict,
-        other => {
-            let why = format!(
-                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
-            );
-            return Err(ApiStatus::new(422, "Invalid", why));
-        }
-    };
-    Ok(writing)
-}
-
-fn dry_run(text: &str) -> Result<Mode, ApiStatus> {
-    match text {
-        "" => Ok(Mode::Real),
-        "All" => Ok(Mode::DryRun),
-        other => {
-            let why = format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\"");
-            Err(ApiStatus::new(422, "Invalid", why))
-        }
-    }
-}
-
-/// An apply needs a manager, and nothing else may be forced.
-fn check_apply(patch: &Patch, call: &Call) -> Result<(), ApiStatus> {
-    let applies = matches!(patch, Patch::Configuration(_));
-    let invalid = |why: &str| {
-        Err(ApiStatus::new(422, "Invalid", format!("PatchOptions.meta.k8s.io \"\" is invalid: {why}")))
-    };
-    if applies && call.query.text("fieldManager").is_empty() {
-        return invalid("fieldManager: Required value: is required for apply patch");
-    }
-    if !applies && call.query.is_set("force") {
-        return invalid("force: Forbidden: may not be specified for non-apply patch");
-    }
-    Ok(())
 }
 
 /// Refuses a role with more rules than its writer holds, and a binding of such a role. A patch is judged by what it
@@ -294,49 +241,13 @@ pub(super) fn parse_body(parts: &Parts, body: &[u8], type_name: &str) -> Result<
             text.and_then(|text| serde_saphyr::from_str(text).map_err(|wrong| wrong.to_string()))
         }
         protobuf::MEDIA => protobuf::object(body, type_name),
-        media => {
+        _ => {
             let message = format!(
-                "the body of the request was in an unknown format ({media}) - accepted media types include: application/json, application/yaml, {}",
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, {}",
                 protobuf::MEDIA
             );
             return Err(ApiStatus::new(415, "UnsupportedMediaType", message));
         }
     };
     read.map_err(|wrong| ApiStatus::bad_request(format!("error decoding the body: {wrong}")))
-}
-
-/// `DeleteOptions`, from the body and the query.
-fn delete_options(call: &Call, body: &[u8]) -> Result<DeleteOptions, ApiStatus> {
-    let options: Value = match body {
-        [] => json!({}),
-        body => serde_json::from_slice(body)
-            .map_err(|wrong| ApiStatus::bad_request(format!("error decoding the delete options: {wrong}")))?,
-    };
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let given = text(&options["propagationPolicy"])
-        .unwrap_or_else(|| call.query.text("propagationPolicy").to_owned());
-    let propagation = match given.as_str() {
-        "" | "Background" => Propagation::Background,
-        "Foreground" => Propagation::Foreground,
-        "Orphan" => Propagation::Orphan,
-        other => {
-            let why = format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\""
-            );
-            return Err(ApiStatus::new(422, "Invalid", why));
-        }
-    };
-    let preconditions = Preconditions {
-        uid: text(&options["preconditions"]["uid"]),
-        resource_version: text(&options["preconditions"]["resourceVersion"]),
-    };
-    let grace_seconds = match options["gracePeriodSeconds"].as_u64() {
-        Some(seconds) => Some(seconds),
-        None => call.query.number("gracePeriodSeconds")?,
-    };
-    let mode = match options["dryRun"].get(0).and_then(Value::as_str) {
-        Some(text) => dry_run(text)?,
-        None => dry_run(call.query.text("dryRun"))?,
-    };
-    Ok(DeleteOptions { preconditions, propagation, grace_seconds, mode })
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::kubeconfig::base64;
+use super::base64::base64;
 use super::schema::{Field, Kind, Type, types};
 
 /// The content type.

@@ -20,17 +20,57 @@ mod tests;
 
 /// Whether `user` may do this.
 pub(super) fn allows(store: &Store, user: &UserInfo, attributes: &Attributes) -> bool {
-    user.is_administrator()
-        || rules_of(store, user, &attributes.namespace).iter().any(|rule| covers(rule, attributes))
+    user.is_administrator() || reason(store, user, attributes).is_some()
+}
+
+/// Why `user` may do this by a role, in the words of `SubjectAccessReview`; none where no role allows it.
+pub(super) fn reason(store: &Store, user: &UserInfo, attributes: &Attributes) -> Option<String> {
+    grants(store, user, &attributes.namespace).into_iter().find_map(|grant| {
+        let allows = items(&grant.role["rules"]).iter().any(|rule| covers(rule, attributes));
+        allows.then(|| format!("RBAC: allowed by {}", grant.told()))
+    })
+}
+
+/// A binding that binds the user, and the role it is of.
+struct Grant {
+    binding: Arc<Value>,
+    role: Arc<Value>,
+    subject: Value,
+}
+
+impl Grant {
+    /// `RoleBinding "name/namespace" of Role "name" to User "name"`.
+    fn told(&self) -> String {
+        let shown = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (metadata, role) = (&self.binding["metadata"], &self.binding["roleRef"]);
+        let (kind, name) = match shown(&metadata["namespace"]) {
+            namespace if namespace.is_empty() => ("ClusterRoleBinding", shown(&metadata["name"])),
+            namespace => ("RoleBinding", format!("{}/{namespace}", shown(&metadata["name"]))),
+        };
+        let subject = match shown(&self.subject["namespace"]) {
+            namespace if namespace.is_empty() => shown(&self.subject["name"]),
+            namespace => format!("{}/{namespace}", shown(&self.subject["name"])),
+        };
+        let (of, named, to) = (shown(&role["kind"]), shown(&role["name"]), shown(&self.subject["kind"]));
+        format!("{kind} {name:?} of {of} {named:?} to {to} {subject:?}")
+    }
+}
+
+/// What binds the user to something in `namespace` (empty: cluster-wide only).
+fn grants(store: &Store, user: &UserInfo, namespace: &str) -> Vec<Grant> {
+    let cluster = store.of_kind(CLUSTER_ROLE_BINDING, "");
+    let local = if namespace.is_empty() { Vec::new() } else { store.of_kind(ROLE_BINDING, namespace) };
+    let grant = |binding: Arc<Value>| {
+        let subject = subject(&binding, user)?.clone();
+        Some(Grant { role: role_of(store, &binding)?, subject, binding })
+    };
+    cluster.into_iter().chain(local).filter_map(grant).collect()
 }
 
 /// Every rule that binds the user to something in `namespace` (empty: cluster-wide only).
 pub(super) fn rules_of(store: &Store, user: &UserInfo, namespace: &str) -> Vec<Value> {
-    let cluster = store.of_kind(CLUSTER_ROLE_BINDING, "");
-    let local = if namespace.is_empty() { Vec::new() } else { store.of_kind(ROLE_BINDING, namespace) };
-    let bindings = cluster.iter().chain(&local).filter(|binding| binds(binding, user));
-    let roles = bindings.filter_map(|binding| role_of(store, binding));
-    roles.flat_map(|role| items(&role["rules"]).to_vec()).collect()
+    let grants = grants(store, user, namespace);
+    grants.iter().flat_map(|grant| items(&grant.role["rules"]).to_vec()).collect()
 }
 
 /// The role a binding refers to; a binding to a role that does not exist grants nothing.
@@ -46,10 +86,10 @@ pub(super) fn role_of(store: &Store, binding: &Value) -> Option<Arc<Value>> {
     store.get(&target).ok()
 }
 
-/// Whether one of a binding's subjects is this user.
-fn binds(binding: &Value, user: &UserInfo) -> bool {
+/// The one of a binding's subjects that is this user.
+fn subject<'a>(binding: &'a Value, user: &UserInfo) -> Option<&'a Value> {
     let own = &binding["metadata"]["namespace"];
-    items(&binding["subjects"]).iter().any(|subject| {
+    items(&binding["subjects"]).iter().find(|subject| {
         let name = subject["name"].as_str().unwrap_or_default();
         match subject["kind"].as_str() {
             Some("User") => user.name == name,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::account::Verb;
+use super::field::FieldError;
 use super::resource::{self, Resource, Scope};
 use super::selector::Selector;
 use super::status::ApiStatus;
@@ -46,6 +47,18 @@ impl Query {
         text.parse()
             .map(Some)
             .map_err(|_| ApiStatus::bad_request(format!("invalid value for {key}: \"{text}\"")))
+    }
+
+    /// `resourceVersion`. The real server answers 500 to what is none.
+    pub(super) fn version(&self) -> Result<Option<u64>, ApiStatus> {
+        let text = self.text("resourceVersion");
+        let wrong = || {
+            let told = format!(
+                "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+            );
+            ApiStatus::new(500, "", told)
+        };
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong()) }
     }
 }
 
@@ -94,25 +107,25 @@ impl Call {
 
     /// Which state a list wants: by `resourceVersion` and `resourceVersionMatch`.
     pub(super) fn at(&self) -> Result<At, ApiStatus> {
-        let version = self.query.number("resourceVersion")?;
+        let version = self.query.version()?;
+        let field = "resourceVersionMatch";
+        let refuse = |wrong: FieldError| Err(ApiStatus::invalid_options("ListOptions", &[wrong]));
         match (version, self.query.text("resourceVersionMatch")) {
             (None, "") => Ok(At::Newest),
-            (None, _) => {
-                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-                Err(ApiStatus::new(422, "Invalid", why))
-            }
-            (Some(0), "Exact") => Err(ApiStatus::new(
-                422,
-                "Invalid",
+            (None, _) => refuse(FieldError::forbidden(
+                field,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            )),
+            (Some(0), "Exact") => refuse(FieldError::forbidden(
+                field,
                 "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             )),
             (Some(version), "" | "NotOlderThan") => Ok(At::NotOlderThan(version)),
             (Some(version), "Exact") => Ok(At::Exactly(version)),
-            (Some(_), other) => Err(ApiStatus::new(
-                422,
-                "Invalid",
-                format!("resourceVersionMatch: Unsupported value: \"{other}\""),
-            )),
+            (Some(_), other) => {
+                let known = ["Exact", "NotOlderThan", ""];
+                refuse(FieldError::unsupported(field, &format!("\"{other}\""), &known))
+            }
         }
     }
 
@@ -160,6 +173,10 @@ pub(super) fn parse(method: &Method, path: &str, query: &str) -> Result<Call, Ap
     }
     let query = Query::parse(query);
     let verb = verb(method, name, part, &query)?;
+    let everywhere = resource.scope == Scope::Namespaced && namespace.is_none();
+    if everywhere && !matches!(verb, Verb::List | Verb::Watch) {
+        return Err(ApiStatus::no_such_method());
+    }
     Ok(Call { verb, resource, namespace, name: name.to_owned(), part, query })
 }
 
@@ -173,10 +190,7 @@ fn verb(method: &Method, name: &str, part: Part, query: &Query) -> Result<Verb, 
         ("PATCH", false) => Verb::Patch,
         ("DELETE", false) if part == Part::Main => Verb::Delete,
         ("DELETE", true) => Verb::DeleteCollection,
-        _ => {
-            let message = "the server does not allow this method on the requested resource";
-            return Err(ApiStatus::new(405, "MethodNotAllowed", message));
-        }
+        _ => return Err(ApiStatus::no_such_method()),
     };
     Ok(verb)
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HOST};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::account::Verb;
 use super::attributes::Attributes;
@@ -15,13 +15,14 @@ use super::discovery;
 use super::events;
 use super::front_end::{Front, Lost};
 use super::gate::admit;
+use super::page;
 use super::perform::{self, BODY_LIMIT};
 use super::reply::{Body, failure, json_reply, reply, whole};
 use super::request::{self, Call};
 use super::review;
 use super::stall::{self, Need};
 use super::status::ApiStatus;
-use super::store::{At, Store};
+use super::store::Store;
 use super::table::Tables;
 use super::user::UserInfo;
 
@@ -76,8 +77,14 @@ async fn other(
         let body = perform::parse_body(parts, &body, &review.type_name())?;
         return Ok(json_reply(201, &review::answer(review, (&front.store, &front.access), user, body)?));
     }
-    let found = discovery::answer(parts.uri.path(), accept(parts)).ok_or(None)?;
-    Ok(reply(200, found.media, whole(found.content)))
+    let path = parts.uri.path();
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    if let Some(found) = discovery::answer(path, (accept(parts), host)) {
+        return Ok(reply(200, found.media, whole(found.content)));
+    }
+    let nothing = discovery::nothing_there(path).ok_or(None)?;
+    Ok(reply(404, nothing.media, whole(nothing.content)))
 }
 
 async fn read(front: &Front, parts: &Parts, call: &Call) -> Result<Response<Body>, ApiStatus> {
@@ -94,7 +101,7 @@ async fn read(front: &Front, parts: &Parts, call: &Call) -> Result<Response<Body
             let stream = events::stream(&front.store, front.faults.subscribe(), call, tables)?;
             Ok(reply(200, "application/json", StreamBody::new(stream).boxed_unsync()))
         }
-        Verb::List => list(&front.store, call).map(|list| shown(&list)),
+        Verb::List => page::list(&front.store, call).map(|list| shown(&list)),
         _ => get(&front.store, call).map(|object| shown(&object)),
     }
 }
@@ -104,59 +111,13 @@ fn accept(parts: &Parts) -> &str {
 }
 
 fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
-    if let Some(version) = call.query.number("resourceVersion")? {
+    if let Some(version) = call.query.version()? {
         let current = store.revision();
         if version > current {
             return Err(ApiStatus::too_large(version, current));
         }
     }
     store.get(&call.target())
-}
-
-/// A list, in pages where `limit` asks for them. A continue token is `REVISION/NAMESPACE/NAME` of the last item sent;
-/// the rest is listed at that revision, as long as the history reaches back to it.
-fn list(store: &Store, call: &Call) -> Result<Value, ApiStatus> {
-    let scan = call.scan()?;
-    let token = call.query.text("continue");
-    if !token.is_empty() && !matches!(call.query.text("resourceVersion"), "" | "0") {
-        return Err(ApiStatus::bad_request("specifying resource version is not allowed when using continue"));
-    }
-    let (at, after) = if token.is_empty() { (call.at()?, None) } else { continued(token)? };
-    let listed = store.list(&scan, at)?;
-    let name = |object: &Value| {
-        let field = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        (field("namespace"), field("name"))
-    };
-    let rest: Vec<_> = listed
-        .items
-        .iter()
-        .filter(|object| after.as_ref().is_none_or(|after| name(object) > *after))
-        .collect();
-    let limit =
-        call.query.number("limit")?.filter(|limit| *limit > 0).and_then(|limit| usize::try_from(limit).ok());
-    let page = &rest[..limit.unwrap_or(rest.len()).min(rest.len())];
-    let mut metadata = json!({ "resourceVersion": listed.revision.to_string() });
-    if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
-        let (namespace, name) = name(last);
-        metadata["continue"] = json!(format!("{}/{namespace}/{name}", listed.revision));
-        metadata["remainingItemCount"] = json!(rest.len() - page.len());
-    }
-    let items: Vec<Value> = page.iter().map(|object| without_kind(object)).collect();
-    let resource = call.resource;
-    Ok(
-        json!({ "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(), "metadata": metadata, "items": items }),
-    )
-}
-
-fn continued(token: &str) -> Result<(At, Option<(String, String)>), ApiStatus> {
-    let mut parts = token.splitn(3, '/');
-    let revision = parts.next().and_then(|revision| revision.parse().ok());
-    match (revision, parts.next(), parts.next()) {
-        (Some(revision), Some(namespace), Some(name)) => {
-            Ok((At::Exactly(revision), Some((namespace.to_owned(), name.to_owned()))))
-        }
-        _ => Err(ApiStatus::bad_request("continue key is not valid")),
-    }
 }
 
 /// Items of a list of a built-in kind carry no kind of their own.

@@ -71,10 +71,10 @@ pub(super) fn answer(
 }
 
 fn decision(store: &Store, user: &UserInfo, attributes: &Attributes) -> Value {
-    let allowed = rbac::allows(store, user, attributes);
-    let mut status = json!({ "allowed": allowed });
-    if allowed && !user.is_administrator() {
-        status["reason"] = json!(format!("RBAC: allowed by a rule bound to \"{}\"", user.name));
+    let by_role = rbac::reason(store, user, attributes);
+    let mut status = json!({ "allowed": user.is_administrator() || by_role.is_some() });
+    if let Some(reason) = by_role.filter(|_| !user.is_administrator()) {
+        status["reason"] = json!(reason);
     }
     status
 }

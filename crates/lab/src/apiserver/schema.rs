@@ -10,7 +10,8 @@
 //!   ports! #1 []ServicePort merge=port keys=port,protocol -- what it is
 //! ```
 //!
-//! `object` has `apiVersion` and `kind`; `atomic` is applied whole. A field is required with `!`; the number is its one
+//! `object` has `apiVersion` and `kind`; `atomic` is applied whole. A field is required with `!`, and `shown` where it is
+//! told even when it is empty, as required text and numbers are; the number is its one
 //! in protobuf, left out where it is not known. `merge` and
 //! `merge=KEY` are the patch strategy of a strategic merge patch; `keys=`, `set` and `atomic` the list type of
 //! server-side apply, which follows from the patch strategy where it is not given.
@@ -74,6 +75,8 @@ pub(super) struct Field {
     pub(super) merge: Option<String>,
     /// `patchStrategy: retainKeys`.
     pub(super) retain_keys: bool,
+    /// There even when it is empty: in Go a struct by value, or a field without `omitempty`.
+    pub(super) shown: bool,
     pub(super) atomic: bool,
     pub(super) set: bool,
     pub(super) keys: Vec<String>,
@@ -248,6 +251,7 @@ fn parse_field(words: &str, about: &str, full: &dyn Fn(&str) -> String) -> Field
         required: name.ends_with('!'),
         merge: None,
         retain_keys: false,
+        shown: false,
         atomic: false,
         set: false,
         keys: Vec::new(),
@@ -258,10 +262,13 @@ fn parse_field(words: &str, about: &str, full: &dyn Fn(&str) -> String) -> Field
             ("merge", key) => field.merge = Some(key.to_owned()),
             ("keys", keys) => field.keys = keys.split(',').map(str::to_owned).collect(),
             ("set", _) => field.set = true,
+            ("shown", _) => field.shown = true,
             ("atomic", _) => field.atomic = true,
             _ => field.retain_keys = true,
         }
     }
+    field.shown |=
+        field.required && matches!(field.kind, Kind::Text | Kind::Bool | Kind::Int32 | Kind::Int64);
     if let (true, Some(key)) = (field.keys.is_empty(), field.merge.as_ref().filter(|key| !key.is_empty())) {
         field.keys = vec![key.clone()];
     }

@@ -56,6 +56,11 @@ impl Selector {
         Ok(Self { labels, fields })
     }
 
+    /// Whether everything is selected.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
     /// Whether the object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];

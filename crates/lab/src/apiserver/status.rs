@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::field::{FieldError, told};
 use super::resource::Resource;
 
 /// A refused request, as the client will read it (`meta/v1.Status`).
@@ -20,12 +21,14 @@ pub struct ApiStatus {
     pub details: Value,
     /// Sent as `Retry-After` and in the details, in whole seconds.
     pub retry_after: Option<Duration>,
+    /// `metadata.continue`: the token with which an expired list can go on.
+    pub go_on: Option<String>,
 }
 
 impl ApiStatus {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null, retry_after: None }
+        Self { code, reason, message: message.into(), details: Value::Null, retry_after: None, go_on: None }
     }
 
     /// 400 `BadRequest`.
@@ -40,7 +43,13 @@ impl ApiStatus {
 
     /// 404 `NotFound` for a path that names nothing the server serves.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, "NotFound", "the server could not find the requested resource").about_nothing()
+    }
+
+    /// 405 `MethodNotAllowed`.
+    pub fn no_such_method() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message).about_nothing()
     }
 
     /// 404 `NotFound` for an object.
@@ -62,18 +71,24 @@ impl ApiStatus {
         Self::new(409, "Conflict", message).about(resource, name)
     }
 
-    /// 422 `Invalid`: `field` of the object is wrong, and why.
-    pub fn invalid(resource: &Resource, name: &str, field: &str, why: &str) -> Self {
-        let message = format!("{} \"{name}\" is invalid: {field}: {why}", resource.qualified_kind());
-        let mut status = Self::new(422, "Invalid", message).about(resource, name);
-        status.details["kind"] = json!(resource.kind);
-        let reason = match why {
-            why if why.starts_with("Required value") => "FieldValueRequired",
-            why if why.starts_with("Forbidden") => "FieldValueForbidden",
-            why if why.starts_with("Unsupported value") => "FieldValueNotSupported",
-            _ => "FieldValueInvalid",
-        };
-        status.details["causes"] = json!([{ "reason": reason, "message": why, "field": field }]);
+    /// 422 `Invalid`: what is wrong with the fields of an object.
+    pub(super) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_as((resource.group, resource.kind), name, errors)
+    }
+
+    /// 422 `Invalid` for options, such as `CreateOptions`.
+    pub(super) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_as(("meta.k8s.io", kind), "", errors)
+    }
+
+    /// 422 `Invalid` for what has this group and kind.
+    pub(super) fn invalid_as((group, kind): (&str, &str), name: &str, errors: &[FieldError]) -> Self {
+        let separator = if group.is_empty() { "" } else { "." };
+        let message = format!("{kind}{separator}{group} \"{name}\" is invalid: {}", told(errors));
+        let mut status = Self::new(422, "Invalid", message);
+        let causes: Vec<Value> = errors.iter().map(FieldError::cause).collect();
+        status.details = details((group, kind), name);
+        status.details["causes"] = Value::Array(causes);
         status
     }
 
@@ -106,13 +121,14 @@ impl ApiStatus {
     }
 
     /// The same with `details` that name the object.
-    fn about(mut self, resource: &Resource, name: &str) -> Self {
-        self.details = json!({ "kind": resource.plural });
-        for (field, value) in [("name", name), ("group", resource.group)] {
-            if !value.is_empty() {
-                self.details[field] = json!(value);
-            }
-        }
+    pub(super) fn about(mut self, resource: &Resource, name: &str) -> Self {
+        self.details = details((resource.group, resource.plural), name);
+        self
+    }
+
+    /// The same with `details` that say nothing, as the real server's answers that come from no object have them.
+    pub(super) fn about_nothing(mut self) -> Self {
+        self.details = json!({});
         self
     }
 
@@ -126,6 +142,9 @@ impl ApiStatus {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.go_on {
+            body["metadata"]["continue"] = json!(token);
+        }
         if !self.reason.is_empty() {
             body["reason"] = json!(self.reason);
         }
@@ -139,4 +158,14 @@ impl ApiStatus {
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
     }
+}
+
+fn details((group, kind): (&str, &str), name: &str) -> Value {
+    let mut details = json!({ "kind": kind });
+    for (field, value) in [("name", name), ("group", group)] {
+        if !value.is_empty() {
+            details[field] = json!(value);
+        }
+    }
+    details
 }

@@ -33,6 +33,18 @@ pub struct StoreOptions {
     pub bookmark_every: Duration,
     /// How long a watch without `timeoutSeconds` lasts.
     pub watch_timeout: Duration,
+    /// Who empties deleted namespaces and collects what deleted objects owned.
+    pub controllers: Controllers,
+}
+
+/// Whether what controllers do about deletions is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Controllers {
+    /// It is, at once.
+    #[default]
+    Running,
+    /// It is not: an API server alone, without `kube-controller-manager`.
+    Absent,
 }
 
 impl Default for StoreOptions {
@@ -42,6 +54,7 @@ impl Default for StoreOptions {
             history: 4096,
             bookmark_every: Duration::from_secs(60),
             watch_timeout: Duration::from_secs(30 * 60),
+            controllers: Controllers::Running,
         }
     }
 }
@@ -61,6 +74,18 @@ impl Target {
     /// The object `name` in `namespace` (empty for a cluster-scoped kind).
     pub fn new(resource: &'static Resource, namespace: &str, name: &str) -> Self {
         Self { resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Where the real server keeps the object in etcd, which its messages tell.
+    fn storage_key(&self) -> String {
+        let place = match self.resource.plural {
+            "nodes" => "minions",
+            "services" => "services/specs",
+            "endpoints" => "services/endpoints",
+            plural => plural,
+        };
+        let parts = ["/registry", place, &self.namespace, &self.name];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }
 
     fn key(&self) -> Key {
@@ -323,7 +348,12 @@ impl State {
             let why =
                 format!("unable to create new content in namespace {name} because it is being terminated");
             let message = format!("{} \"{}\" is forbidden: {why}", target.resource.qualified(), target.name);
-            return Err(ApiStatus::new(403, "Forbidden", message));
+            let mut refusal = ApiStatus::new(403, "Forbidden", message).about(target.resource, &target.name);
+            refusal.details["causes"] = json!([{
+                "reason": "NamespaceTerminating", "field": "metadata.namespace",
+                "message": format!("namespace {name} is being terminated"),
+            }]);
+            return Err(refusal);
         }
         Ok(())
     }

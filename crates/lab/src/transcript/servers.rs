@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Server, User};
 use crate::apiserver::client::ApiClient;
 use crate::apiserver::real::{Account, Place, RealServer};
-use crate::apiserver::{Cluster, FrontEndHandle, StoreOptions, UserInfo};
+use crate::apiserver::{Cluster, Controllers, FrontEndHandle, StoreOptions, UserInfo};
 
 const NOBODYS_TOKEN: &str = "nobody-gave-this-out";
 
@@ -74,7 +74,9 @@ impl OnEmbedded {
     /// # Errors
     /// When it cannot be served.
     pub fn start() -> Result<Self> {
-        let cluster = Cluster::new(StoreOptions::default())?;
+        // As the recorded one: an API server alone.
+        let options = StoreOptions { controllers: Controllers::Absent, ..StoreOptions::default() };
+        let cluster = Cluster::new(options)?;
         let front = cluster.serve_https("transcript", std::net::TcpListener::bind("127.0.0.1:0")?, &[])?;
         let client = ApiClient::new(&front.url(), Some(cluster.authority().pem()), Some(cluster.token()))?;
         let reader = cluster.new_token(reader());

@@ -150,13 +150,7 @@ struct Pair<'a> {
 fn always_there(place: Option<Place>, path: &[Step]) -> bool {
     let top = matches!(path, [Step::Field(name)] if matches!(name.as_str(), "metadata" | "spec" | "status"));
     top || path.is_empty()
-        || place.and_then(|place| place.field).is_some_and(|field| {
-            field.required
-                || matches!(
-                    field.name.as_str(),
-                    "loadBalancer" | "nodeInfo" | "daemonEndpoints" | "kubeletEndpoint"
-                )
-        })
+        || place.and_then(|place| place.field).is_some_and(|field| field.required || field.shown)
 }
 
 /// The live object with a configuration laid over it.

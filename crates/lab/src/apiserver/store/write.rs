@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::{Change, Key, State, Store, Target, check_scope};
 use crate::apiserver::apply;
+use crate::apiserver::decode::blank;
 use crate::apiserver::defaults;
+use crate::apiserver::field::FieldError;
 use crate::apiserver::identity::{now_text, random_suffix, unique_id};
 use crate::apiserver::patch::Patch;
 use crate::apiserver::resource::{Resource, SERVICE, Scope};
@@ -89,7 +91,7 @@ impl Store {
         name_it(&mut object);
         defaults::fill(resource, &mut object);
         begin(resource, &mut object);
-        apply::account(resource, &json!({}), &mut object, &writing.manager(""));
+        apply::account(resource, &blank(resource), &mut object, &writing.manager(""));
         self.insert(writing, resource, namespace, object)
     }
 
@@ -269,8 +271,7 @@ impl Store {
         if std::ptr::eq(target.resource, SERVICE) {
             state.keep_addresses(old, &mut next);
         }
-        validate::check(target.resource, &next)?;
-        validate::check_change(target.resource, old, &next)?;
+        validate::check_update(target.resource, old, &next)?;
         if next == **old {
             return Ok(Written { object: Arc::clone(old), created: false });
         }
@@ -330,7 +331,7 @@ fn name_it(object: &mut Value) {
 /// Gives a new object what the server gives it.
 fn begin(resource: &Resource, object: &mut Value) {
     let metadata = metadata(object);
-    for field in ["resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.remove(field);
     }
     metadata.insert("uid".to_owned(), json!(unique_id()));
@@ -393,8 +394,9 @@ fn check_version(target: &Target, current: &Value, next: &Value) -> Result<(), A
     }
     let version = text(next, "resourceVersion");
     if version.is_empty() && !target.resource.unconditional_update {
-        let why = "Invalid value: 0x0: must be specified for an update";
-        return Err(ApiStatus::invalid(target.resource, &target.name, "metadata.resourceVersion", why));
+        let (at, why) = ("metadata.resourceVersion", "must be specified for an update");
+        let of = (target.resource.group, target.resource.plural);
+        return Err(ApiStatus::invalid_as(of, &target.name, &[FieldError::invalid_as(at, "0x0", why)]));
     }
     if !version.is_empty() && version != text(current, "resourceVersion") {
         return Err(stale(target));
@@ -450,7 +452,11 @@ fn stale(target: &Target) -> ApiStatus {
 }
 
 fn uid_conflict(target: &Target, asked: &str, actual: &str) -> ApiStatus {
-    let cause = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}");
+    let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}");
+    let key = target.storage_key();
+    let cause = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
+    );
     ApiStatus::conflict(target.resource, &target.name, &cause)
 }
 

@@ -57,7 +57,7 @@ static CONFIG_MAP: [Column; 3] = [
     NAME,
     Column {
         name: "Data",
-        kind: "integer",
+        kind: "string",
         priority: 0,
         cell: |map| json!(length(&map["data"]) + length(&map["binaryData"])),
     },

@@ -1,17 +1,21 @@
 //! Deletion: preconditions, grace, finalizers, and what follows from it: objects of a namespace, and dependants.
 //!
 //! The collector of dependants and the namespace controller are processes of their own in a real cluster and take a
-//! moment; here their work is part of the deletion.
+//! moment; here their work follows at once, in revisions of its own. [`Controllers::Absent`] leaves it undone.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Mode, is_held, metadata, text, uid_conflict};
+use super::{Mode, is_held, metadata, text};
 use crate::apiserver::identity::{now_text, seconds_from_now};
 use crate::apiserver::resource::{NAMESPACE, POD, Resource};
 use crate::apiserver::status::ApiStatus;
-use crate::apiserver::store::{Key, Scan, State, Store, Target, check_scope, collection};
+use crate::apiserver::store::{Controllers, Key, Scan, State, Store, Target, check_scope, collection};
+
+/// The finalizers of deletions that the collector has to end.
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
 
 /// What must be true of the object for a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,29 +107,83 @@ impl Store {
         options: &DeleteOptions,
     ) -> Deleted {
         let current = state.objects.get(key).cloned().unwrap_or_default();
-        let uid = text(&current, "uid").to_owned();
-        match options.propagation {
-            Propagation::Orphan => self.orphan(state, &uid),
-            Propagation::Foreground => self.collect(state, &uid),
-            Propagation::Background => {}
-        }
-        let next = doomed(resource, &current, options.grace_seconds);
-        if is_held(&next) {
+        let next = doomed(resource, &current, options);
+        // A pod wears its deletion before it goes, also when it goes at once.
+        if is_held(&next) || std::ptr::eq(resource, POD) {
             let object = if next == *current { current } else { self.commit(state, key.clone(), Some(next)) };
-            if std::ptr::eq(resource, NAMESPACE) {
-                self.empty_namespace(state, &key.name);
-                self.finish_namespace(state, &key.name);
+            if is_held(&object) {
+                self.control(state, key, &object);
+                return Deleted::Pending(object);
             }
-            return Deleted::Pending(object);
         }
         let last = self.commit(state, key.clone(), None);
         self.after_removal(state, &last);
         Deleted::Gone(last)
     }
 
-    /// What follows when an object is gone: its dependants go, and a namespace that waited for it.
+    /// What controllers do about an object that is to go and is held.
+    fn control(&self, state: &mut State, key: &Key, held: &Value) {
+        if self.options.controllers == Controllers::Absent {
+            return;
+        }
+        if key.collection == collection(NAMESPACE) {
+            self.empty_namespace(state, &key.name);
+            self.finish_namespace(state, &key.name);
+        }
+        let waits = |finalizer: &str| lists(held, finalizer);
+        if waits(ORPHAN) {
+            self.orphan(state, text(held, "uid"));
+            self.release(state, key, ORPHAN);
+        } else if waits(FOREGROUND) {
+            self.collect(state, text(held, "uid"));
+            self.finish_foreground(state, key);
+        }
+    }
+
+    /// Takes a finalizer off an object, which goes if that was the last.
+    fn release(&self, state: &mut State, key: &Key, finalizer: &str) {
+        let Some(current) = state.objects.get(key).cloned() else { return };
+        let mut next = (*current).clone();
+        if let Some(Value::Array(finalizers)) = next["metadata"].get_mut("finalizers") {
+            finalizers.retain(|one| one != finalizer);
+        }
+        if lists_nothing(&next["metadata"]["finalizers"]) {
+            metadata(&mut next).remove("finalizers");
+        }
+        if is_held(&next) {
+            self.commit(state, key.clone(), Some(next));
+        } else {
+            let last = self.commit(state, key.clone(), None);
+            self.after_removal(state, &last);
+        }
+    }
+
+    /// Once nothing that blocks it is left of what it owns, an object deleted in the foreground goes.
+    fn finish_foreground(&self, state: &mut State, key: &Key) {
+        let Some(current) = state.objects.get(key).cloned() else { return };
+        let blocks = |object: &Value| {
+            let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+            let own = |owner: &&Value| owner["uid"] == current["metadata"]["uid"];
+            owners.filter(own).any(|owner| owner["blockOwnerDeletion"] == true)
+        };
+        let waits = lists(&current, FOREGROUND) && current["metadata"].get("deletionTimestamp").is_some();
+        if waits && !state.owned_by(text(&current, "uid")).iter().any(|(_, object)| blocks(object)) {
+            self.release(state, key, FOREGROUND);
+        }
+    }
+
+    /// What follows when an object is gone: its dependants go, and an owner or a namespace that waited for it.
     pub(super) fn after_removal(&self, state: &mut State, gone: &Value) {
+        if self.options.controllers == Controllers::Absent {
+            return;
+        }
         self.collect(state, text(gone, "uid"));
+        let owners = gone["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        for uid in owners.filter_map(|owner| owner["uid"].as_str()) {
+            if let Some(key) = state.key_of(uid) {
+                self.finish_foreground(state, &key);
+            }
+        }
         self.finish_namespace(state, text(gone, "namespace"));
     }
 
@@ -202,7 +260,11 @@ impl State {
     }
 
     fn lives(&self, uid: &str) -> bool {
-        self.objects.values().any(|object| object["metadata"]["uid"] == uid)
+        self.key_of(uid).is_some()
+    }
+
+    fn key_of(&self, uid: &str) -> Option<Key> {
+        self.objects.iter().find(|(_, object)| object["metadata"]["uid"] == uid).map(|(key, _)| key.clone())
     }
 }
 
@@ -212,41 +274,91 @@ impl Key {
     }
 }
 
-/// The object as a deletion marks it.
-fn doomed(resource: &Resource, current: &Value, grace_seconds: Option<u64>) -> Value {
+fn lists(object: &Value, finalizer: &str) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == finalizer))
+}
+
+fn lists_nothing(list: &Value) -> bool {
+    list.as_array().is_none_or(Vec::is_empty)
+}
+
+/// The object as a deletion marks it: kubernetes `apiserver/pkg/registry/rest/delete.go`.
+fn doomed(resource: &Resource, current: &Value, options: &DeleteOptions) -> Value {
     let mut next = current.clone();
-    // Only a pod on a node has something to end; here nobody ends it but who deletes it again, with no grace.
-    let scheduled = std::ptr::eq(resource, POD) && current["spec"]["nodeName"].is_string();
-    let own = current["spec"]["terminationGracePeriodSeconds"].as_u64();
-    let grace = if scheduled { grace_seconds.or(own).unwrap_or(30) } else { 0 };
-    let metadata = metadata(&mut next);
-    if metadata.contains_key("deletionTimestamp") {
-        let given = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
-        metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace.min(given)));
+    if next["metadata"].get("deletionTimestamp").is_none() {
+        keep_for(&mut next, options.propagation);
+        begin_deletion(resource, &mut next, grace(resource, current, options));
         return next;
     }
-    let moment = if grace == 0 { now_text() } else { seconds_from_now(grace) };
-    metadata.insert("deletionTimestamp".to_owned(), json!(moment));
-    metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
-    if std::ptr::eq(resource, NAMESPACE) {
-        metadata.remove("deletionGracePeriodSeconds");
-        next["status"]["phase"] = json!("Terminating");
+    // Of a deletion that is under way, only the grace can change, and it can only become shorter.
+    let left = current["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
+    if let Some(shorter) = options.grace_seconds.filter(|asked| *asked < left) {
+        let metadata = metadata(&mut next);
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(shorter));
+        metadata.insert("deletionTimestamp".to_owned(), json!(seconds_from_now(shorter)));
     }
     next
 }
 
+/// The finalizers that a policy asks for; the background needs none.
+fn keep_for(object: &mut Value, propagation: Propagation) {
+    let wanted = match propagation {
+        Propagation::Background => None,
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Orphan => Some(ORPHAN),
+    };
+    let mut finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    finalizers.retain(|one| one != FOREGROUND && one != ORPHAN);
+    finalizers.extend(wanted.map(|finalizer| json!(finalizer)));
+    if finalizers.is_empty() {
+        metadata(object).remove("finalizers");
+    } else {
+        object["metadata"]["finalizers"] = Value::Array(finalizers);
+    }
+}
+
+/// Only a pod on a node has something to end; here nobody ends it but who deletes it again, with no grace.
+fn grace(resource: &Resource, current: &Value, options: &DeleteOptions) -> u64 {
+    let runs = std::ptr::eq(resource, POD)
+        && current["spec"]["nodeName"].is_string()
+        && !matches!(current["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+    let own = current["spec"]["terminationGracePeriodSeconds"].as_u64();
+    if runs { options.grace_seconds.or(own).unwrap_or(30) } else { 0 }
+}
+
+fn begin_deletion(resource: &Resource, object: &mut Value, grace: u64) {
+    let moment = if grace == 0 { now_text() } else { seconds_from_now(grace) };
+    let metadata = metadata(object);
+    metadata.insert("deletionTimestamp".to_owned(), json!(moment));
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_u64) {
+        metadata.insert("generation".to_owned(), json!(generation + 1));
+    }
+    if std::ptr::eq(resource, NAMESPACE) {
+        object["status"]["phase"] = json!("Terminating");
+    } else {
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
+    }
+}
+
+/// As `rest.BeforeDelete` words it, by the kind and not by the resource.
 fn check_preconditions(target: &Target, current: &Value, wanted: &Preconditions) -> Result<(), ApiStatus> {
     let (uid, version) = (text(current, "uid"), text(current, "resourceVersion"));
+    let conflict = |cause: &str| {
+        let mut refusal = ApiStatus::conflict(target.resource, &target.name, cause);
+        let (plural, kind) = (target.resource.qualified(), target.resource.qualified_kind());
+        refusal.message = refusal.message.replacen(&plural, &kind, 1);
+        refusal.details["kind"] = json!(target.resource.kind);
+        Err(refusal)
+    };
     if let Some(asked) = wanted.uid.as_deref().filter(|asked| *asked != uid) {
-        return Err(uid_conflict(target, asked, uid));
+        return conflict(&format!(
+            "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        ));
     }
     match wanted.resource_version.as_deref() {
-        Some(asked) if asked != version => {
-            let cause = format!(
-                "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
-            );
-            Err(ApiStatus::conflict(target.resource, &target.name, &cause))
-        }
+        Some(asked) if asked != version => conflict(&format!(
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+        )),
         _ => Ok(()),
     }
 }
