@@ -1,10 +1,17 @@
 //! Settings: raw layers of text on one side, one resolved [`Config`] on the other.
 //!
-//! [`table`] names every setting once: its environment variable, flag, default and help. [`Layer`]s carry what was
-//! written where; [`resolve`] parses it, checks it against the host and refuses what cannot work.
+//! [`table`] names every setting once: its environment variables, flags, type, default, help, and what becomes of it.
+//! [`Layers`] carry what was written where; [`resolve()`] parses it, checks it against the host and refuses what cannot
+//! work.
 
+mod check;
+mod effective;
+pub mod features;
+mod file;
+mod flags;
 mod host;
 mod layer;
+mod reference;
 mod refusal;
 mod resolve;
 pub mod table;
@@ -21,8 +28,14 @@ use mainstay_core::names::NodeName;
 use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
 use mainstay_core::vip::Vip;
 
+pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
+pub use effective::Effective;
+pub use features::{Address, DnsName, Features};
+pub use file::read_file;
+pub use flags::SettingFlags;
 pub use host::Host;
-pub use layer::{Layer, SettingFlags, Warning};
+pub use layer::{Layer, Layers, Origin, Warning};
+pub use reference::reference;
 pub use refusal::Refusal;
 pub use resolve::{Precedence, Resolved, resolve};
 
@@ -33,6 +46,8 @@ pub struct Config {
     pub node: NodeName,
     /// The interface that wears the VIP; it existed when the settings were read.
     pub interface: String,
+    /// What the control plane's claim is to have, as it was written. Not empty.
+    pub addresses: Vec<Address>,
     /// The addresses of the control plane's claim, which move together. Not empty.
     pub vips: Vec<Vip>,
     /// The port of what the VIP serves.
@@ -57,6 +72,8 @@ pub struct Config {
     pub kubernetes: Kubernetes,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` switches them off.
     pub metrics: Option<SocketAddr>,
+    /// A port of their own for `/healthz` and `/readyz`.
+    pub health_port: Option<u16>,
     /// Where the snapshot lives.
     pub state_dir: PathBuf,
     /// Where the admin API listens.
@@ -65,6 +82,8 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// The settings of features.
+    pub features: Features,
 }
 
 impl Config {

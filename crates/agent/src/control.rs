@@ -39,6 +39,11 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
         let seen = Arc::clone(insight);
         tasks.spawn(supervisor.clone().keep("metrics", 2, move || probes::run(address, Arc::clone(&seen))));
     }
+    if let Some(port) = config.health_port {
+        let seen = Arc::clone(insight);
+        tasks
+            .spawn(supervisor.clone().keep("health", 4, move || probes::run_health(port, Arc::clone(&seen))));
+    }
     if config.authority == Authority::Lease {
         let lease = Arc::new(Lease {
             settings: settings(config),

@@ -8,7 +8,7 @@ use mainstay_core::settings::Authority;
 use mainstay_core::time::Moment;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::reply::{ApiServer, Claim, DataPlane, State, Status, Task};
+use crate::admin::reply::{ApiServer, Claim, Configuration, DataPlane, State, Status, Task};
 use crate::driver::{Command, Report};
 use crate::health;
 use crate::metrics::{Observer, Scraped};
@@ -64,6 +64,7 @@ fn api_server(status: &mainstay_kube::ServerStatus) -> ApiServer {
 /// Everything there is to see.
 pub(crate) struct Insight {
     pub(crate) facts: Facts,
+    pub(crate) configuration: Configuration,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) clock: fn() -> Moment,
     pub(crate) vitals: Arc<Vitals>,

@@ -1,7 +1,7 @@
-//! `/metrics`, `/healthz` and `/readyz` on `prometheus_server`.
+//! `/metrics`, `/healthz` and `/readyz` on `prometheus_server`, and the latter two on `health_check_port` as well.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -26,6 +26,14 @@ pub(crate) async fn run(address: SocketAddr, insight: Arc<Insight>) -> anyhow::R
     serve(listener, router(insight)).await
 }
 
+/// Serves `/healthz` and `/readyz` alone, on `health_check_port`.
+pub(crate) async fn run_health(port: u16, insight: Arc<Insight>) -> anyhow::Result<()> {
+    let listener = bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).await.with_context(|| {
+        format!("health_check_port={port}: cannot listen; choose a free port, or 0 to do without")
+    })?;
+    serve(listener, health_router(insight)).await
+}
+
 /// `[::]` stands for every address of both families, where the host knows IPv6 at all.
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
@@ -39,9 +47,12 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) fn router(insight: Arc<Insight>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(insight)
+        .with_state(Arc::clone(&insight))
+        .merge(health_router(insight))
+}
+
+fn health_router(insight: Arc<Insight>) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(insight)
 }
 
 async fn metrics(State(insight): State<Arc<Insight>>) -> Response {

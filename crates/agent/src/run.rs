@@ -24,6 +24,7 @@ use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::reply::Configuration;
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
 use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE};
@@ -52,13 +53,15 @@ const CONTROL_STOP: Duration = Duration::from_secs(2);
 /// When the interface cannot be used, a thread cannot be started, or the loop panicked. Nothing that the API servers
 /// do, or fail to do, is an error here.
 pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
-    let Resolved { config, warnings } = resolved;
+    let Resolved { config, effective, warnings } = resolved;
+    let warnings: Vec<_> = warnings.into_iter().map(|Warning(line)| line).collect();
     let _log = log::start(config.log)?;
-    for Warning(warning) in &warnings {
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let configuration = Configuration { settings: effective, warnings };
     let stop = CancellationToken::new();
-    let (parts, edges, control_edges, writer) = prepare(&config, &stop)?;
+    let (parts, edges, control_edges, writer) = prepare(&config, configuration, &stop)?;
     let (ended, end) = oneshot::channel();
     let (opened, open) = std::sync::mpsc::sync_channel(1);
     let start = LoopStart { config: config.clone(), parts: parts.clone(), edges, opened };
@@ -103,6 +106,7 @@ struct Parts {
 
 fn prepare(
     config: &Config,
+    configuration: Configuration,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Parts, Edges, control::Edges, Writer)> {
     let boot_id = clock::boot_id().context("/proc/sys/kernel/random/boot_id cannot be read; mount /proc")?;
@@ -120,6 +124,7 @@ fn prepare(
     let (commands, edges, control_edges) = channels(config, saves, snapshot);
     let insight = Arc::new(Insight {
         facts: facts(config, instance),
+        configuration,
         commands,
         clock: clock::now,
         vitals: Arc::new(Vitals::default()),

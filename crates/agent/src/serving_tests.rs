@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::client::{AskError, ask};
-use crate::admin::reply::{API_VERSION, Health, Reply, Status, Version};
+use crate::admin::reply::{API_VERSION, Configuration, Health, Reply, Status, Version};
 use crate::admin::server;
+use crate::config::{Effective, Origin};
 use crate::driver::{COMMAND_QUEUE, Command, Report};
 use crate::insight::{ApiView, Facts, Insight};
 use crate::metrics::Observer;
@@ -40,8 +41,20 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
         state_dir: PathBuf::from("/var/lib/mainstay"),
         started: Instant::now(),
     };
+    let configuration = Configuration {
+        settings: vec![Effective {
+            setting: "bgp_peerpass".to_owned(),
+            value: "(secret)".to_owned(),
+            origin: Origin::Environment,
+            written_as: Some("bgp_peerpass".to_owned()),
+            verdict: "not yet".to_owned(),
+            note: "BGP is not built yet".to_owned(),
+        }],
+        warnings: vec!["one".to_owned()],
+    };
     let insight = Insight {
         facts,
+        configuration,
         commands,
         clock,
         vitals: Arc::new(Vitals::default()),
@@ -95,10 +108,15 @@ async fn status_comes_over_a_socket_that_only_its_owner_may_open() {
     assert!(status.body.not_ready.is_empty());
     let health: Reply<Health> = ask(&socket, "/v1/health").await.unwrap();
     assert_eq!(health.body, Health { not_live: vec![], not_ready: vec![] });
+    let config: Reply<Configuration> = ask(&socket, "/v1/config").await.unwrap();
+    assert_eq!((config.kind.as_str(), &config.body), ("Configuration", &insight.configuration));
     let version: Reply<Version> = ask(&socket, "/v1/version").await.unwrap();
     assert_eq!(version.body, Version::this());
     let refused = ask::<Status>(&socket, "/v1/nothing").await.unwrap_err();
-    assert_eq!(refused.to_string(), "there is no /v1/nothing: ask /v1/status, /v1/health or /v1/version");
+    assert_eq!(
+        refused.to_string(),
+        "there is no /v1/nothing: ask /v1/status, /v1/config, /v1/health or /v1/version"
+    );
     serving.abort();
 }
 

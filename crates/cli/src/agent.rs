@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use mainstay_agent::Ending;
-use mainstay_agent::config::{Host, Layer, Precedence, resolve};
+use mainstay_agent::config::{Host, Layer, Layers, Precedence, Refusal, Resolved, read_file, resolve};
 
 use crate::{DONE, FAILED, REFUSED, complain};
 
 /// Runs the agent to its end.
 pub(crate) fn run(flags: Layer, precedence: Precedence) -> u8 {
-    let environment = Layer::from_environment(&environment());
-    let resolved = match resolve(flags, environment, precedence, &Host::read()) {
+    let resolved = match settings(flags, precedence) {
         Ok(resolved) => resolved,
         Err(refusal) => {
             complain(&refusal.to_string());
@@ -25,6 +24,12 @@ pub(crate) fn run(flags: Layer, precedence: Precedence) -> u8 {
             FAILED
         }
     }
+}
+
+fn settings(flags: Layer, precedence: Precedence) -> Result<Resolved, Refusal> {
+    let mut layers = Layers::new(flags, &environment());
+    read_file(&mut layers, precedence)?;
+    resolve(layers, precedence, &Host::read())
 }
 
 /// All variables that are text; no setting is anything else.

@@ -1,9 +1,11 @@
 //! The `mainstay` command: the one binary, and the only place that ends the process.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: 0 for done, 1 for failed, 2 for settings or flags that cannot work.
+//! Data goes to stdout, talk to stderr. Exit codes: 0 for done, 1 for failed, 2 for settings or flags that cannot work,
+//! and for a file that `mainstay config check` cannot read.
 #![forbid(unsafe_code)]
 
 mod agent;
+mod config;
 mod output;
 mod replay;
 mod status;
@@ -55,6 +57,8 @@ enum Command {
     Manager(Run),
     /// Ask the agent on this node what it holds
     Status(status::StatusArgs),
+    /// Check a manifest or a file of settings, or print the reference of all settings
+    Config(config::ConfigArgs),
     /// Give a recording of `run --record FILE` to the same core, and show what it orders and tells
     #[command(after_help = REPLAY_HELP)]
     Replay(replay::ReplayArgs),
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Command::Run(run) => agent::run(run.settings.0, Precedence::FlagsFirst),
         Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
         Command::Status(args) => done(status::show(&args)),
+        Command::Config(args) => config::run(&args),
         Command::Replay(args) => done(replay::run(&args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo(&args),

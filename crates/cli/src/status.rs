@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_agent::admin::client::ask;
-use mainstay_agent::admin::reply::{ApiServer, Claim, Reply, Status};
+use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, Reply, Status};
 
 use crate::output::{Form, print, table};
 
@@ -23,16 +23,51 @@ pub(crate) struct StatusArgs {
     /// The form of the answer; a table for people when absent
     #[arg(short, long, value_enum)]
     output: Option<Form>,
+    /// Show the settings in force, and where the value of each comes from
+    #[arg(long)]
+    config: bool,
 }
 
 /// Asks the agent and shows what it says.
 pub(crate) fn show(args: &StatusArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if args.config {
+        let reply: Reply<Configuration> = runtime.block_on(ask(&args.socket, "/v1/config"))?;
+        return match args.output {
+            Some(form) => print(form, &reply),
+            None => Ok(io::stdout().write_all(configuration(&reply.body).as_bytes())?),
+        };
+    }
     let reply: Reply<Status> = runtime.block_on(ask(&args.socket, "/v1/status"))?;
     match args.output {
         Some(form) => print(form, &reply),
         None => Ok(io::stdout().write_all(tables(&reply.body).as_bytes())?),
     }
+}
+
+fn configuration(configuration: &Configuration) -> String {
+    let rows: Vec<_> = configuration
+        .settings
+        .iter()
+        .map(|setting| {
+            let from = match &setting.written_as {
+                Some(name) => format!("{} {name}", setting.origin),
+                None => setting.origin.to_string(),
+            };
+            [
+                setting.setting.clone(),
+                setting.value.clone(),
+                from,
+                setting.verdict.clone(),
+                setting.note.clone(),
+            ]
+        })
+        .collect();
+    let mut text = table(["SETTING", "VALUE", "FROM", "VERDICT", "NOTE"], &rows);
+    for warning in &configuration.warnings {
+        text += &format!("\nWarning: {warning}\n");
+    }
+    text
 }
 
 fn tables(status: &Status) -> String {

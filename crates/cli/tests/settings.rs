@@ -1,7 +1,12 @@
 //! The binary refuses what cannot work: one line on stderr, nothing on stdout, exit code 2.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+mod common;
+
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use common::Scratch;
 
 fn mainstay(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mainstay"))
@@ -93,4 +98,86 @@ fn a_status_without_an_agent_fails_and_says_what_to_look_at() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("/nonexistent/agent.sock") && said.contains("--socket"), "{said}");
+}
+
+/// The manifests of deploy/compat: those whose every setting is done, and those that ask for more.
+const COMPATIBLE: &[(&str, i32)] = &[
+    ("pod-arp-controlplane.yaml", 0),
+    ("daemonset-arp-controlplane-services.yaml", 1),
+    ("daemonset-arp-services.yaml", 1),
+    ("daemonset-bgp-controlplane-services.yaml", 1),
+    ("rbac.yaml", 0),
+];
+
+fn compat() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/compat")
+}
+
+#[test]
+fn kube_vips_manifests_are_understood_without_an_unknown_setting() {
+    let there = std::fs::read_dir(compat()).unwrap().count();
+    assert_eq!(there, COMPATIBLE.len(), "each file of deploy/compat has its line here");
+    for (file, code) in COMPATIBLE {
+        let path = compat().join(file);
+        let output = mainstay(&["config", "check", "-o", "json", path.to_str().unwrap()], &[]);
+        assert_eq!(output.status.code(), Some(*code), "{file}: {}", String::from_utf8_lossy(&output.stdout));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["kind"], "CheckReport");
+        for part in report["parts"].as_array().unwrap() {
+            for setting in part["settings"].as_array().unwrap() {
+                assert_ne!(setting["verdict"], "unknown", "{file}: {setting}");
+                let refused = setting["verdict"] == "refused";
+                assert!(!refused || *code == 1, "{file}: {setting}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_shows_each_setting_and_what_is_in_force() {
+    let path = compat().join("pod-arp-controlplane.yaml");
+    let output = mainstay(&["config", "check", path.to_str().unwrap()], &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("Pod kube-system/kube-vip, container kube-vip\n"), "{said}");
+    assert!(said.ends_with("All is well.\n"), "{said}");
+    for word in ["(the Pod's field spec.nodeName)", "vip_subnet", "accepted", "192.168.0.40"] {
+        assert!(said.contains(word), "{word} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_checked_is_exit_code_2_and_one_line() {
+    for file in ["/nonexistent/kube-vip.yaml", env!("CARGO_BIN_EXE_mainstay")] {
+        let output = mainstay(&["config", "check", file], &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.starts_with(&format!("mainstay: {file}: ")), "{said}");
+    }
+}
+
+#[test]
+fn the_reference_is_printed_as_it_is_committed() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let output = mainstay(&["config", "reference"], &[]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), std::fs::read_to_string(committed).unwrap());
+}
+
+#[test]
+fn a_file_of_settings_is_read_below_flags_and_environment() {
+    let scratch = Scratch::new("settings");
+    let file = scratch.0.join("mainstay.yaml");
+    std::fs::write(&file, "port: 70001\nleaseDuration: 20\n").unwrap();
+    let path = file.to_str().unwrap();
+    let named = format!(r#"mainstay: {path}: port="70001": no whole number"#);
+    assert!(refused(&["run", "--config", path], &[]).starts_with(&named));
+    assert!(refused(&["manager"], &[("config_file", path)]).starts_with(&named));
+    assert!(refused(&["run", "--config", path, "--port", "70002"], &[]).contains(r#"--port="70002""#));
+    assert!(refused(&["run", "--config", path], &[("port", "70003")]).contains(r#": port="70003""#));
+    std::fs::write(&file, "prot: 6443\n").unwrap();
+    assert_eq!(
+        refused(&["run", "--config", path], &[]),
+        format!(
+            r#"mainstay: {path}: prot="6443": there is no such setting; remove it, or did you mean port?"#
+        )
+    );
 }

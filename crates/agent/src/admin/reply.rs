@@ -6,6 +6,8 @@ use std::time::Duration;
 use mainstay_core::status::ClaimStatus;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{CheckReport, Effective};
+
 /// The `apiVersion` of every answer.
 pub const API_VERSION: &str = "mainstay.io/v1";
 
@@ -203,6 +205,24 @@ pub struct Task {
     pub panics: u64,
     /// Why it ended last, until it is well again.
     pub last_failure: Option<String>,
+}
+
+/// `/v1/config`: the settings in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Every setting, with its value and where that comes from; secrets are masked.
+    pub settings: Vec<Effective>,
+    /// What was warned of at start.
+    pub warnings: Vec<String>,
+}
+
+impl Body for Configuration {
+    const KIND: &'static str = "Configuration";
+}
+
+impl Body for CheckReport {
+    const KIND: &'static str = "CheckReport";
 }
 
 /// `/v1/health`: what `/healthz` and `/readyz` say.

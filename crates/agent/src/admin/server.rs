@@ -39,6 +39,7 @@ impl Drop for SocketFile<'_> {
 fn router(insight: Arc<Insight>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/config", get(config))
         .route("/v1/health", get(health))
         .route("/v1/version", get(async || answer(Version::this())))
         .fallback(absent)
@@ -110,13 +111,18 @@ async fn status(State(insight): State<Arc<Insight>>) -> Response {
     }
 }
 
+async fn config(State(insight): State<Arc<Insight>>) -> Response {
+    answer(insight.configuration.clone())
+}
+
 async fn health(State(insight): State<Arc<Insight>>) -> Response {
     let report = insight.report().await;
     answer(Health { not_live: insight.not_live(), not_ready: insight.not_ready(report.as_ref()) })
 }
 
 async fn absent(uri: Uri) -> Response {
-    let message = format!("there is no {}: ask /v1/status, /v1/health or /v1/version", uri.path());
+    let message =
+        format!("there is no {}: ask /v1/status, /v1/config, /v1/health or /v1/version", uri.path());
     fail(StatusCode::NOT_FOUND, message)
 }
 

@@ -1,42 +1,101 @@
 //! Layers: what was written where, as text, before anybody asks what it means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::{Deserialize, Serialize};
 
-use super::table::{Key, NOT_BUILT_YET, OWN_PREFIX, SETTINGS, Setting};
+use super::table::{Empty, Key, OWN_PREFIX, Setting, setting, settings};
 
 /// Something the operator should know that does not stop the agent. One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning(pub String);
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// The environment.
+    Environment,
+    /// The configuration file.
+    File,
+    /// What the host says of itself: its name, its default route.
+    Host,
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Host => "host",
+            Self::Default => "default",
+        })
+    }
+}
 
 /// One value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     /// The text.
     pub(super) text: String,
-    /// The name it was written under: `--port`, or the environment variable `port`.
+    /// The name it was written under: `--port`, the environment variable `port`, or `config.yaml: port`.
     pub(super) name: String,
+    /// Where it was written.
+    pub(super) origin: Origin,
+}
+
+impl Given {
+    /// `name="value"`, with a secret's value masked.
+    pub(super) fn shown(&self, setting: &Setting) -> String {
+        format!("{}={:?}", self.name, setting.shown(&self.text))
+    }
 }
 
 /// What one source says; what it does not say is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layer(BTreeMap<Key, Given>);
 
-impl Layer {
-    /// What the environment says. `variables` is the whole environment, so that misspelt names can be told.
+/// All that is said, and by whom.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// The command line.
+    pub flags: Layer,
+    /// The environment.
+    pub environment: Layer,
+    /// The configuration file.
+    pub file: Layer,
+    /// What was noticed in reading them.
+    pub warnings: Vec<Warning>,
+}
+
+impl Layers {
+    /// What flags and environment say. `variables` is the whole environment, so that misspelt names can be told.
     #[must_use]
-    pub fn from_environment(variables: &BTreeMap<String, String>) -> (Self, Vec<Warning>) {
+    pub fn new(flags: Layer, variables: &BTreeMap<String, String>) -> Self {
+        let (environment, warnings) = Layer::from_environment(variables);
+        Self { flags, environment, file: Layer::default(), warnings }
+    }
+}
+
+impl Layer {
+    /// What the environment says.
+    fn from_environment(variables: &BTreeMap<String, String>) -> (Self, Vec<Warning>) {
         let mut layer = Self::default();
         let mut warnings = Vec::new();
-        for setting in SETTINGS {
+        for setting in settings().filter(|setting| setting.is_for_agents()) {
             layer.add_variables(setting, variables, &mut warnings);
         }
         warnings.extend(variables.keys().filter_map(|name| unknown(name)));
         (layer, warnings)
     }
 
-    /// The first name that is set wins. An empty value counts as set: it switches the metrics server off.
+    /// The first name that is set wins.
     fn add_variables(
         &mut self,
         setting: &Setting,
@@ -44,11 +103,15 @@ impl Layer {
         warnings: &mut Vec<Warning>,
     ) {
         for name in setting.environment {
-            let Some(text) = variables.get(*name) else { continue };
-            let given = Given { text: text.trim().to_owned(), name: (*name).to_owned() };
+            let Some(text) = variables.get(*name).map(|text| text.trim()) else { continue };
+            if text.is_empty() && setting.empty == Empty::Unset {
+                continue;
+            }
+            let given =
+                Given { text: text.to_owned(), name: (*name).to_owned(), origin: Origin::Environment };
             match self.0.get(&setting.key) {
                 None => drop(self.0.insert(setting.key, given)),
-                Some(first) if first.text != given.text => warnings.push(differs(first, &given)),
+                Some(first) if first.text != given.text => warnings.push(differs(setting, first, &given)),
                 Some(_) => {}
             }
         }
@@ -56,9 +119,13 @@ impl Layer {
 
     /// A flag's value, for a caller that parses flags itself.
     #[must_use]
-    pub fn with_flag(mut self, key: Key, text: &str) -> Self {
-        let name = format!("--{}", super::table::setting(key).flag);
-        self.0.insert(key, Given { text: text.trim().to_owned(), name });
+    pub fn with_flag(self, key: Key, text: &str) -> Self {
+        let name = format!("--{}", setting(key).flag().unwrap_or_default());
+        self.with(key, Given { text: text.trim().to_owned(), name, origin: Origin::Flag })
+    }
+
+    pub(super) fn with(mut self, key: Key, given: Given) -> Self {
+        self.0.insert(key, given);
         self
     }
 
@@ -68,48 +135,68 @@ impl Layer {
         let mut warnings = Vec::new();
         for (key, given) in self.0 {
             if let Some(hidden) = all.get(&key).filter(|hidden| hidden.text != given.text) {
-                warnings.push(differs(&given, hidden));
+                warnings.push(differs(setting(key), &given, hidden));
             }
             all.insert(key, given);
         }
         (Self(all), warnings)
     }
 
-    /// What was written for `key`, or its default under its variable's name.
+    /// What was written for `key`, or its default under the setting's name.
     pub(super) fn get(&self, key: Key) -> Given {
-        let setting = super::table::setting(key);
+        let setting = setting(key);
         self.0.get(&key).cloned().unwrap_or_else(|| Given {
             text: setting.default.to_owned(),
-            name: setting.variable().to_owned(),
+            name: match setting.environment.first() {
+                Some(variable) => (*variable).to_owned(),
+                None => format!("--{}", setting.name()),
+            },
+            origin: Origin::Default,
         })
     }
 
-    /// Whether anybody wrote anything for `key`.
-    pub(super) fn says(&self, key: Key) -> bool {
-        self.0.contains_key(&key)
+    /// What was written for `key`, if anything was.
+    pub(super) fn written(&self, key: Key) -> Option<&Given> {
+        self.0.get(&key)
+    }
+
+    /// All that was written.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Given)> {
+        self.0.iter().map(|(key, given)| (setting(*key), given))
     }
 }
 
-fn differs(used: &Given, hidden: &Given) -> Warning {
-    Warning(format!(
-        "{}={:?} is used and {}={:?} is not: set one of them only",
-        used.name, used.text, hidden.name, hidden.text
-    ))
+fn differs(setting: &Setting, used: &Given, hidden: &Given) -> Warning {
+    let (used, hidden) = (used.shown(setting), hidden.shown(setting));
+    Warning(format!("{used} is used and {hidden} is not: set one of them only"))
 }
 
-/// What to say of a variable that looks like a setting and is none that we act on.
+/// What an environment variable that is a setting begins with; other programs' do not.
+const PREFIXES: [&str; 5] = [OWN_PREFIX, "vip_", "cp_", "svc_", "bgp_"];
+
+/// What to say of a variable that looks like a setting and is none.
 fn unknown(name: &str) -> Option<Warning> {
-    if NOT_BUILT_YET.contains(&name) {
-        return Some(Warning(format!(
-            "{name} is kube-vip's; Mainstay does not act on it yet and ignores it"
-        )));
-    }
-    let known = || SETTINGS.iter().filter(|setting| setting.is_own()).map(Setting::variable);
-    if !name.starts_with(OWN_PREFIX) || known().any(|variable| variable == name) {
+    let looks_like_one = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if !looks_like_one || by_variable(name).is_some() {
         return None;
     }
-    let nearest = known().min_by_key(|variable| distance(name, variable)).unwrap_or_default();
+    let nearest = nearest(name, settings().flat_map(|setting| setting.environment).copied());
     Some(Warning(format!("{name} is no setting and is ignored: did you mean {nearest}?")))
+}
+
+/// The setting that this environment variable says.
+pub(super) fn by_variable(name: &str) -> Option<&'static Setting> {
+    settings().find(|setting| setting.environment.contains(&name))
+}
+
+/// The setting that this flag says, named without its dashes.
+pub(super) fn by_flag(name: &str) -> Option<&'static Setting> {
+    settings().find(|setting| setting.is_for_agents() && setting.flags.contains(&name))
+}
+
+/// Of `known`, the name that is most like `name`.
+pub(super) fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> &'static str {
+    known.min_by_key(|known| distance(name, known)).unwrap_or_default()
 }
 
 /// Levenshtein's distance, over bytes: the names are ASCII.
@@ -125,57 +212,4 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// The flags of `mainstay run` and `mainstay manager`, made from the table.
-#[derive(Clone, Debug, Default)]
-pub struct SettingFlags(pub Layer);
-
-impl clap::Args for SettingFlags {
-    fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().map(flag))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl clap::FromArgMatches for SettingFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = Self::default();
-        flags.update_from_arg_matches(matches)?;
-        Ok(flags)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in SETTINGS {
-            if let Some(text) = matches.get_one::<String>(setting.flag) {
-                self.0 = std::mem::take(&mut self.0).with_flag(setting.key, text);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn flag(setting: &'static Setting) -> Arg {
-    let default = if setting.default.is_empty() || setting.is_switch() {
-        String::new()
-    } else {
-        format!(" [default: {}]", setting.default)
-    };
-    let arg = Arg::new(setting.flag)
-        .long(setting.flag)
-        .action(ArgAction::Set)
-        .help(format!("{}{default} [env: {}]", setting.help, setting.variable()))
-        .help_heading(if setting.is_own() {
-            "Mainstay's own settings"
-        } else {
-            "Settings shared with kube-vip"
-        });
-    if setting.is_switch() {
-        return arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true");
-    }
-    let arg = arg.value_name(setting.value).allow_hyphen_values(matches!(setting.key, Key::LogLevel));
-    if setting.key == Key::Namespace { arg.short('n') } else { arg }
 }

@@ -16,7 +16,7 @@ pub struct Refusal {
 
 /// What is wrong with a value, before it is known whose value it is.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     pub(super) problem: String,
     pub(super) remedy: String,
 }

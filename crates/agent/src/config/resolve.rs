@@ -1,5 +1,7 @@
 //! Layers in, one checked [`Config`] out, or the first refusal.
 
+mod features;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +10,11 @@ use mainstay_core::names::NodeName;
 use mainstay_core::settings::{Authority, Detection, LeaseTiming};
 use mainstay_core::vip::Vip;
 
-use super::layer::{Given, Layer, Warning};
+use super::effective::{Effective, effective};
+use super::layer::{Given, Layer, Layers, Warning};
 use super::refusal::{Fault, Refusal};
-use super::table::{Key, setting};
-use super::{Config, Host, Kubernetes, LeaseName, LogSettings, value};
+use super::table::{Consequence, Key, Kind, Setting, setting};
+use super::{Config, Host, Kubernetes, LeaseName, LogFormat, LogSettings, value};
 
 /// kube-vip's floor of `vip_arpRate`, in milliseconds: below it, it takes the default.
 const FASTEST_ARP_RATE: u64 = 500;
@@ -22,9 +25,9 @@ const JITTER_PERCENT: u64 = 120;
 /// Which of two sources wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precedence {
-    /// `mainstay run`: a flag says what this one run shall do.
+    /// `mainstay run`: flags, then the environment: a flag says what this one run shall do.
     FlagsFirst,
-    /// `mainstay manager`: as in kube-vip. Where the two differ, a warning says so.
+    /// `mainstay manager`: the environment, then flags, as in kube-vip. Where the two differ, a warning says so.
     EnvironmentFirst,
 }
 
@@ -33,6 +36,8 @@ pub enum Precedence {
 pub struct Resolved {
     /// The settings.
     pub config: Config,
+    /// Every setting with its value and where that comes from; secrets masked.
+    pub effective: Vec<Effective>,
     /// One line each.
     pub warnings: Vec<Warning>,
 }
@@ -40,14 +45,21 @@ pub struct Resolved {
 /// Resolves the settings, or says why one of them cannot work.
 ///
 /// # Errors
-/// The first setting that is wrong in itself, contradicts another, or does not fit the host.
-pub fn resolve(
-    flags: Layer,
-    environment: (Layer, Vec<Warning>),
-    precedence: Precedence,
-    host: &Host,
-) -> Result<Resolved, Refusal> {
-    let (environment, mut warnings) = environment;
+/// The first setting that is wrong in itself, contradicts another, does not fit the host, or asks for a way of
+/// announcing that there is not.
+pub fn resolve(layers: Layers, precedence: Precedence, host: &Host) -> Result<Resolved, Refusal> {
+    let (layer, warnings) = merge(layers, precedence);
+    let mut resolver = Resolver { layer, host, warnings };
+    resolver.all_well_formed()?;
+    resolver.all_heeded()?;
+    let config = resolver.config()?;
+    let effective = effective(&resolver.layer, &config);
+    Ok(Resolved { config, effective, warnings: resolver.warnings })
+}
+
+/// One layer of all three, and where they contradict each other.
+pub(super) fn merge(layers: Layers, precedence: Precedence) -> (Layer, Vec<Warning>) {
+    let Layers { flags, environment, file, mut warnings } = layers;
     let layer = match precedence {
         Precedence::FlagsFirst => flags.over(environment).0,
         Precedence::EnvironmentFirst => {
@@ -56,9 +68,16 @@ pub fn resolve(
             layer
         }
     };
-    let mut resolver = Resolver { layer, host, warnings };
-    let config = resolver.config()?;
-    Ok(Resolved { config, warnings: resolver.warnings })
+    (layer.over(file).0, warnings)
+}
+
+/// Whether `text` asks for anything but what the default is. `text` is well formed.
+pub(super) fn asks_for_something(setting: &Setting, text: &str) -> bool {
+    match setting.kind {
+        Kind::Switch => value::switch(text).ok() != value::switch(setting.default).ok(),
+        Kind::Number { .. } => text.parse::<i64>().ok() != setting.default.parse().ok(),
+        _ => !text.is_empty() && text != setting.default,
+    }
 }
 
 struct Resolver<'a> {
@@ -68,44 +87,110 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// Every value is of its setting's kind, those included that nobody asks for afterwards.
+    fn all_well_formed(&self) -> Result<(), Refusal> {
+        for (setting, given) in self.layer.iter() {
+            value::check(setting.kind, &given.text).map_err(|fault| refusal(setting, given, fault))?;
+        }
+        Ok(())
+    }
+
+    /// What asks for something that is not done is warned of, or refused where the agent could not do its job.
+    fn all_heeded(&mut self) -> Result<(), Refusal> {
+        for (setting, given) in self.layer.iter() {
+            if setting.verdict.is_heeded() || !asks_for_something(setting, &given.text) {
+                continue;
+            }
+            let reason = setting.verdict.reason();
+            if setting.consequence == Consequence::Refused {
+                let remedy = format!("remove it, or set it to {}", setting.default);
+                return Err(refusal(setting, given, Fault::new(reason, remedy)));
+            }
+            self.warnings.push(Warning(format!("{} is ignored: {reason}", given.shown(setting))));
+        }
+        Ok(())
+    }
+
     fn config(&mut self) -> Result<Config, Refusal> {
         self.mode()?;
         let interface = self.interface()?;
         let vips = self.vips(&interface)?;
-        self.note_subnet();
         let timing = self.timing()?;
         Ok(Config {
             node: self.node()?,
             witnesses: self.witnesses(&interface, &vips)?,
             interface,
+            addresses: self.parse(Key::Address, value::addresses_of)?,
             vips,
-            port: self.parse(Key::Port, |text| value::number(text, 1, u16::MAX))?,
+            port: self.number(Key::Port)?,
             authority: self.authority()?,
-            lease: self.lease_name()?,
+            lease: self.lease_name(Key::LeaseName)?,
             timing,
             announce_every: self.announce_every()?,
             detection: self.detection()?,
             on_authority_loss: self.parse(Key::OnAuthorityLoss, value::on_authority_loss)?,
-            restart_grace: self.parse(Key::RestartGrace, |text| {
-                value::duration(text, Duration::from_secs(1), Duration::from_secs(86_400))
-            })?,
+            restart_grace: self.parse(Key::RestartGrace, value::restart_grace)?,
             kubernetes: self.kubernetes()?,
             metrics: self.parse(Key::Metrics, value::listen)?,
-            state_dir: self.path(Key::StateDir)?,
-            admin_socket: self.path(Key::AdminSocket)?,
-            record: self.record()?,
+            health_port: self.parse(Key::HealthPort, value::health_port)?,
+            state_dir: self.parse(Key::StateDir, value::path)?,
+            admin_socket: self.parse(Key::AdminSocket, value::path)?,
+            record: self.optional(Key::Record, value::path)?,
             log: self.log()?,
+            features: self.features()?,
         })
     }
 
     /// Parses one setting; a fault becomes a refusal that names it as it was written.
     fn parse<T>(&self, key: Key, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Result<T, Refusal> {
         let given = self.layer.get(key);
-        parse(&given.text).map_err(|fault| refusal(given, fault))
+        parse(&given.text).map_err(|fault| refusal(setting(key), &given, fault))
+    }
+
+    /// Parses one setting, if it has a value.
+    fn optional<T>(
+        &self,
+        key: Key,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Refusal> {
+        self.parse(key, |text| if text.is_empty() { Ok(None) } else { parse(text).map(Some) })
+    }
+
+    fn switch(&self, key: Key) -> Result<bool, Refusal> {
+        self.parse(key, value::switch)
+    }
+
+    /// A number between the bounds that the table gives.
+    fn number<N: TryFrom<i64>>(&self, key: Key) -> Result<N, Refusal> {
+        let (least, most) = match setting(key).kind {
+            Kind::Number { least, most, .. } => (least, most),
+            _ => (i64::MIN, i64::MAX),
+        };
+        self.parse(key, |text| {
+            let number = value::number(text, least, most)?;
+            N::try_from(number).map_err(|_| Fault::new("too large a number", format!("write at most {most}")))
+        })
+    }
+
+    /// Which of its words a choice is.
+    fn choice<T: Copy>(&self, key: Key, meanings: &[T]) -> Result<T, Refusal> {
+        let words = match setting(key).kind {
+            Kind::Choice(words) => words,
+            _ => &[],
+        };
+        self.parse(key, |text| {
+            let meaning = meanings.get(value::choice(text, words)?);
+            meaning.copied().ok_or_else(|| Fault::new("a choice without a meaning", "choose another"))
+        })
+    }
+
+    /// A text that may be absent.
+    fn text(&self, key: Key) -> Option<String> {
+        Some(self.layer.get(key).text).filter(|text| !text.is_empty())
     }
 
     fn refuse<T>(&self, key: Key, problem: &str, remedy: &str) -> Result<T, Refusal> {
-        Err(refusal(self.layer.get(key), Fault::new(problem, remedy)))
+        Err(refusal(setting(key), &self.layer.get(key), Fault::new(problem, remedy)))
     }
 
     fn warn(&mut self, text: String) {
@@ -113,22 +198,18 @@ impl Resolver<'_> {
     }
 
     /// Something to do, and a way to do it.
-    fn mode(&mut self) -> Result<(), Refusal> {
-        let control_plane = self.parse(Key::ControlPlane, value::switch)?;
-        if self.parse(Key::Services, value::switch)? {
-            let name = self.layer.get(Key::Services).name;
-            self.warn(format!(
-                "{name} is on, but Services are not built yet: only the control plane's VIP is held"
-            ));
+    fn mode(&self) -> Result<(), Refusal> {
+        if !self.switch(Key::ControlPlane)? {
+            let services = self.switch(Key::Services)?;
+            let problem = if services {
+                "Services are not built yet, and there is nothing else to hold a VIP for"
+            } else {
+                "there is nothing to hold a VIP for"
+            };
+            let key = if services { Key::Services } else { Key::ControlPlane };
+            return self.refuse(key, problem, "set cp_enable to true");
         }
-        if !control_plane {
-            return self.refuse(
-                Key::ControlPlane,
-                "there is nothing to hold a VIP for",
-                "set cp_enable to true",
-            );
-        }
-        if !self.parse(Key::Arp, value::switch)? {
+        if !self.switch(Key::Arp)? {
             return self.refuse(Key::Arp, "there is no way to announce the VIP", "set vip_arp to true");
         }
         Ok(())
@@ -140,13 +221,17 @@ impl Resolver<'_> {
         if given.text.is_empty() {
             let found = self.host.default_interface.clone();
             return found.ok_or_else(|| {
-                refusal(given, Fault::new("there is no default route to take it from", choice()))
+                refusal(
+                    setting(Key::Interface),
+                    &given,
+                    Fault::new("there is no default route to take it from", choice()),
+                )
             });
         }
         if self.host.interfaces.contains(&given.text) {
             return Ok(given.text);
         }
-        Err(refusal(given, Fault::new("there is no such interface on this host", choice())))
+        self.refuse(Key::Interface, "there is no such interface on this host", &choice())
     }
 
     /// None is the host's own. What another VIP agent left on `interface` is taken over in place, so that the VIP
@@ -169,16 +254,6 @@ impl Resolver<'_> {
         })
     }
 
-    /// kube-vip lets the VIP carry a network's prefix; here it never does, because its expiry could take the node's
-    /// own address along (rule 10).
-    fn note_subnet(&mut self) {
-        let given = self.layer.get(Key::Subnet);
-        let harmless = |part: &str| matches!(part.trim().trim_start_matches('/'), "" | "32" | "128" | "auto");
-        if !given.text.split(',').all(harmless) {
-            self.warn(format!("{}={:?} is ignored: a VIP is always a /32 or a /128", given.name, given.text));
-        }
-    }
-
     fn node(&self) -> Result<NodeName, Refusal> {
         let given = self.layer.get(Key::NodeName);
         let name = if given.text.is_empty() {
@@ -187,7 +262,8 @@ impl Resolver<'_> {
             given.text.to_lowercase()
         };
         value::kubernetes_name(&name).map(|name| NodeName::new(&name)).map_err(|fault| {
-            refusal(given, Fault::new(fault.problem, format!("set vip_nodename; {}", fault.remedy)))
+            let remedy = format!("set vip_nodename; {}", fault.remedy);
+            refusal(setting(Key::NodeName), &given, Fault::new(fault.problem, remedy))
         })
     }
 
@@ -204,28 +280,21 @@ impl Resolver<'_> {
     }
 
     fn authority(&self) -> Result<Authority, Refusal> {
-        let lease = self.parse(Key::LeaderElection, value::switch)?;
+        let lease = self.switch(Key::LeaderElection)?;
         Ok(if lease { Authority::Lease } else { Authority::Standalone })
     }
 
-    /// As kube-vip: `vip_leasename` may carry a namespace; else the Pod's own, else `cp_namespace`.
-    fn lease_name(&self) -> Result<LeaseName, Refusal> {
+    /// As kube-vip: the name may carry a namespace; else the Pod's own, else `cp_namespace`.
+    fn lease_name(&self, key: Key) -> Result<LeaseName, Refusal> {
         let configured = self.parse(Key::Namespace, value::kubernetes_name)?;
-        self.parse(Key::LeaseName, |text| {
-            let (namespace, name) = match text.split_once('/') {
-                Some((namespace, name)) => (namespace.to_owned(), name),
-                None => (self.host.namespace.clone().unwrap_or(configured), text),
-            };
-            Ok(LeaseName {
-                namespace: value::kubernetes_name(&namespace)?,
-                name: value::kubernetes_name(name)?,
-            })
-        })
+        let (namespace, name) = self.parse(key, value::lease_name)?;
+        let namespace = namespace.or_else(|| self.host.namespace.clone()).unwrap_or(configured);
+        Ok(LeaseName { namespace, name })
     }
 
     /// client-go refuses the same contradictions.
     fn timing(&self) -> Result<LeaseTiming, Refusal> {
-        let seconds = |key| self.parse(key, |text| value::number(text, 1_u64, 86_400));
+        let seconds = |key| self.number::<u64>(key);
         let duration = seconds(Key::LeaseDuration)?;
         let deadline = seconds(Key::RenewDeadline)?;
         let retry = seconds(Key::RetryPeriod)?;
@@ -246,7 +315,7 @@ impl Resolver<'_> {
     }
 
     fn announce_every(&mut self) -> Result<Duration, Refusal> {
-        let milliseconds = self.parse(Key::ArpRate, |text| value::number(text, 1_u64, 3_600_000))?;
+        let milliseconds = self.number::<u64>(Key::ArpRate)?;
         if milliseconds >= FASTEST_ARP_RATE {
             return Ok(Duration::from_millis(milliseconds));
         }
@@ -256,20 +325,19 @@ impl Resolver<'_> {
     }
 
     fn detection(&self) -> Result<Detection, Refusal> {
-        let (least, most) = (Duration::from_millis(10), Duration::from_secs(10));
         Ok(Detection {
-            interval: self.parse(Key::DetectionInterval, |text| value::duration(text, least, most))?,
-            multiplier: self.parse(Key::DetectionMultiplier, |text| value::number(text, 2, 100))?,
+            interval: self.parse(Key::DetectionInterval, value::detection_interval)?,
+            multiplier: self.number(Key::DetectionMultiplier)?,
         })
     }
 
     /// As kube-vip: a path that somebody wrote wins alone, if it is not the default; else the default,
     /// `$HOME/.kube/config`, and in-cluster access.
     fn kubernetes(&self) -> Result<Kubernetes, Refusal> {
-        let server = self.parse(Key::KubernetesAddress, value::server)?;
+        let server = self.optional(Key::KubernetesAddress, value::server)?;
         let default = setting(Key::Kubeconfig).default;
         let given = self.layer.get(Key::Kubeconfig);
-        let explicit = self.layer.says(Key::Kubeconfig) && !given.text.is_empty() && given.text != default;
+        let explicit = !given.text.is_empty() && given.text != default;
         let kubeconfigs = if explicit {
             vec![PathBuf::from(given.text)]
         } else {
@@ -279,28 +347,15 @@ impl Resolver<'_> {
         Ok(Kubernetes { kubeconfigs, server })
     }
 
-    fn path(&self, key: Key) -> Result<PathBuf, Refusal> {
-        self.parse(key, |text| {
-            let path = PathBuf::from(text);
-            if path.is_absolute() {
-                return Ok(path);
-            }
-            Err(Fault::new("not an absolute path", "write a path that begins with /"))
-        })
-    }
-
-    fn record(&self) -> Result<Option<PathBuf>, Refusal> {
-        if self.layer.get(Key::Record).text.is_empty() { Ok(None) } else { self.path(Key::Record).map(Some) }
-    }
-
     fn log(&self) -> Result<LogSettings, Refusal> {
         Ok(LogSettings {
-            level: self.parse(Key::LogLevel, value::log_level)?,
-            format: self.parse(Key::LogFormat, value::log_format)?,
+            level: value::log_level(self.number(Key::LogLevel)?),
+            format: self.choice(Key::LogFormat, &[LogFormat::Text, LogFormat::Json])?,
         })
     }
 }
 
-fn refusal(given: Given, fault: Fault) -> Refusal {
-    Refusal { setting: given.name, value: given.text, problem: fault.problem, remedy: fault.remedy }
+fn refusal(setting: &Setting, given: &Given, fault: Fault) -> Refusal {
+    let Fault { problem, remedy } = fault;
+    Refusal { setting: given.name.clone(), value: setting.shown(&given.text), problem, remedy }
 }

@@ -1,37 +1,135 @@
-//! The one table of settings. Flags, environment, defaults, help and (later) the reference page come from it.
+//! The one table of settings. Flags, environment, configuration file, defaults, help, the reference page and
+//! `mainstay config check` all come from it.
+//!
+//! Names are those that kube-vip's code reads; what its documentation writes instead, and what older versions read, are
+//! further names of the same setting. Each setting says what becomes of it here: its [`Verdict`].
 
-/// Names one setting in the code.
-#[expect(missing_docs, reason = "the table below says what each is")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    Interface,
-    Address,
-    Port,
-    Arp,
-    ControlPlane,
-    Services,
-    LeaderElection,
-    Namespace,
-    LeaseName,
-    LeaseDuration,
-    RenewDeadline,
-    RetryPeriod,
-    NodeName,
-    ArpRate,
-    Subnet,
-    Kubeconfig,
-    KubernetesAddress,
-    Metrics,
-    LogLevel,
-    LogFormat,
-    StateDir,
-    AdminSocket,
-    OnAuthorityLoss,
-    RestartGrace,
-    DetectionInterval,
-    DetectionMultiplier,
-    Witnesses,
-    Record,
+mod addresses;
+mod bgp;
+mod control_plane;
+mod election;
+mod generator;
+mod key;
+mod modes;
+mod node;
+mod own;
+mod services;
+
+use std::sync::LazyLock;
+
+use super::refusal::Fault;
+pub use key::Key;
+
+/// What the names of Mainstay's own environment variables begin with.
+pub const OWN_PREFIX: &str = "MAINSTAY_";
+
+/// What becomes of a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does what it says.
+    Works,
+    /// It is read and checked; what follows from the design is done, as said.
+    Accepted(&'static str),
+    /// It is read and checked; what it asks for is not done yet, because of this.
+    NotYet(&'static str),
+    /// What it asks for will not be done, because of this.
+    Never(&'static str),
+}
+
+impl Verdict {
+    /// In one or two words.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::Accepted(_) => "accepted",
+            Self::NotYet(_) => "not yet",
+            Self::Never(_) => "never",
+        }
+    }
+
+    /// The reason; empty where it works.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Works => "",
+            Self::Accepted(reason) | Self::NotYet(reason) | Self::Never(reason) => reason,
+        }
+    }
+
+    /// Whether it does what is asked, or what follows from the design.
+    #[must_use]
+    pub fn is_heeded(self) -> bool {
+        matches!(self, Self::Works | Self::Accepted(_))
+    }
+}
+
+/// What happens when a setting that is not heeded asks for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// A warning; the agent runs without it.
+    Warned,
+    /// The agent does not start: it could not do its job.
+    Refused,
+}
+
+/// The type of a setting's value.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// On or off; its flag may stand alone.
+    Switch,
+    /// A whole number in that unit.
+    Number {
+        /// The unit, or what is counted.
+        unit: &'static str,
+        /// The least it may be.
+        least: i64,
+        /// The most.
+        most: i64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any text.
+    Text(&'static str),
+    /// Text in a form of its own.
+    Formed(&'static str, Check),
+}
+
+/// Says what is wrong with a text, if anything.
+pub type Check = fn(&str) -> Result<(), Fault>;
+
+impl Kind {
+    /// What to write for a value in help.
+    #[must_use]
+    pub fn placeholder(self) -> String {
+        match self {
+            Self::Switch => "true|false".to_owned(),
+            Self::Number { unit, .. } => unit.to_owned(),
+            Self::Choice(words) => words.join("|"),
+            Self::Text(placeholder) | Self::Formed(placeholder, _) => placeholder.to_owned(),
+        }
+    }
+}
+
+/// Whether a value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// It may.
+    Open,
+    /// It is shown as [`MASK`].
+    Secret,
+}
+
+/// What a secret is shown as.
+pub const MASK: &str = "(secret)";
+
+/// What an empty environment variable means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    /// As in kube-vip, for whose generator an absent value is an empty one: nobody said anything.
+    Unset,
+    /// The empty text is the value.
+    Value,
 }
 
 /// One setting.
@@ -39,206 +137,176 @@ pub enum Key {
 pub struct Setting {
     /// Its name in the code.
     pub key: Key,
-    /// Its environment variable, and older names of it.
+    /// Its environment variable, then further names of it. Empty where only a flag says it.
     pub environment: &'static [&'static str],
-    /// Its flag, without the dashes.
-    pub flag: &'static str,
+    /// Its flag without the dashes, then further names of it. Empty where kube-vip has none.
+    pub flags: &'static [&'static str],
     /// What it is when nobody says.
     pub default: &'static str,
-    /// What to write for its value in help; empty for a switch, whose flag may stand alone.
-    pub value: &'static str,
+    /// The type of its value.
+    pub kind: Kind,
     /// What it does, for help.
     pub help: &'static str,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// What happens when it is not heeded, and asks for something.
+    pub consequence: Consequence,
+    /// Whether its value may be shown.
+    pub secrecy: Secrecy,
+    /// What an empty environment variable means.
+    pub empty: Empty,
 }
 
 impl Setting {
-    /// Its environment variable.
+    /// The name it goes by: its environment variable, or its flag where it has none.
     #[must_use]
-    pub fn variable(&self) -> &'static str {
-        self.environment.first().copied().unwrap_or_default()
+    pub fn name(&self) -> &'static str {
+        self.environment.first().or(self.flags.first()).copied().unwrap_or_default()
+    }
+
+    /// Its flag without the dashes, where it has one.
+    #[must_use]
+    pub fn flag(&self) -> Option<&'static str> {
+        self.flags.first().copied()
+    }
+
+    /// Its key in a configuration file: the flag's name, or the variable's where there is no flag.
+    #[must_use]
+    pub fn file_key(&self) -> &'static str {
+        self.flag().unwrap_or(self.name())
+    }
+
+    /// Whether a configuration file may call it so: by any name it has.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.environment.contains(&name) || self.flags.contains(&name)
     }
 
     /// Whether it is on or off, and nothing else.
     #[must_use]
     pub fn is_switch(&self) -> bool {
-        self.value.is_empty()
+        matches!(self.kind, Kind::Switch)
     }
 
     /// Whether it is Mainstay's own and not kube-vip's.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.variable().starts_with(OWN_PREFIX)
+        self.name().starts_with(OWN_PREFIX)
+    }
+
+    /// Whether a running agent is given it; the others are for the generator of manifests alone.
+    #[must_use]
+    pub fn is_for_agents(&self) -> bool {
+        !generator::SETTINGS.iter().any(|other| other.key == self.key)
+    }
+
+    /// What may be shown of `text`.
+    #[must_use]
+    pub fn shown(&self, text: &str) -> String {
+        match self.secrecy {
+            Secrecy::Secret if !text.is_empty() => MASK.to_owned(),
+            _ => text.to_owned(),
+        }
     }
 }
 
-/// What the names of Mainstay's own environment variables begin with.
-pub const OWN_PREFIX: &str = "MAINSTAY_";
+/// How the tables below are written: a line for what it is called, one for what it does.
+impl Setting {
+    const fn new(
+        key: Key,
+        environment: &'static [&'static str],
+        flags: &'static [&'static str],
+        kind: Kind,
+    ) -> Self {
+        let default = if matches!(kind, Kind::Switch) { "false" } else { "" };
+        Self {
+            key,
+            environment,
+            flags,
+            default,
+            kind,
+            help: "",
+            verdict: Verdict::Works,
+            consequence: Consequence::Warned,
+            secrecy: Secrecy::Open,
+            empty: Empty::Unset,
+        }
+    }
+
+    const fn else_is(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+
+    const fn works(self, help: &'static str) -> Self {
+        Self { help, verdict: Verdict::Works, ..self }
+    }
+
+    const fn accepted(self, help: &'static str, what_follows: &'static str) -> Self {
+        Self { help, verdict: Verdict::Accepted(what_follows), ..self }
+    }
+
+    const fn not_yet(self, help: &'static str, why: &'static str) -> Self {
+        Self { help, verdict: Verdict::NotYet(why), ..self }
+    }
+
+    const fn never(self, help: &'static str, why: &'static str) -> Self {
+        Self { help, verdict: Verdict::Never(why), ..self }
+    }
+
+    const fn or_refused(self) -> Self {
+        Self { consequence: Consequence::Refused, ..self }
+    }
+
+    const fn secret(self) -> Self {
+        Self { secrecy: Secrecy::Secret, ..self }
+    }
+
+    const fn may_be_empty(self) -> Self {
+        Self { empty: Empty::Value, ..self }
+    }
+}
+
+const fn number(unit: &'static str, least: i64, most: i64) -> Kind {
+    Kind::Number { unit, least, most }
+}
+
+/// Settings that belong together.
+#[derive(Debug)]
+pub struct Group {
+    /// Its heading.
+    pub title: &'static str,
+    /// Its settings.
+    pub settings: &'static [Setting],
+}
+
+/// Every setting, in the order of the reference page.
+pub const GROUPS: &[Group] = &[
+    Group { title: "Addresses", settings: addresses::SETTINGS },
+    Group { title: "Ways to announce", settings: modes::SETTINGS },
+    Group { title: "Election", settings: election::SETTINGS },
+    Group { title: "Control plane", settings: control_plane::SETTINGS },
+    Group { title: "This node", settings: node::SETTINGS },
+    Group { title: "Mainstay's own", settings: own::SETTINGS },
+    Group { title: "Services", settings: services::SETTINGS },
+    Group { title: "Egress", settings: services::EGRESS },
+    Group { title: "BGP", settings: bgp::SETTINGS },
+    Group { title: "Generator of manifests", settings: generator::SETTINGS },
+];
+
+/// Every setting, in the order of [`Key`].
+static BY_KEY: LazyLock<Vec<&'static Setting>> = LazyLock::new(|| {
+    let mut all: Vec<&Setting> = GROUPS.iter().flat_map(|group| group.settings).collect();
+    all.sort_by_key(|setting| setting.key);
+    all
+});
+
+/// Every setting, in the order of [`Key`].
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    BY_KEY.iter().copied()
+}
 
 /// The setting of that key.
 #[must_use]
 pub fn setting(key: Key) -> &'static Setting {
-    &SETTINGS[key as usize]
+    BY_KEY[key as usize]
 }
-
-const fn own(
-    key: Key,
-    environment: &'static [&'static str],
-    flag: &'static str,
-    default: &'static str,
-) -> Setting {
-    Setting { key, environment, flag, default, value: "", help: "" }
-}
-
-impl Setting {
-    const fn takes(self, value: &'static str, help: &'static str) -> Self {
-        Self { value, help, ..self }
-    }
-
-    const fn switches(self, help: &'static str) -> Self {
-        Self { help, ..self }
-    }
-}
-
-/// Every setting, in the order of [`Key`].
-pub const SETTINGS: &[Setting] = &[
-    own(Key::Interface, &["vip_interface"], "interface", "")
-        .takes("NAME", "The interface that wears the VIP [default: the default route's]"),
-    own(Key::Address, &["address", "vip_address"], "address", "")
-        .takes("IP[,IP]", "The virtual address, IPv4 or IPv6; several move together"),
-    own(Key::Port, &["port"], "port", "6443").takes("PORT", "The port of what the VIP serves"),
-    own(Key::Arp, &["vip_arp"], "arp", "false").switches("Announce the VIP on layer 2 (ARP and NDP)"),
-    own(Key::ControlPlane, &["cp_enable"], "controlplane", "false")
-        .switches("Hold a VIP for the control plane"),
-    own(Key::Services, &["svc_enable"], "services", "false")
-        .switches("Hold VIPs for Services (accepted, not built yet)"),
-    own(Key::LeaderElection, &["vip_leaderelection"], "leaderElection", "false").switches(
-        "Let a Kubernetes Lease say who holds the VIP; without it the agents agree on the wire alone",
-    ),
-    own(Key::Namespace, &["cp_namespace"], "namespace", "kube-system")
-        .takes("NAMESPACE", "The Lease's namespace, unless the Pod's service account names one"),
-    own(Key::LeaseName, &["vip_leasename"], "leaseName", "plndr-cp-lock")
-        .takes("[NAMESPACE/]NAME", "The Lease's name"),
-    own(Key::LeaseDuration, &["vip_leaseduration"], "leaseDuration", "15")
-        .takes("SECONDS", "How long a grant is good for"),
-    own(Key::RenewDeadline, &["vip_renewdeadline"], "leaseRenewDuration", "10")
-        .takes("SECONDS", "How long a holder tries to renew before its tenure counts as detached"),
-    own(Key::RetryPeriod, &["vip_retryperiod"], "leaseRetry", "2").takes("SECONDS", "Between renewals"),
-    own(Key::NodeName, &["vip_nodename"], "nodeName", "")
-        .takes("NAME", "This node's name, the Lease's holder identity [default: the host's name]"),
-    own(Key::ArpRate, &["vip_arpRate"], "arpRate", "3000")
-        .takes("MILLISECONDS", "Between announcements; at least 500"),
-    own(Key::Subnet, &["vip_subnet"], "vipSubnet", "")
-        .takes("PREFIX", "Accepted for kube-vip's sake: a VIP is always a /32 or a /128"),
-    own(Key::Kubeconfig, &["k8s_config_file"], "k8sConfigPath", "/etc/kubernetes/admin.conf").takes(
-        "FILE",
-        "The kubeconfig; where the default is absent, $HOME/.kube/config, then in-cluster access",
-    ),
-    own(Key::KubernetesAddress, &["kubernetes_addr"], "kubernetesAddr", "")
-        .takes("URL", "An API server to use in place of the kubeconfig's"),
-    own(Key::Metrics, &["prometheus_server"], "prometheusHTTPServer", ":2112")
-        .takes("[IP]:PORT", "Where /metrics, /healthz and /readyz are served; empty switches them off"),
-    own(Key::LogLevel, &["vip_loglevel"], "log", "0")
-        .takes("LEVEL", "-4 debug, 0 information, 4 warnings, 8 errors"),
-    own(Key::LogFormat, &["MAINSTAY_LOG_FORMAT"], "logFormat", "text")
-        .takes("text|json", "A log line's form"),
-    own(Key::StateDir, &["MAINSTAY_STATE_DIR"], "stateDir", "/var/lib/mainstay")
-        .takes("DIR", "Where the last known state is kept across a restart"),
-    own(Key::AdminSocket, &["MAINSTAY_ADMIN_SOCKET"], "adminSocket", "/run/mainstay/agent.sock")
-        .takes("PATH", "The Unix socket that `mainstay status` asks"),
-    own(Key::OnAuthorityLoss, &["MAINSTAY_ON_AUTHORITY_LOSS"], "onAuthorityLoss", "hold").takes(
-        "hold|release_after:DURATION",
-        "What a holder does when no API server answers; release_after is for strict singletons",
-    ),
-    own(Key::RestartGrace, &["MAINSTAY_RESTART_GRACE"], "restartGrace", "10m")
-        .takes("DURATION", "How long the VIP outlives an agent that stops while nobody can succeed it"),
-    own(Key::DetectionInterval, &["MAINSTAY_DETECTION_INTERVAL"], "detectionInterval", "100ms")
-        .takes("DURATION", "Between probes of the holder"),
-    own(Key::DetectionMultiplier, &["MAINSTAY_DETECTION_MULTIPLIER"], "detectionMultiplier", "3")
-        .takes("COUNT", "How many intervals without an answer are silence"),
-    own(Key::Witnesses, &["MAINSTAY_WITNESSES"], "witnesses", "").takes(
-        "IP[,IP]",
-        "Neighbours whose answer proves that our own link works [default: the interface's gateways]",
-    ),
-    own(Key::Record, &["MAINSTAY_RECORD"], "record", "").takes(
-        "FILE",
-        "Record what the agent is given and decides, for `mainstay replay`, up to 1 GiB; the file of the run before \
-         becomes FILE.before",
-    ),
-];
-
-/// Environment variables of kube-vip that Mainstay knows of and does not act on yet.
-pub(super) const NOT_BUILT_YET: &[&str] = &[
-    "annotation",
-    "backend_health_check_interval",
-    "bgp_as",
-    "bgp_attach_ip_to_interface",
-    "bgp_enable",
-    "bgp_hold_time",
-    "bgp_keepalive_interval",
-    "bgp_multihop",
-    "bgp_peeras",
-    "bgp_peeraddress",
-    "bgp_peerpass",
-    "bgp_peers",
-    "bgp_routerid",
-    "bgp_routerinterface",
-    "bgp_sourceif",
-    "bgp_sourceip",
-    "config_file",
-    "control_plane_health_check_address",
-    "control_plane_health_check_ca_path",
-    "control_plane_health_check_failure_threshold",
-    "control_plane_health_check_period_seconds",
-    "control_plane_health_check_timeout_seconds",
-    "cp_detect",
-    "dhcp_backoff_attempts",
-    "dhcp_mode",
-    "disable_service_updates",
-    "dns_mode",
-    "egress_clean",
-    "egress_enableinternalsnat",
-    "egress_podcidr",
-    "egress_servicecidr",
-    "egress_withnftables",
-    "enable_endpoints",
-    "enable_node_labeling",
-    "enable_service_security",
-    "enable_upnp",
-    "health_check_port",
-    "instance_name",
-    "iptables_backend",
-    "lb_class_legacy_handling",
-    "lb_class_name",
-    "lb_class_only",
-    "lb_enable",
-    "lb_fwdmethod",
-    "lb_port",
-    "mirror_dest_interface",
-    "mpbgp_ipv4",
-    "mpbgp_ipv6",
-    "mpbgp_nexthop",
-    "per_service_election_on_demand",
-    "svc_election",
-    "svc_leasename",
-    "svc_namespace",
-    "vip_allow_interface_not_up",
-    "vip_cleanroutingtable",
-    "vip_configmap",
-    "vip_ddns",
-    "vip_interfaceloglobal",
-    "vip_leaseannotations",
-    "vip_loseleadership",
-    "vip_loseleadership_timeout_seconds",
-    "vip_preserve_on_leadership_loss",
-    "vip_routingprotocol",
-    "vip_routingtable",
-    "vip_routingtableid",
-    "vip_routingtabletype",
-    "vip_servicesinterface",
-    "vip_skipdad",
-    "vip_wireguard",
-    "zebra_enable",
-    "zebra_software_name",
-    "zebra_url",
-    "zebra_version",
-];

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use mainstay_core::settings::{Authority, OnAuthorityLoss};
-use proptest::prelude::*;
 
-use super::table::{Key, SETTINGS, setting};
+use super::table::{Key, settings};
 use super::*;
+
+mod properties;
+mod table;
 
 fn host() -> Host {
     Host {
@@ -34,8 +36,21 @@ fn environment(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn run(changes: &[(&str, &str)]) -> Result<Resolved, Refusal> {
-    let layer = Layer::from_environment(&environment(changes));
-    resolve(Layer::default(), layer, Precedence::FlagsFirst, &host())
+    resolve(layers(changes), Precedence::FlagsFirst, &host())
+}
+
+fn layers(changes: &[(&str, &str)]) -> Layers {
+    Layers::new(Layer::default(), &environment(changes))
+}
+
+fn flags(key: Key, text: &str) -> Layers {
+    Layers::new(Layer::default().with_flag(key, text), &environment(&[]))
+}
+
+fn without(name: &str, host: &Host) -> Result<Resolved, Refusal> {
+    let mut variables = environment(&[]);
+    variables.remove(name);
+    resolve(Layers::new(Layer::default(), &variables), Precedence::FlagsFirst, host)
 }
 
 fn config(changes: &[(&str, &str)]) -> Config {
@@ -47,19 +62,11 @@ fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn the_table_is_in_the_order_of_its_keys() {
-    for (index, setting) in SETTINGS.iter().enumerate() {
-        assert_eq!(setting.key as usize, index, "{setting:?}");
-        assert!(!setting.help.is_empty() && !setting.environment.is_empty(), "{setting:?}");
-    }
-}
-
-#[test]
 fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy() {
     const VIP: &str = "write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10";
     let cases: &[(&[(&str, &str)], String)] = &[
         (&[("address", "10.0.0.300")], format!(r#"address="10.0.0.300": "10.0.0.300" is no IP address; {VIP}"#)),
-        (&[("address", "vip.example.org")], format!(r#"address="vip.example.org": "vip.example.org" is no IP address; {VIP}"#)),
+        (&[("address", "vip.example.org")], format!(r#"address="vip.example.org": vip.example.org is a DNS name, and those are not built yet; {VIP}"#)),
         (&[("address", "0.0.0.0")], format!(r#"address="0.0.0.0": 0.0.0.0 is the unspecified address and cannot be a VIP; {VIP}"#)),
         (&[("address", "::")], format!(r#"address="::": :: is the unspecified address and cannot be a VIP; {VIP}"#)),
         (&[("address", "224.0.0.18")], format!(r#"address="224.0.0.18": 224.0.0.18 is a multicast address and cannot be a VIP; {VIP}"#)),
@@ -69,7 +76,7 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("address", "fe80::1")], format!(r#"address="fe80::1": fe80::1 is a link-local address and cannot be a VIP; {VIP}"#)),
         (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.5 dev eth0"#.into()),
         (&[("address", "10.0.0.7")], r#"address="10.0.0.7": 10.0.0.7 is this host's own address on eth1; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.7 dev eth1"#.into()),
-        (&[("address", "")], r#"address="": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
+        (&[("address", ",")], r#"address=",": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
         (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0, lo"#.into()),
         (&[("port", "0")], r#"port="0": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
         (&[("port", "65536")], r#"port="65536": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
@@ -85,13 +92,12 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("vip_leaseduration", "15s")], r#"vip_leaseduration="15s": no whole number in the range allowed; write a whole number from 1 to 86400"#.into()),
         (&[("vip_leasename", "a/b/c")], r#"vip_leasename="a/b/c": "b/c" is no Kubernetes name; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
         (&[("cp_namespace", "Kube")], r#"cp_namespace="Kube": "Kube" is no Kubernetes name; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
-        (&[("vip_nodename", "a b")], r#"vip_nodename="a b": "a b" is no Kubernetes name; set vip_nodename; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
+        (&[("vip_nodename", "a b")], r#"vip_nodename="a b": "a b" is no Kubernetes name; use lower-case letters, digits, - and ., beginning and ending with a letter or a digit"#.into()),
         (&[("vip_arpRate", "fast")], r#"vip_arpRate="fast": no whole number in the range allowed; write a whole number from 1 to 3600000"#.into()),
         (&[("vip_loglevel", "debug")], r#"vip_loglevel="debug": no whole number in the range allowed; write a whole number from -100 to 100"#.into()),
         (&[("prometheus_server", "2112")], r#"prometheus_server="2112": no address to listen on; write :PORT or IP:PORT, such as :2112, or nothing to switch it off"#.into()),
         (&[("kubernetes_addr", "ftp://a")], r#"kubernetes_addr="ftp://a": no URL of an API server; write https://HOST:PORT, such as https://192.0.2.1:6443"#.into()),
         (&[("MAINSTAY_STATE_DIR", "state")], r#"MAINSTAY_STATE_DIR="state": not an absolute path; write a path that begins with /"#.into()),
-        (&[("MAINSTAY_ADMIN_SOCKET", "")], r#"MAINSTAY_ADMIN_SOCKET="": not an absolute path; write a path that begins with /"#.into()),
         (&[("MAINSTAY_ON_AUTHORITY_LOSS", "release")], r#"MAINSTAY_ON_AUTHORITY_LOSS="release": neither hold nor release_after; write hold, or release_after:30s"#.into()),
         (&[("MAINSTAY_ON_AUTHORITY_LOSS", "release_after:5")], r#"MAINSTAY_ON_AUTHORITY_LOSS="release_after:5": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 1s to 24h"#.into()),
         (&[("MAINSTAY_RESTART_GRACE", "0s")], r#"MAINSTAY_RESTART_GRACE="0s": no duration in the range allowed; write a number and a unit (ms, s, m, h), from 1s to 24h"#.into()),
@@ -99,7 +105,20 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("MAINSTAY_DETECTION_MULTIPLIER", "1")], r#"MAINSTAY_DETECTION_MULTIPLIER="1": no whole number in the range allowed; write a whole number from 2 to 100"#.into()),
         (&[("MAINSTAY_WITNESSES", "10.0.0.1,router")], r#"MAINSTAY_WITNESSES="10.0.0.1,router": "router" is no IP address; write addresses separated by commas"#.into()),
         (&[("MAINSTAY_RECORD", "run.jsonl")], r#"MAINSTAY_RECORD="run.jsonl": not an absolute path; write a path that begins with /"#.into()),
-        (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": no form of log lines; write text or json"#.into()),
+        (&[("vip_subnet", "/33x")], r#"vip_subnet="/33x": "/33x" is no prefix length; leave it out, or write 32 or 128"#.into()),
+        (&[("health_check_port", "80")], r#"health_check_port="80": no port for health checks; write a port from 1024 to 65535, or 0 for none"#.into()),
+        (&[("vip_leaseannotations", "{\"mainstay.io/x\":\"\"}")], r#"vip_leaseannotations="{\"mainstay.io/x\":\"\"}": mainstay.io/x is the agents' own; leave out what begins with mainstay.io/"#.into()),
+        (&[("dns_mode", "both")], r#"dns_mode="both": there is no such choice; write first, ipv4, ipv6 or dual"#.into()),
+        (&[("bgp_routerid", "router")], r#"bgp_routerid="router": no IPv4 address; write one, such as 192.0.2.1"#.into()),
+        (&[("egress_podcidr", "10.0.0.0/33")], r#"egress_podcidr="10.0.0.0/33": "10.0.0.0/33" is no network; write networks such as 10.244.0.0/16, with commas"#.into()),
+        (&[("instance_name", "a b")], r#"instance_name="a b": no instance's name; write at most 243 letters, digits, ., _ and -"#.into()),
+        (&[("vip_loseleadership", "30")], r#"vip_loseleadership="30": neither true nor false; write true or false"#.into()),
+        (&[("bgp_enable", "true")], r#"bgp_enable="true": BGP is not built yet; remove it, or set it to false"#.into()),
+        (&[("vip_routingtable", "true")], r#"vip_routingtable="true": routing-table mode is not built yet; remove it, or set it to false"#.into()),
+        (&[("vip_wireguard", "true")], r#"vip_wireguard="true": WireGuard mode is not built yet; remove it, or set it to false"#.into()),
+        (&[("vip_packet", "true")], r#"vip_packet="true": Equinix Metal's API is no more, and kube-vip has dropped it as well; remove it, or set it to false"#.into()),
+        (&[("cp_enable", "false"), ("svc_enable", "true")], r#"svc_enable="true": Services are not built yet, and there is nothing else to hold a VIP for; set cp_enable to true"#.into()),
+        (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": there is no such choice; write text or json"#.into()),
     ];
     for (changes, line) in cases {
         let refused = run(changes).map(|resolved| resolved.config);
@@ -116,8 +135,7 @@ fn what_another_agent_left_on_the_interface_is_taken_over() {
 
 #[test]
 fn nothing_set_says_what_to_set() {
-    let nothing = Layer::from_environment(&BTreeMap::new());
-    let refused = resolve(Layer::default(), nothing, Precedence::FlagsFirst, &host()).unwrap_err();
+    let refused = resolve(Layers::default(), Precedence::FlagsFirst, &host()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#
@@ -126,9 +144,7 @@ fn nothing_set_says_what_to_set() {
 
 #[test]
 fn a_refused_flag_is_named_as_a_flag() {
-    let flags = Layer::default().with_flag(Key::Port, "70000");
-    let layer = Layer::from_environment(&environment(&[]));
-    let refused = resolve(flags, layer, Precedence::FlagsFirst, &host()).unwrap_err();
+    let refused = resolve(flags(Key::Port, "70000"), Precedence::FlagsFirst, &host()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         r#"--port="70000": no whole number in the range allowed; write a whole number from 1 to 65535"#
@@ -166,14 +182,10 @@ fn every_spelling_of_go_is_understood() {
 
 #[test]
 fn the_interface_defaults_to_the_default_routes() {
-    let mut variables = environment(&[]);
-    variables.remove("vip_interface");
-    let layer = || Layer::from_environment(&variables);
-    let resolved = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &host()).unwrap();
-    assert_eq!(resolved.config.interface, "eth0");
+    assert_eq!(without("vip_interface", &host()).unwrap().config.interface, "eth0");
 
     let routeless = Host { default_interface: None, ..host() };
-    let refused = resolve(Layer::default(), layer(), Precedence::FlagsFirst, &routeless).unwrap_err();
+    let refused = without("vip_interface", &routeless).unwrap_err();
     assert_eq!(
         refused.to_string(),
         r#"vip_interface="": there is no default route to take it from; set vip_interface to one of: eth0, lo"#
@@ -190,8 +202,7 @@ fn several_addresses_move_together() {
 fn the_leases_namespace_is_the_pods_unless_the_name_carries_one() {
     let pod = Host { namespace: Some("vips".into()), ..host() };
     let lease = |changes: &[(&str, &str)]| {
-        let layer = Layer::from_environment(&environment(changes));
-        resolve(Layer::default(), layer, Precedence::FlagsFirst, &pod).unwrap().config.lease.namespace
+        resolve(layers(changes), Precedence::FlagsFirst, &pod).unwrap().config.lease.namespace
     };
     assert_eq!(lease(&[("cp_namespace", "elsewhere")]), "vips");
     assert_eq!(lease(&[("vip_leasename", "here/cp")]), "here");
@@ -228,8 +239,7 @@ fn an_empty_metrics_address_switches_them_off() {
 fn run_lets_flags_win_in_silence_and_manager_lets_the_environment_win_aloud() {
     let resolved = |precedence| {
         let flags = Layer::default().with_flag(Key::Port, "7443");
-        let layer = Layer::from_environment(&environment(&[("port", "8443")]));
-        resolve(flags, layer, precedence, &host()).unwrap()
+        resolve(Layers::new(flags, &environment(&[("port", "8443")])), precedence, &host()).unwrap()
     };
     let run = resolved(Precedence::FlagsFirst);
     assert_eq!((run.config.port, run.warnings.len()), (7443, 0));
@@ -246,17 +256,17 @@ fn warnings_are_one_line_each() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
             &[("svc_enable", "true")],
-            "svc_enable is on, but Services are not built yet: only the control plane's VIP is held",
+            r#"svc_enable="true" is ignored: Services of type LoadBalancer are not built yet"#,
         ),
-        (&[("vip_subnet", "24")], r#"vip_subnet="24" is ignored: a VIP is always a /32 or a /128"#),
+        (&[("bgp_peerpass", "hunter2")], r#"bgp_peerpass="(secret)" is ignored: BGP is not built yet"#),
         (&[("vip_arpRate", "100")], "vip_arpRate=100 is below 500 ms: 3000 is used"),
         (
             &[("MAINSTAY_STATEDIR", "/x")],
             "MAINSTAY_STATEDIR is no setting and is ignored: did you mean MAINSTAY_STATE_DIR?",
         ),
         (
-            &[("bgp_enable", "true")],
-            "bgp_enable is kube-vip's; Mainstay does not act on it yet and ignores it",
+            &[("vip_interfce", "eth0")],
+            "vip_interfce is no setting and is ignored: did you mean vip_interface?",
         ),
         (
             &[("vip_address", "10.0.0.101")],
@@ -266,15 +276,21 @@ fn warnings_are_one_line_each() {
     for (changes, line) in cases {
         assert_eq!(warnings(changes), [*line]);
     }
-    assert!(warnings(&[("vip_subnet", "/32,128")]).is_empty());
+    for quiet in [
+        ("vip_subnet", "/32,128"),
+        ("vip_cidr", "24"),
+        ("vip_ddns", "False"),
+        ("bgp_as", "65000"),
+        ("dns_mode", ""),
+    ] {
+        assert!(warnings(&[quiet]).is_empty(), "{quiet:?} asks for nothing");
+    }
 }
 
 #[test]
 fn the_old_name_of_the_address_will_do() {
-    let mut variables = environment(&[("vip_address", "10.0.0.101")]);
-    variables.remove("address");
-    let layer = Layer::from_environment(&variables);
-    let resolved = resolve(Layer::default(), layer, Precedence::FlagsFirst, &host()).unwrap();
+    // An empty variable says nothing, as in kube-vip.
+    let resolved = run(&[("vip_address", "10.0.0.101"), ("address", "")]).unwrap();
     assert_eq!(resolved.config.vips, ["10.0.0.101".parse::<IpAddr>().unwrap()]);
 }
 
@@ -297,12 +313,146 @@ fn many_addresses_live_longer_and_strict_singletons_shorter() {
     );
 }
 
-proptest! {
-    #[test]
-    fn no_text_makes_it_panic_or_break_a_line(index in 0..SETTINGS.len(), text in "\\PC{0,40}") {
-        let name = setting(SETTINGS[index].key).variable();
-        if let Err(refused) = run(&[(name, text.as_str())]) {
-            prop_assert_eq!(refused.to_string().lines().count(), 1);
-        }
+#[test]
+fn a_file_is_below_flags_and_environment_and_above_defaults() {
+    let mapping = serde_json::json!({"port": 1, "address": ["10.0.0.100", "fd00::100"], "vip_nodename": "File", "arp": true});
+    let file = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap();
+    let flags = Layer::default().with_flag(Key::Port, "3");
+    let variables = [("port", "2"), ("vip_interface", "eth0"), ("cp_enable", "true")];
+    let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+    let layers = Layers { file, ..Layers::new(flags, &variables) };
+    for (precedence, port, origin) in
+        [(Precedence::FlagsFirst, 3, Origin::Flag), (Precedence::EnvironmentFirst, 2, Origin::Environment)]
+    {
+        let resolved = resolve(layers.clone(), precedence, &host()).unwrap();
+        assert_eq!(resolved.config.port, port);
+        assert_eq!(resolved.config.vips.len(), 2, "a list is the same as commas");
+        let effective = |name| resolved.effective.iter().find(|one| one.setting == name).unwrap();
+        assert_eq!(effective("port").origin, origin);
+        let node = effective("vip_nodename");
+        assert_eq!((node.value.as_str(), node.origin), ("file", Origin::File));
+        assert_eq!(node.written_as.as_deref(), Some("f.yaml: vip_nodename"));
+        let interface = effective("vip_leaseduration");
+        assert_eq!((interface.value.as_str(), interface.origin), ("15", Origin::Default));
     }
+}
+
+#[test]
+fn what_a_file_cannot_say_is_refused_with_its_key() {
+    let cases = [
+        (
+            r#"{"adress": "10.0.0.100"}"#,
+            r#"f.yaml: adress="10.0.0.100": there is no such setting; remove it, or did you mean address?"#,
+        ),
+        (
+            r#"{"port": {"a": 1}}"#,
+            r#"f.yaml: port="{\"a\":1}": neither a text nor a list of texts; write one value, or a list of them"#,
+        ),
+        (
+            r#"{"arp": true, "vip_arp": true}"#,
+            r#"f.yaml: vip_arp="true": it is said twice; remove it, or remove f.yaml: arp"#,
+        ),
+        (
+            r#"{"config": "g.yaml"}"#,
+            r#"f.yaml: config="g.yaml": there is no such setting; remove it, or did you mean log?"#,
+        ),
+    ];
+    for (json, line) in cases {
+        let mapping: serde_json::Value = serde_json::from_str(json).unwrap();
+        let refused = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap_err().to_string();
+        assert!(
+            refused == line || json.contains("config") && refused.contains("there is no such setting"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_by_the_name_it_was_given() {
+    let scratch = crate::testing::Scratch::new("config");
+    let path = scratch.path().join("c.yaml");
+    let mut layers = flags(Key::ConfigFile, path.to_str().unwrap());
+    let mut read = || read_file(&mut layers, Precedence::FlagsFirst).map_err(|refused| refused.to_string());
+    let missing = read().unwrap_err();
+    assert!(missing.starts_with("--config-file=") && missing.contains("it cannot be read"), "{missing}");
+    for (text, says) in
+        [("a: [", "it is no YAML"), ("- a", "it is no mapping"), ("a: 1\n---\nb: 2\n", "2 documents")]
+    {
+        std::fs::write(&path, text).unwrap();
+        let refused = read().unwrap_err();
+        assert!(refused.contains(says) && refused.lines().count() == 1, "{refused}");
+    }
+    std::fs::write(&path, "# nothing\n").unwrap();
+    read().unwrap();
+}
+
+#[test]
+fn what_is_in_force_names_its_source_and_hides_secrets() {
+    let resolved =
+        run(&[("bgp_peerpass", "hunter2"), ("bgp_peers", "192.0.2.1:65001:hunter2:false")]).unwrap();
+    let text = format!("{resolved:?}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(
+        resolved.config.features.bgp.peers,
+        [features::Secret("192.0.2.1:65001:hunter2:false".into())]
+    );
+    let effective = |name| resolved.effective.iter().find(|one| one.setting == name).unwrap();
+    assert_eq!(effective("bgp_peerpass").value, "(secret)");
+    assert_eq!(
+        (effective("vip_nodename").value.as_str(), effective("vip_nodename").origin),
+        ("node-a", Origin::Host)
+    );
+    assert_eq!(effective("MAINSTAY_WITNESSES").value, "10.0.0.1");
+    let agents = settings().filter(|setting| setting.is_for_agents()).count();
+    assert_eq!(resolved.effective.len(), agents);
+}
+
+#[test]
+fn names_and_addresses_are_told_apart() {
+    let parse = |text| value::addresses_of(text).ok();
+    let name = |text: &str| Address::Name(DnsName::parse(text).unwrap());
+    assert_eq!(parse("API.example.com."), Some(vec![name("api.example.com")]));
+    assert_eq!(parse("10.0.0.1, api"), Some(vec![Address::Ip("10.0.0.1".parse().unwrap()), name("api")]));
+    for bad in ["10.0.0.300", "a..b", "-a.b", "a_b", "1.2.3", "", "http://a"] {
+        assert_eq!(DnsName::parse(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn go_writes_durations_so() {
+    for (text, milliseconds) in [("0", 0), ("0s", 0), ("200ms", 200), ("1.5s", 1_500), ("1m30s", 90_000)] {
+        assert_eq!(value::go_duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
+    }
+    for bad in ["", "5", "s", "-1s", "1x", "1e3s", "99999999999999999999h"] {
+        assert!(value::go_duration(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn settings_of_features_are_typed_before_they_are_built() {
+    let features = config(&[
+        ("dns_mode", "dual"),
+        ("control_plane_health_check_address", "https://localhost:6443/livez"),
+        ("control_plane_health_check_period_seconds", "1"),
+        ("enable_node_labeling", "true"),
+        ("svc_election", "true"),
+        ("svc_leasename", "vips/services"),
+        ("lb_class_name", ""),
+        ("vip_servicesinterface", "auto"),
+        ("dhcp_backoff_attempts", "0"),
+        ("vip_leaseannotations", r#"{"team":"network"}"#),
+    ])
+    .features;
+    assert_eq!(features.dns_mode, features::DnsMode::Dual);
+    assert_eq!((features.dhcp.mode, features.dhcp.attempts), (features::DhcpMode::Dual, None));
+    assert_eq!(features.health_check.url.as_deref(), Some("https://localhost:6443/livez"));
+    assert_eq!(features.health_check.period, Duration::from_secs(1));
+    assert_eq!(features.health_check.failure_threshold, 3);
+    assert!(features.label_node);
+    assert_eq!(features.services.election, features::ServicesElection::PerService);
+    assert_eq!(features.services.lease, LeaseName { namespace: "vips".into(), name: "services".into() });
+    assert_eq!((features.services.class.name.as_str(), features.services.class.legacy), ("", true));
+    assert_eq!(features.services.interface, features::ServicesInterface::Auto);
+    assert_eq!(features.lease_annotations["team"], "network");
+    assert_eq!(features.routing_table.table, 198);
 }

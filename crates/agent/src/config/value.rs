@@ -1,14 +1,52 @@
 //! Parsing of single values: text in, a type that cannot be wrong or a [`Fault`] out.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+mod address;
+mod names;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use mainstay_core::settings::OnAuthorityLoss;
-use mainstay_core::vip::Vip;
 
-use super::LogFormat;
 use super::refusal::Fault;
+use super::table::Kind;
+pub(super) use address::{addresses_of, networks, prefixes, vips};
+pub(super) use names::{annotations, instance_name, kubernetes_name, lease_name};
+
+/// Whether `text` is of that kind.
+pub(super) fn check(kind: Kind, text: &str) -> Result<(), Fault> {
+    match kind {
+        Kind::Switch => switch(text).map(drop),
+        Kind::Number { least, most, .. } => number(text, least, most).map(drop),
+        Kind::Choice(words) => choice(text, words).map(drop),
+        Kind::Text(_) => Ok(()),
+        Kind::Formed(_, check) => check(text),
+    }
+}
+
+/// Whether `text` is what `parse` reads. Empty, it is not given at all, which may be wrong elsewhere.
+pub(super) fn given<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Result<(), Fault> {
+    if text.is_empty() { Ok(()) } else { parse(text).map(drop) }
+}
+
+/// One of `words`, and which.
+pub(super) fn choice(text: &str, words: &'static [&'static str]) -> Result<usize, Fault> {
+    words.iter().position(|word| *word == text).ok_or_else(|| {
+        let named: Vec<_> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+        Fault::new("there is no such choice", format!("write {}", one_of(&named)))
+    })
+}
+
+/// `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
 
 /// What Go's `strconv.ParseBool` accepts, because kube-vip's manifests say it so.
 pub(super) fn switch(text: &str) -> Result<bool, Fault> {
@@ -66,38 +104,6 @@ pub(super) fn written(duration: Duration) -> String {
     }
 }
 
-/// One virtual address or several, separated by commas.
-pub(super) fn vips(text: &str) -> Result<Vec<Vip>, Fault> {
-    let mut vips: Vec<Vip> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let vip = vip(part)?;
-        if !vips.contains(&vip) {
-            vips.push(vip);
-        }
-    }
-    if vips.is_empty() {
-        return Err(Fault::new("no virtual address given", "set address to the VIP, such as 192.0.2.10"));
-    }
-    Ok(vips)
-}
-
-fn vip(text: &str) -> Result<Vip, Fault> {
-    let remedy = "write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10";
-    let Ok(vip) = text.parse::<IpAddr>() else {
-        return Err(Fault::new(format!("{text:?} is no IP address"), remedy));
-    };
-    let kind = match vip {
-        _ if vip.is_unspecified() => "the unspecified address",
-        _ if vip.is_loopback() => "a loopback address",
-        _ if vip.is_multicast() => "a multicast address",
-        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "an IPv4 address in IPv6's clothes",
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
-        _ => return Ok(vip),
-    };
-    Err(Fault::new(format!("{vip} is {kind} and cannot be a VIP"), remedy))
-}
-
 /// Addresses separated by commas; none is fine.
 pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Fault> {
     text.split(',')
@@ -142,30 +148,18 @@ pub(super) fn on_authority_loss(text: &str) -> Result<OnAuthorityLoss, Fault> {
 }
 
 /// `log/slog` levels: -4 debug, 0 information, 4 warning, 8 error; anything below -4 is trace.
-pub(super) fn log_level(text: &str) -> Result<tracing::Level, Fault> {
-    Ok(match number::<i32>(text, -100, 100)? {
+pub(super) fn log_level(number: i32) -> tracing::Level {
+    match number {
         ..=-5 => tracing::Level::TRACE,
         -4..=-1 => tracing::Level::DEBUG,
         0..=3 => tracing::Level::INFO,
         4..=7 => tracing::Level::WARN,
         8.. => tracing::Level::ERROR,
-    })
-}
-
-/// `text` or `json`.
-pub(super) fn log_format(text: &str) -> Result<LogFormat, Fault> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(Fault::new("no form of log lines", "write text or json")),
     }
 }
 
-/// An API server: a URL, or a host and perhaps a port, meaning HTTPS. Empty means none.
-pub(super) fn server(text: &str) -> Result<Option<String>, Fault> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+/// An API server: a URL, or a host and perhaps a port, meaning HTTPS.
+pub(super) fn server(text: &str) -> Result<String, Fault> {
     let url = match text.parse::<IpAddr>() {
         Ok(IpAddr::V6(v6)) => format!("https://[{v6}]:6443"),
         Ok(IpAddr::V4(v4)) => format!("https://{v4}:6443"),
@@ -176,7 +170,7 @@ pub(super) fn server(text: &str) -> Result<Option<String>, Fault> {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
     match uri {
-        Some(_) => Ok(Some(url.trim_end_matches('/').to_owned())),
+        Some(_) => Ok(url.trim_end_matches('/').to_owned()),
         None => Err(Fault::new(
             "no URL of an API server",
             "write https://HOST:PORT, such as https://192.0.2.1:6443",
@@ -184,18 +178,67 @@ pub(super) fn server(text: &str) -> Result<Option<String>, Fault> {
     }
 }
 
-/// A name as Kubernetes has them (RFC 1123 subdomain): at most 253 of a-z, 0-9, `-` and `.`, beginning and ending
-/// with a letter or a digit.
-pub(super) fn kubernetes_name(text: &str) -> Result<String, Fault> {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good =
-        text.len() <= 253 && text.chars().all(inner) && text.starts_with(outer) && text.ends_with(outer);
-    if good {
-        return Ok(text.to_owned());
+/// An absolute path.
+pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        return Ok(path);
     }
-    Err(Fault::new(
-        format!("{text:?} is no Kubernetes name"),
-        "use lower-case letters, digits, - and ., beginning and ending with a letter or a digit",
-    ))
+    Err(Fault::new("not an absolute path", "write a path that begins with /"))
+}
+
+/// `MAINSTAY_RESTART_GRACE`.
+pub(super) fn restart_grace(text: &str) -> Result<Duration, Fault> {
+    duration(text, Duration::from_secs(1), Duration::from_secs(86_400))
+}
+
+/// `MAINSTAY_DETECTION_INTERVAL`.
+pub(super) fn detection_interval(text: &str) -> Result<Duration, Fault> {
+    duration(text, Duration::from_millis(10), Duration::from_secs(10))
+}
+
+/// `health_check_port`: none at 0; kube-vip's floor is 1024.
+pub(super) fn health_port(text: &str) -> Result<Option<u16>, Fault> {
+    match text.parse::<u16>() {
+        Ok(0) => Ok(None),
+        Ok(port) if port >= 1024 => Ok(Some(port)),
+        _ => Err(Fault::new("no port for health checks", "write a port from 1024 to 65535, or 0 for none")),
+    }
+}
+
+/// A duration as Go's `time.ParseDuration` reads it, without signs and without units below a millisecond: `0`, `200ms`,
+/// `1m30s`, `1.5s`.
+pub(super) fn go_duration(text: &str) -> Result<Duration, Fault> {
+    let fault = || Fault::new("no duration", "write a number and a unit (ms, s, m, h), such as 200ms");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(fault)?;
+        let (count, tail) = rest.split_at(end);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(fault()),
+        };
+        let count: f64 = count.parse().map_err(|_| fault())?;
+        let part = Duration::try_from_secs_f64(count * seconds).map_err(|_| fault())?;
+        (rest, sum) = (tail, sum.checked_add(part).ok_or_else(fault)?);
+    }
+    if text.is_empty() { Err(fault()) } else { Ok(sum) }
+}
+
+/// An IPv4 address.
+pub(super) fn ipv4(text: &str) -> Result<Ipv4Addr, Fault> {
+    text.parse().map_err(|_| Fault::new("no IPv4 address", "write one, such as 192.0.2.1"))
+}
+
+/// An IPv6 address.
+pub(super) fn ipv6(text: &str) -> Result<Ipv6Addr, Fault> {
+    text.parse().map_err(|_| Fault::new("no IPv6 address", "write one, such as 2001:db8::1"))
 }

@@ -1,0 +1,216 @@
+//! `mainstay config check`: what becomes of every setting of a manifest or a configuration file.
+//!
+//! Pure: text in, a report out. What depends on a host (which interfaces there are, which addresses are its own) cannot
+//! be known here, and is checked when the agent starts.
+
+mod container;
+mod manifest;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::effective::note;
+use super::file::{documents, known, layer, text};
+use super::layer::{Layer, Layers, nearest};
+use super::refusal::Refusal;
+use super::resolve::{Precedence, asks_for_something, merge, resolve};
+use super::table::{Setting, settings};
+use super::{Host, value};
+use manifest::{Part, parts};
+
+/// What becomes of everything that a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// One for each container or configuration file; other objects of a manifest have no settings.
+    pub parts: Vec<CheckedPart>,
+    /// Objects of the file that have no settings: `ClusterRole system:kube-vip-role`.
+    pub without_settings: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether all is known, and is done or has a good answer.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.parts.iter().all(CheckedPart::is_fine)
+    }
+}
+
+/// A container, or a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckedPart {
+    /// What it is: `Pod kube-system/kube-vip, container kube-vip`.
+    pub name: String,
+    /// Its settings in the order of the file, the environment before the arguments.
+    pub settings: Vec<CheckedSetting>,
+    /// What keeps the agent from starting, or nobody understands, beyond single settings.
+    pub problems: Vec<String>,
+    /// What else is worth knowing.
+    pub remarks: Vec<String>,
+}
+
+impl CheckedPart {
+    fn is_fine(&self) -> bool {
+        self.problems.is_empty() && self.settings.iter().all(|setting| setting.fine)
+    }
+}
+
+/// One setting as the file has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckedSetting {
+    /// Its name as written: `vip_arp`, `--arp`.
+    pub name: String,
+    /// Its value as written, masked if it is a secret; where it is not in the file, where it comes from.
+    pub value: String,
+    /// What it is in the end. As written, if that cannot be told.
+    pub effective: String,
+    /// `works`, `accepted`, `not yet`, `never`, `refused`, `unknown`; `ignored` for what is no setting and need not be.
+    pub verdict: String,
+    /// Why, where it does not simply work.
+    pub note: String,
+    /// Whether it is done, has a good answer, or asks for nothing.
+    pub fine: bool,
+}
+
+/// Why a file cannot be checked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {problem}; give a kube-vip manifest (Pod, DaemonSet) or a configuration file in YAML")]
+pub struct Unreadable {
+    /// The file.
+    pub file: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Checks the text of the file called `file`.
+///
+/// # Errors
+/// When it is no YAML, or is empty.
+pub fn check(file: &str, yaml: &str) -> Result<CheckReport, Unreadable> {
+    let unreadable = |problem: String| Unreadable { file: file.to_owned(), problem };
+    let documents = documents(yaml).map_err(unreadable)?;
+    let mut report = CheckReport::default();
+    for document in documents.iter().filter(|document| !document.is_null()) {
+        let Value::Object(object) = document else {
+            return Err(unreadable("a document in it is no mapping".to_owned()));
+        };
+        if object.contains_key("kind") && object.contains_key("apiVersion") {
+            for part in parts(object) {
+                match part {
+                    Part::Container(container) => report.parts.push(container::check(&container)),
+                    Part::Other(name) => report.without_settings.push(name),
+                }
+            }
+        } else {
+            report.parts.push(configuration_file(file, object));
+        }
+    }
+    if report == CheckReport::default() {
+        return Err(unreadable("there is nothing in it".to_owned()));
+    }
+    Ok(report)
+}
+
+/// A configuration file as `mainstay run --config` reads it.
+fn configuration_file(file: &str, mapping: &Map<String, Value>) -> CheckedPart {
+    let rows = mapping.iter().map(|(key, value)| file_row(file, key, value));
+    let mut part = CheckedPart {
+        name: format!("configuration file {file}"),
+        settings: rows.collect(),
+        problems: Vec::new(),
+        remarks: Vec::new(),
+    };
+    match layer(file, mapping) {
+        Ok(layer) => in_force(&mut part, Layers { file: layer, ..Layers::default() }, Precedence::FlagsFirst),
+        Err(refusal) => refuse(&mut part, &refusal),
+    }
+    part
+}
+
+fn file_row(file: &str, key: &str, value: &Value) -> CheckedSetting {
+    let text = text(value).unwrap_or_else(|| value.to_string());
+    let name = format!("{file}: {key}");
+    match known(key) {
+        Some(setting) => row(setting, &name, &text),
+        None => unknown(&name, &text, nearest(key, settings().map(Setting::file_key))),
+    }
+}
+
+/// A setting whose value is in the file.
+fn row(setting: &Setting, name: &str, text: &str) -> CheckedSetting {
+    let shown = setting.shown(text);
+    let row = |verdict: &str, note: String, fine| CheckedSetting {
+        name: name.to_owned(),
+        value: shown.clone(),
+        effective: shown.clone(),
+        verdict: verdict.to_owned(),
+        note,
+        fine,
+    };
+    match value::check(setting.kind, text) {
+        Err(fault) => row("refused", format!("{}; {}", fault.problem, fault.remedy), false),
+        Ok(()) => {
+            let fine = setting.verdict.is_heeded() || !asks_for_something(setting, text);
+            row(setting.verdict.word(), note(setting, text), fine)
+        }
+    }
+}
+
+fn unknown(name: &str, value: &str, nearest: &str) -> CheckedSetting {
+    CheckedSetting {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        effective: String::new(),
+        verdict: "unknown".to_owned(),
+        note: format!("no setting of kube-vip's or ours; did you mean {nearest}?"),
+        fine: false,
+    }
+}
+
+/// Adds what the settings are together: their effective values, or what they contradict each other in.
+fn in_force(part: &mut CheckedPart, layers: Layers, precedence: Precedence) {
+    let (layer, differences) = merge(layers.clone(), precedence);
+    part.remarks.extend(differences.into_iter().map(|warning| warning.0));
+    match resolve(layers, precedence, &imagined(&layer)) {
+        Err(refusal) => refuse(part, &refusal),
+        Ok(resolved) => {
+            for row in &mut part.settings {
+                let same = |written: &str| written == row.name;
+                let found = resolved.effective.iter().find(|one| one.written_as.as_deref().is_some_and(same));
+                if let Some(found) = found {
+                    row.effective.clone_from(&found.value);
+                }
+            }
+        }
+    }
+}
+
+/// Marks the setting that is refused; what no row says is a problem of its own.
+fn refuse(part: &mut CheckedPart, refusal: &Refusal) {
+    let Refusal { setting, problem, remedy, .. } = refusal;
+    match part.settings.iter_mut().find(|row| row.name == *setting) {
+        Some(row) if row.verdict == "refused" || row.verdict == "unknown" => {}
+        Some(row) => {
+            row.verdict = "refused".to_owned();
+            row.note = format!("{problem}; {remedy}");
+            row.fine = false;
+        }
+        None => part.problems.push(refusal.to_string()),
+    }
+}
+
+/// A host on which whatever depends on the host is well.
+fn imagined(layer: &Layer) -> Host {
+    let interface = layer.get(super::table::Key::Interface).text;
+    Host {
+        interfaces: vec![interface],
+        default_interface: Some("(the default route's)".to_owned()),
+        hostname: Some("node".to_owned()),
+        ..Host::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

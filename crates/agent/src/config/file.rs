@@ -1,0 +1,111 @@
+//! The configuration file: a YAML mapping of settings, each called by its flag's name or its variable's.
+//!
+//! A key that is no setting is refused: what is misspelt in a file would otherwise never be noticed.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::layer::{Given, Layer, Layers, Origin, nearest};
+use super::refusal::Refusal;
+use super::resolve::Precedence;
+use super::table::{Key, Setting, settings};
+
+/// Reads the file that flags or environment name, if one of them does, into `layers`.
+///
+/// # Errors
+/// When it cannot be read, is no YAML mapping, or has a key that is no setting or a value that is no text.
+pub fn read_file(layers: &mut Layers, precedence: Precedence) -> Result<(), Refusal> {
+    let (first, second) = match precedence {
+        Precedence::FlagsFirst => (&layers.flags, &layers.environment),
+        Precedence::EnvironmentFirst => (&layers.environment, &layers.flags),
+    };
+    let named = first.written(Key::ConfigFile).or(second.written(Key::ConfigFile));
+    let Some(given) = named.filter(|given| !given.text.is_empty()).cloned() else { return Ok(()) };
+    let refused = |problem: String, remedy: &str| Refusal {
+        setting: given.name.clone(),
+        value: given.text.clone(),
+        problem,
+        remedy: remedy.to_owned(),
+    };
+    let text = std::fs::read_to_string(Path::new(&given.text)).map_err(|error| {
+        refused(format!("it cannot be read: {error}"), "name a file that this user may read")
+    })?;
+    let mapping = mapping(&text)
+        .map_err(|problem| refused(problem, "write a YAML mapping, such as `address: 192.0.2.10`"))?;
+    layers.file = layer(&given.text, &mapping)?;
+    Ok(())
+}
+
+/// The one mapping that a file is.
+fn mapping(text: &str) -> Result<Map<String, Value>, String> {
+    let documents = documents(text)?;
+    match documents.as_slice() {
+        [] | [Value::Null] => Ok(Map::new()),
+        [Value::Object(mapping)] => Ok(mapping.clone()),
+        [_] => Err("it is no mapping of settings".to_owned()),
+        several => Err(format!("it has {} documents", several.len())),
+    }
+}
+
+/// The documents of a YAML file. An error is one line.
+pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
+    serde_saphyr::from_multiple(text).map_err(|error| {
+        let error = error.without_snippet().to_string();
+        format!("it is no YAML: {}", error.split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// What the mapping of the file called `file` says.
+pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, Refusal> {
+    let mut layer = Layer::default();
+    for (key, value) in mapping {
+        let name = format!("{file}: {key}");
+        let refused = |value: &Value, problem: &str, remedy: String| Refusal {
+            setting: name.clone(),
+            value: text(value).unwrap_or_else(|| value.to_string()),
+            problem: problem.to_owned(),
+            remedy,
+        };
+        let setting = known(key).ok_or_else(|| {
+            let nearest = nearest(key, settings().filter(|s| s.is_for_agents()).map(Setting::file_key));
+            refused(value, "there is no such setting", format!("remove it, or did you mean {nearest}?"))
+        })?;
+        if value.is_null() {
+            continue;
+        }
+        let text = text(value).ok_or_else(|| {
+            refused(
+                value,
+                "neither a text nor a list of texts",
+                "write one value, or a list of them".to_owned(),
+            )
+        })?;
+        if let Some(other) = layer.written(setting.key) {
+            let remedy = format!("remove it, or remove {}", other.name);
+            return Err(refused(value, "it is said twice", remedy));
+        }
+        layer = layer.with(setting.key, Given { text, name, origin: Origin::File });
+    }
+    Ok(layer)
+}
+
+/// The setting of that name. A file cannot name another file.
+pub(super) fn known(key: &str) -> Option<&'static Setting> {
+    settings()
+        .filter(|setting| setting.is_for_agents() && setting.key != Key::ConfigFile)
+        .find(|setting| setting.is_called(key))
+}
+
+/// A scalar's text, or a list's with commas between.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Array(values) => {
+            let scalar = |value: &Value| if value.is_array() { None } else { text(value) };
+            values.iter().map(scalar).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,192 @@
+//! The settings of features, each parsed into its type.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Resolver;
+use crate::config::features::{
+    Balancer, Bgp, BgpPeer, Dhcp, DhcpMode, DnsMode, Egress, Etcd, Features, Forwarding, HealthCheck,
+    MpbgpNexthop, RoutingTable, Secret, ServiceClass, Services, ServicesElection, ServicesInterface, Zebra,
+};
+use crate::config::refusal::Refusal;
+use crate::config::table::Key;
+use crate::config::value;
+
+impl Resolver<'_> {
+    pub(super) fn features(&self) -> Result<Features, Refusal> {
+        Ok(Features {
+            lease_annotations: self.optional(Key::LeaseAnnotations, value::annotations)?.unwrap_or_default(),
+            label_node: self.switch(Key::NodeLabeling)?,
+            instance_name: self.text(Key::InstanceName),
+            lo_global_scope: self.switch(Key::LoGlobalScope)?,
+            dns_mode: self.dns_mode()?,
+            dhcp: self.dhcp()?,
+            health_check: self.health_check()?,
+            balancer: self.balancer()?,
+            services: self.services()?,
+            egress: self.egress()?,
+            routing_table: self.routing_table()?,
+            bgp: self.bgp()?,
+            etcd: self.etcd(),
+            wireguard: self.switch(Key::Wireguard)?,
+        })
+    }
+
+    fn seconds(&self, key: Key) -> Result<Duration, Refusal> {
+        self.number(key).map(Duration::from_secs)
+    }
+
+    fn file(&self, key: Key) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    fn dns_mode(&self) -> Result<DnsMode, Refusal> {
+        self.choice(Key::DnsMode, &[DnsMode::First, DnsMode::Ipv4, DnsMode::Ipv6, DnsMode::Dual])
+    }
+
+    /// As kube-vip: where nobody names a mode, DNS's is taken.
+    fn dhcp(&self) -> Result<Dhcp, Refusal> {
+        let named = self.choice(Key::DhcpMode, &[DhcpMode::Ipv4, DhcpMode::Ipv6, DhcpMode::Dual])?;
+        let mode = match self.dns_mode()? {
+            _ if self.layer.written(Key::DhcpMode).is_some() => named,
+            DnsMode::First | DnsMode::Ipv4 => DhcpMode::Ipv4,
+            DnsMode::Ipv6 => DhcpMode::Ipv6,
+            DnsMode::Dual => DhcpMode::Dual,
+        };
+        let attempts = Some(self.number(Key::DhcpBackoffAttempts)?).filter(|attempts| *attempts > 0);
+        Ok(Dhcp { ddns: self.switch(Key::Ddns)?, mode, attempts })
+    }
+
+    fn health_check(&self) -> Result<HealthCheck, Refusal> {
+        Ok(HealthCheck {
+            url: self.optional(Key::HealthAddress, value::server)?,
+            period: self.seconds(Key::HealthPeriod)?,
+            timeout: self.seconds(Key::HealthTimeout)?,
+            failure_threshold: self.number(Key::HealthThreshold)?,
+            ca: self.file(Key::HealthCa),
+        })
+    }
+
+    fn balancer(&self) -> Result<Balancer, Refusal> {
+        const METHODS: &[Forwarding] = &[
+            Forwarding::Local,
+            Forwarding::Masquerade,
+            Forwarding::Tunnel,
+            Forwarding::DirectRoute,
+            Forwarding::Bypass,
+        ];
+        Ok(Balancer {
+            enabled: self.switch(Key::BalancerEnable)?,
+            port: self.number(Key::BalancerPort)?,
+            forwarding: self.choice(Key::BalancerForwarding, METHODS)?,
+            check_every: self.seconds(Key::BackendCheckInterval)?,
+        })
+    }
+
+    fn services(&self) -> Result<Services, Refusal> {
+        let election =
+            match (self.switch(Key::ServicesElection)?, self.switch(Key::PerServiceElectionOnDemand)?) {
+                (_, true) => ServicesElection::OnDemand,
+                (true, false) => ServicesElection::PerService,
+                (false, false) => ServicesElection::Global,
+            };
+        let interface = match self.text(Key::ServicesInterface) {
+            None => ServicesInterface::Same,
+            Some(auto) if auto == "auto" => ServicesInterface::Auto,
+            Some(name) => ServicesInterface::Named(name),
+        };
+        let class = ServiceClass {
+            only: self.switch(Key::ClassOnly)?,
+            name: self.layer.get(Key::ClassName).text,
+            legacy: self.switch(Key::ClassLegacyHandling)?,
+        };
+        Ok(Services {
+            enabled: self.switch(Key::Services)?,
+            interface,
+            namespace: self.optional(Key::ServicesNamespace, value::kubernetes_name)?,
+            election,
+            lease: self.lease_name(Key::ServicesLeaseName)?,
+            class,
+            write_status: !self.switch(Key::DisableServiceUpdates)?,
+            only_service_ports: self.switch(Key::ServiceSecurity)?,
+            debounce: self.parse(Key::DebounceTime, value::go_duration)?,
+            mirror_to: self.text(Key::MirrorInterface),
+            upnp: self.switch(Key::Upnp)?,
+        })
+    }
+
+    fn egress(&self) -> Result<Egress, Refusal> {
+        Ok(Egress {
+            clean: self.switch(Key::EgressClean)?,
+            pod_networks: self.parse(Key::EgressPodCidr, value::networks)?,
+            service_networks: self.parse(Key::EgressServiceCidr, value::networks)?,
+            internal_snat: self.switch(Key::EgressInternalSnat)?,
+        })
+    }
+
+    fn routing_table(&self) -> Result<RoutingTable, Refusal> {
+        Ok(RoutingTable {
+            enabled: self.switch(Key::RoutingTable)?,
+            table: self.number(Key::RoutingTableId)?,
+            route_type: self.number(Key::RoutingTableType)?,
+            protocol: self.number(Key::RoutingProtocol)?,
+            clean: self.switch(Key::CleanRoutingTable)?,
+        })
+    }
+
+    fn bgp(&self) -> Result<Bgp, Refusal> {
+        const NEXTHOPS: &[Option<MpbgpNexthop>] = &[
+            None,
+            Some(MpbgpNexthop::Fixed),
+            Some(MpbgpNexthop::AutoSourceIp),
+            Some(MpbgpNexthop::AutoSourceInterface),
+        ];
+        let peers = self.text(Key::BgpPeers).unwrap_or_default();
+        let peers = peers.split(',').map(str::trim).filter(|peer| !peer.is_empty());
+        Ok(Bgp {
+            enabled: self.switch(Key::BgpEnable)?,
+            router_id: self.optional(Key::BgpRouterId, value::ipv4)?,
+            router_interface: self.text(Key::BgpRouterInterface),
+            local_as: self.number(Key::BgpAs)?,
+            peer: self.bgp_peer()?,
+            peers: peers.map(|peer| Secret(peer.to_owned())).collect(),
+            source_interface: self.text(Key::BgpSourceInterface),
+            source_ips: self.parse(Key::BgpSourceIp, value::addresses)?,
+            hold_time: self.seconds(Key::BgpHoldTime)?,
+            keepalive: self.seconds(Key::BgpKeepalive)?,
+            attach_ip: self.switch(Key::BgpAttachIp)?,
+            node_annotations: self.text(Key::NodeAnnotations),
+            nexthop: self.choice(Key::MpbgpNexthop, NEXTHOPS)?,
+            nexthop_ipv4: self.optional(Key::MpbgpIpv4, value::ipv4)?,
+            nexthop_ipv6: self.optional(Key::MpbgpIpv6, value::ipv6)?,
+            zebra: self.zebra()?,
+        })
+    }
+
+    fn bgp_peer(&self) -> Result<Option<BgpPeer>, Refusal> {
+        let (remote_as, multihop) = (self.number(Key::BgpPeerAs)?, self.switch(Key::BgpMultihop)?);
+        let password = self.text(Key::BgpPeerPassword).map(Secret);
+        let peer = |address| BgpPeer { address, remote_as, password, multihop };
+        Ok(self.text(Key::BgpPeerAddress).map(peer))
+    }
+
+    fn zebra(&self) -> Result<Option<Zebra>, Refusal> {
+        let zebra = Zebra {
+            url: self.layer.get(Key::ZebraUrl).text,
+            version: self.number(Key::ZebraVersion)?,
+            software: self.layer.get(Key::ZebraSoftware).text,
+        };
+        Ok(self.switch(Key::ZebraEnable)?.then_some(zebra))
+    }
+
+    fn etcd(&self) -> Etcd {
+        let endpoints = self.text(Key::EtcdEndpoints).unwrap_or_default();
+        let endpoints = endpoints.split(',').map(str::trim).filter(|endpoint| !endpoint.is_empty());
+        Etcd {
+            ca: self.file(Key::EtcdCa),
+            certificate: self.file(Key::EtcdCertificate),
+            key: self.file(Key::EtcdKey),
+            endpoints: endpoints.map(str::to_owned).collect(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Services of type `LoadBalancer`, and egress through their VIPs.
+
+use super::{Key, Kind, Setting};
+use crate::config::value;
+
+const SERVICES: &str = "Services of type LoadBalancer are not built yet";
+const EGRESS_LATER: &str = "egress is not built yet";
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(Key::Services, &["svc_enable"], &["services"], Kind::Switch)
+        .not_yet("Hold VIPs for Services of type LoadBalancer", SERVICES),
+    Setting::new(
+        Key::ServicesInterface,
+        &["vip_servicesinterface"],
+        &["serviceInterface", "servicesInterface"],
+        Kind::Text("NAME|auto"),
+    )
+    .not_yet("The interface of Services' VIPs", SERVICES),
+    Setting::new(
+        Key::ServicesNamespace,
+        &["svc_namespace"],
+        &[],
+        Kind::Formed("NAMESPACE", |text| value::given(text, value::kubernetes_name)),
+    )
+    .not_yet("Only Services of that namespace [default: all]", SERVICES),
+    Setting::new(Key::ServicesElection, &["svc_election"], &["servicesElection"], Kind::Switch)
+        .not_yet("Spread Services over the nodes", SERVICES),
+    Setting::new(
+        Key::ServicesLeaseName,
+        &["svc_leasename"],
+        &["servicesLeaseName"],
+        Kind::Formed("[NAMESPACE/]NAME", |text| value::given(text, value::lease_name)),
+    )
+    .else_is("plndr-svcs-lock")
+    .not_yet("The Lease for Services", SERVICES),
+    Setting::new(
+        Key::PerServiceElectionOnDemand,
+        &["per_service_election_on_demand"],
+        &["perServiceElectionOnDemand"],
+        Kind::Switch,
+    )
+    .not_yet("Spread only the Services that are annotated so", SERVICES),
+    Setting::new(Key::ClassOnly, &["lb_class_only"], &["lbClassOnly"], Kind::Switch)
+        .not_yet("Only Services that name the load balancer's class", SERVICES),
+    Setting::new(Key::ClassName, &["lb_class_name"], &["lbClassName"], Kind::Text("NAME"))
+        .else_is("kube-vip.io/kube-vip-class")
+        .may_be_empty()
+        .not_yet("The load balancer's class", SERVICES),
+    Setting::new(
+        Key::ClassLegacyHandling,
+        &["lb_class_legacy_handling"],
+        &["lbClassNameLegacyHandling"],
+        Kind::Switch,
+    )
+    .else_is("true")
+    .not_yet("Serve Services without a class as well", SERVICES),
+    Setting::new(
+        Key::DisableServiceUpdates,
+        &["disable_service_updates"],
+        &["disableServiceUpdates"],
+        Kind::Switch,
+    )
+    .not_yet("Never write a Service's status", SERVICES),
+    Setting::new(Key::Endpoints, &["enable_endpoints"], &["enableEndpoints"], Kind::Switch).never(
+        "Read Endpoints in place of EndpointSlices",
+        "Kubernetes has deprecated Endpoints, and they leave addresses out: EndpointSlices are read",
+    ),
+    Setting::new(Key::EndpointSlices, &["enable_endpointslices"], &[], Kind::Switch)
+        .else_is("true")
+        .accepted("Read EndpointSlices (kube-vip up to 0.8)", "EndpointSlices are always read"),
+    Setting::new(
+        Key::ServiceSecurity,
+        &["enable_service_security"],
+        &["onlyAllowTrafficServicePorts"],
+        Kind::Switch,
+    )
+    .not_yet("Drop what is sent to a Service's VIP on other ports", SERVICES),
+    Setting::new(
+        Key::DebounceTime,
+        &["debounce_time"],
+        &["debounceTime"],
+        Kind::Formed("DURATION", |text| value::given(text, value::go_duration)),
+    )
+    .else_is("0s")
+    .not_yet("How long to wait for more events of a Service", SERVICES),
+    Setting::new(
+        Key::MirrorInterface,
+        &["mirror_dest_interface"],
+        &["mirrorDestInterface"],
+        Kind::Text("NAME"),
+    )
+    .not_yet("Copy the Services' traffic to that interface", "mirroring is not built yet"),
+    Setting::new(Key::Upnp, &["enable_upnp", "enableUPNP"], &[], Kind::Switch)
+        .not_yet("Have the gateway forward Services' ports by UPnP", "UPnP is not built yet"),
+];
+
+pub(super) const EGRESS: &[Setting] = &[
+    Setting::new(Key::EgressClean, &["egress_clean", "EGRESS_CLEAN"], &[], Kind::Switch)
+        .not_yet("Remove rules that an earlier run left", EGRESS_LATER),
+    Setting::new(
+        Key::EgressPodCidr,
+        &["egress_podcidr"],
+        &[],
+        Kind::Formed("CIDR[,CIDR]", |text| value::given(text, value::networks)),
+    )
+    .not_yet("The Pods' network", EGRESS_LATER),
+    Setting::new(
+        Key::EgressServiceCidr,
+        &["egress_servicecidr"],
+        &[],
+        Kind::Formed("CIDR[,CIDR]", |text| value::given(text, value::networks)),
+    )
+    .not_yet("The Services' network", EGRESS_LATER),
+    Setting::new(Key::EgressNftables, &["egress_withnftables"], &["egressWithNftables"], Kind::Switch)
+        .else_is("true")
+        .never("Use nftables for egress", "there are no rules but nftables'"),
+    Setting::new(Key::EgressInternalSnat, &["egress_enableinternalsnat"], &[], Kind::Switch)
+        .not_yet("Translate traffic inside the cluster as well", EGRESS_LATER),
+    Setting::new(Key::IptablesBackend, &["iptables_backend"], &[], Kind::Choice(&["nft", "legacy"]))
+        .else_is("nft")
+        .never("Which iptables to use for egress", "there are no rules but nftables'"),
+];
