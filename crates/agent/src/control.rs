@@ -132,6 +132,7 @@ fn settings(config: &Config) -> mainstay_kube::Settings {
         learned: Vec::new(),
         vips: config.vips.clone(),
         lease: LeaseName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() },
+        annotations: config.features.lease_annotations.clone(),
         timing: Timing::for_retry_period(config.timing.retry_period),
     }
 }

@@ -2,7 +2,9 @@
 
 mod common;
 
-use std::net::IpAddr;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use common::Scratch;
@@ -79,6 +81,70 @@ fn a_subnets_address_equal_to_the_vip_is_the_hosts_own() {
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains(&format!("{VIP} is this host's own address on {}", host.device())), "{log}");
     assert_eq!(vip_on(&host)["prefixlen"], 24, "and it stays as it was");
+}
+
+/// The whole answer to a request for /healthz on a port of this host.
+fn ask_health(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")?;
+    std::io::read_to_string(stream)
+}
+
+/// What `mainstay status --config` says of `setting`.
+fn in_force(cluster: &Cluster, setting: &str) -> Option<Value> {
+    let socket = cluster.nodes[0].agent.socket();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    let output =
+        command.args(["status", "--config", "-o", "json", "--socket"]).arg(socket).output().expect("run");
+    let reply: Value = serde_json::from_slice(&output.stdout).ok()?;
+    reply["settings"].as_array()?.iter().find(|one| one["setting"] == setting).cloned()
+}
+
+#[test]
+fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() {
+    let Some((mut cluster, scratch)) = hosts("settings") else { return };
+    let file = scratch.0.join("mainstay.yaml");
+    std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nservices: true\n").expect("written");
+    let agent = &mut cluster.nodes[0].agent;
+    agent.set("config_file", file.to_str().expect("a path"));
+    agent.set("vip_leaseannotations", r#"{"example.com/team":"network"}"#);
+    agent.set("vip_leasename", "kube-system/plndr-svcs-lock");
+    agent.set("bgp_peerpass", "hunter2");
+    agent.set("health_check_port", "18080");
+    cluster.start(0).expect("started");
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("a holder");
+
+    let said = |setting: &str| {
+        let one = in_force(&cluster, setting).unwrap_or_default();
+        [&one["value"], &one["origin"], &one["writtenAs"]]
+            .map(|field| field.as_str().unwrap_or("-").to_owned())
+    };
+    let path = file.display();
+    assert_eq!(said("MAINSTAY_LOG_FORMAT"), ["json", "file", &format!("{path}: logFormat")]);
+    let state = said("MAINSTAY_STATE_DIR");
+    assert_eq!(state[1..], ["environment", "MAINSTAY_STATE_DIR"], "the environment is over the file");
+    assert_eq!(said("bgp_peerpass"), ["(secret)", "environment", "bgp_peerpass"]);
+    assert_eq!(said("port"), ["6443", "default", "-"]);
+    assert_eq!(said("MAINSTAY_WITNESSES")[1], "default", "the laboratory's hosts have no gateway");
+
+    let lease = Target::new(LEASE, "kube-system", "plndr-svcs-lock");
+    let store = cluster.api.embedded().expect("an embedded server").cluster.store();
+    let lease = store.get(&lease).expect("the Lease that was named");
+    assert_eq!(lease["metadata"]["annotations"]["example.com/team"], "network");
+
+    let host = &cluster.nodes[0].host;
+    let answered = || Ok(host.enter(|| ask_health(18_080))?.ok());
+    let answer = wait_for(PATIENCE, answered).expect("entered").expect("answered on health_check_port");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+
+    let log = std::fs::read_to_string(scratch.0.join("agent-n1.log")).expect("a log");
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let warned = |text: &str| {
+        lines.iter().any(|line| line["message"].as_str().is_some_and(|said| said.contains(text)))
+    };
+    assert!(warned("services=\"true\" is ignored: Services of type LoadBalancer are not built yet"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
 }
 
 /// Another hardware address, as a bond has after a fail-over.

@@ -1,5 +1,6 @@
 //! The adapter: carries out lease requests, follows the Lease, learns API servers. Runs on the control plane's runtime.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use mainstay_core::backoff::Backoff;
-use mainstay_core::effect::LeaseRequest;
+use mainstay_core::effect::{LeaseDraft, LeaseRequest};
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub vips: Vec<IpAddr>,
     /// The Lease.
     pub lease: LeaseName,
+    /// `vip_leaseannotations`: written with every write of the Lease, over what it carries.
+    pub annotations: BTreeMap<String, String>,
     /// How patient to be.
     pub timing: Timing,
 }
@@ -214,6 +217,13 @@ impl LeaseAdapter {
         });
     }
 
+    /// The draft with the operator's annotations.
+    fn annotated(&self, draft: &LeaseDraft) -> LeaseDraft {
+        let mut draft = draft.clone();
+        draft.annotations.extend(self.settings.annotations.clone());
+        draft
+    }
+
     fn ask(&self, call: &LeaseCall) -> Ask {
         let (lease, now) = (&self.settings.lease, microtime::now());
         // The server gives up when we do, so that a write does not come true long after.
@@ -221,12 +231,14 @@ impl LeaseAdapter {
         let (method, path, body) = match &call.request {
             LeaseRequest::Read => (Method::GET, lease.object(), None),
             LeaseRequest::Create(draft) => {
-                (Method::POST, lease.collection(), Some(created(&lease.namespace, &lease.name, draft, &now)))
+                let object = created(&lease.namespace, &lease.name, &self.annotated(draft), &now);
+                (Method::POST, lease.collection(), Some(object))
             }
             LeaseRequest::Update { resource_version, draft } => {
                 let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 let name = (lease.namespace.as_str(), lease.name.as_str());
-                (Method::PUT, lease.object(), Some(seen.updated(name, resource_version, draft, &now)))
+                let object = seen.updated(name, resource_version, &self.annotated(draft), &now);
+                (Method::PUT, lease.object(), Some(object))
             }
         };
         let body = body.map(|object| Bytes::from(object.to_string())).unwrap_or_default();

@@ -43,6 +43,21 @@ async fn a_lease_is_created_read_updated_and_fought_over() {
 }
 
 #[tokio::test]
+async fn the_operators_annotations_are_on_every_write() {
+    let server = Double::start().await;
+    let mut rig = Rig::start(&server.url, &[]);
+    let LeaseOutcome::Record(created) = rig.ask(LeaseRequest::Create(draft())).await else {
+        panic!("not created")
+    };
+    assert_eq!(created.annotations["example.com/team"], "network");
+    let LeaseOutcome::Record(updated) = rig.ask(update(&created.resource_version)).await else {
+        panic!("not written")
+    };
+    assert_eq!(updated.annotations["example.com/team"], "network");
+    assert_eq!(updated.annotations["mainstay.io/epoch"], "2", "and ours stay");
+}
+
+#[tokio::test]
 async fn an_update_keeps_the_labels_of_others() {
     let server = Double::start().await;
     server.store.lock().unwrap().put(lease("node-a"));

@@ -52,6 +52,7 @@ impl Bench {
             learned: fronts[1..].iter().map(FrontEndHandle::url).collect(),
             vips: Vec::new(),
             lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },
+            annotations: std::collections::BTreeMap::new(),
             timing: Timing {
                 watch_silence: Duration::from_secs(1),
                 backoff_cap: Duration::from_millis(300),

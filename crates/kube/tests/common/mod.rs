@@ -448,6 +448,7 @@ impl Rig {
             learned: learned.iter().map(|url| (*url).to_owned()).collect(),
             vips: Vec::new(),
             lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },
+            annotations: [("example.com/team".to_owned(), "network".to_owned())].into(),
             timing,
         };
         let (adapter, handles) = LeaseAdapter::new(settings);

@@ -41,6 +41,7 @@ pub struct Agent {
     kubeconfig: PathBuf,
     directory: PathBuf,
     log: PathBuf,
+    settings: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -61,8 +62,15 @@ impl Agent {
         let kubeconfig = directory.join("kubeconfig");
         let log = places.1.join(format!("agent-{}.log", host.name()));
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let agent =
-            Self { host: host.clone(), options: options.clone(), kubeconfig, directory, log, process: None };
+        let agent = Self {
+            host: host.clone(),
+            options: options.clone(),
+            kubeconfig,
+            directory,
+            log,
+            settings: Vec::new(),
+            process: None,
+        };
         agent.give_access(access)?;
         Ok(agent)
     }
@@ -76,6 +84,11 @@ impl Agent {
             .with_context(|| format!("cannot write {}", self.kubeconfig.display()))
     }
 
+    /// Sets an environment variable in place of the laboratory's: it counts from the next start on.
+    pub fn set(&mut self, variable: &'static str, value: &str) {
+        self.settings.push((variable, value.to_owned()));
+    }
+
     /// Starts it; its log is appended to.
     ///
     /// # Errors
@@ -84,7 +97,7 @@ impl Agent {
         let log = OpenOptions::new().append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
         let mut command = Command::new(&self.options.program);
-        command.arg("run").env_clear().envs(self.environment());
+        command.arg("run").env_clear().envs(self.environment()).envs(self.settings.iter().cloned());
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(self.host.run(command)?);
         Ok(())

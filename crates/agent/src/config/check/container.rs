@@ -23,7 +23,7 @@ pub(super) fn check(container: &Container) -> CheckedPart {
     part.settings.extend(arguments.rows);
     let precedence = match arguments.command.as_deref() {
         Some("run") => Precedence::FlagsFirst,
-        Some("manager" | "service") => Precedence::EnvironmentFirst,
+        Some("manager") => Precedence::EnvironmentFirst,
         other => {
             let said = other.map_or_else(|| "no command".to_owned(), |other| format!("the command {other}"));
             part.problems.push(format!("args: {said} runs no agent; write manager as the first argument"));

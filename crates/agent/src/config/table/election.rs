@@ -51,7 +51,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &[],
         Kind::Formed("JSON", |text| value::given(text, value::annotations)),
     )
-    .not_yet("Annotations of the Lease: a JSON object of texts", "they are not written yet"),
+    .works("Annotations of the Lease: a JSON object of texts; written with every write of it"),
     Setting::new(
         Key::PreserveOnLeadershipLoss,
         &["vip_preserve_on_leadership_loss"],
