@@ -3,8 +3,9 @@
 //! Real clients (kube-rs, kubectl) are to accept it, so it speaks to the letter what they live by: resource versions,
 //! watches, conflicts, Status objects. A [`Cluster`] is one store with an authority and a token; each
 //! [`FrontEndHandle`] serves it on one socket and has faults of its own, so that a cluster with an API server on every
-//! node can be built. What is deliberately absent: protobuf in answers, admission, tokens in Secrets, and controllers,
-//! but for the emptying of a deleted namespace and the collection of what a deleted object owned.
+//! node can be built. What is deliberately absent: protobuf in answers, admission but for what pods are filled in with,
+//! tokens in Secrets, and controllers, but for the emptying of a deleted namespace and the collection of what a deleted
+//! object owned ([`Controllers`]).
 //!
 //! The kinds it knows are one line each in `resource`. [`conformance`] holds the checks that say "as the real one
 //! does"; [`real`] starts a real one where its binaries are.

@@ -6,9 +6,10 @@
 
 use serde_json::{Value, json};
 
+use super::decode::blank;
 use super::identity::now_text;
 use super::resource::Resource;
-use super::schema::Place;
+use super::schema::{Place, name_of};
 use super::status::ApiStatus;
 
 mod fields;
@@ -126,7 +127,17 @@ fn set_entries(object: &mut Value, mut entries: Vec<Entry>) {
 
 /// Accounts a create or update from `old` to `new` to its manager, in `new`'s managed fields.
 pub(super) fn account(resource: &Resource, old: &Value, new: &mut Value, manager: &Manager) {
-    let place = Place::root(resource);
+    account_as((&name_of(resource), &resource.api_version()), old, new, manager);
+}
+
+/// The same for what is no resource's: its type's full name, and its version.
+pub(super) fn account_as(
+    (type_name, api_version): (&str, &str),
+    old: &Value,
+    new: &mut Value,
+    manager: &Manager,
+) {
+    let place = Place::of(type_name);
     let mut known = entries(if is_reset(new) {
         &Value::Null
     } else if entries(new).is_empty() {
@@ -141,7 +152,7 @@ pub(super) fn account(resource: &Resource, old: &Value, new: &mut Value, manager
             entry.set = entry.set.minus(&difference.changed);
         }
     }
-    own(&mut known, resource, manager, |set| set.plus(&difference.changed));
+    own(&mut known, api_version, manager, |set| set.plus(&difference.changed));
     set_entries(new, known);
 }
 
@@ -151,12 +162,7 @@ fn is_reset(object: &Value) -> bool {
 }
 
 /// Lets a manager's updates own what `change` makes of their set; the time moves on when it changes.
-fn own(
-    known: &mut Vec<Entry>,
-    resource: &Resource,
-    manager: &Manager,
-    change: impl Fn(FieldSet) -> FieldSet,
-) {
+fn own(known: &mut Vec<Entry>, api_version: &str, manager: &Manager, change: impl Fn(FieldSet) -> FieldSet) {
     match known.iter_mut().find(|entry| entry.is(manager, false)) {
         Some(entry) => {
             let set = change(entry.set.clone());
@@ -169,7 +175,7 @@ fn own(
             manager: manager.name.clone(),
             applied: false,
             subresource: manager.subresource.to_owned(),
-            api_version: resource.api_version(),
+            api_version: api_version.to_owned(),
             time: now_text(),
             set: change(FieldSet::default()),
         }),
@@ -191,6 +197,9 @@ pub(super) fn apply(
     let place = Place::root(resource);
     let (before, config) = (unmanaged(live), unmanaged(config));
     let mut known = entries(live);
+    if known.is_empty() && live["metadata"].get("uid").is_some() {
+        known.push(before_first_apply(resource, &before));
+    }
     let set = without_stripped(walk::fields_of(place, &config));
     let previous = known.iter().position(|entry| entry.is(manager, true)).map(|place| known.remove(place));
     let mut next = walk::merge(place, &before, &config);
@@ -224,6 +233,19 @@ pub(super) fn apply(
     });
     set_entries(&mut next, known);
     Ok(next)
+}
+
+/// Who set the fields of an object that nobody is known to manage.
+fn before_first_apply(resource: &Resource, object: &Value) -> Entry {
+    let difference = stripped(walk::compare(Place::root(resource), &blank(resource), object));
+    Entry {
+        manager: "before-first-apply".to_owned(),
+        applied: false,
+        subresource: String::new(),
+        api_version: resource.api_version(),
+        time: now_text(),
+        set: difference.changed,
+    }
 }
 
 fn unmanaged(object: &Value) -> Value {

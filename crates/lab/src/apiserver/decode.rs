@@ -226,7 +226,12 @@ fn shown(kind: &Kind) -> Value {
 
 /// An object of this kind in which nothing is set.
 pub(super) fn blank(resource: &Resource) -> Value {
-    shown(&Kind::Struct(name_of(resource)))
+    blank_of(&name_of(resource))
+}
+
+/// The same for a type with this full name.
+pub(super) fn blank_of(type_name: &str) -> Value {
+    shown(&Kind::Struct(type_name.to_owned()))
 }
 
 /// What Go's decoding makes of a null in a list or map.

@@ -91,8 +91,6 @@ fn pod(object: &mut Value) {
             each(container, "ports", |port| set(port, "protocol", json!("TCP")));
         });
     }
-    set(part(object, "status"), "phase", json!("Pending"));
-    set(part(object, "status"), "qosClass", json!("BestEffort"));
 }
 
 fn namespace(object: &mut Value) {
@@ -100,7 +98,6 @@ fn namespace(object: &mut Value) {
     if name.is_string() {
         part(part(object, "metadata"), "labels")["kubernetes.io/metadata.name"] = name;
     }
-    set(part(object, "spec"), "finalizers", json!(["kubernetes"]));
     set(part(object, "status"), "phase", json!("Active"));
 }
 

@@ -28,6 +28,8 @@ use super::user::UserInfo;
 
 mod options;
 
+pub(super) use options::manager;
+
 /// Largest body accepted, as the real server's default.
 pub(super) const BODY_LIMIT: usize = 3 * 1024 * 1024;
 

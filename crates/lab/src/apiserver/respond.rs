@@ -18,7 +18,7 @@ use super::gate::admit;
 use super::page;
 use super::perform::{self, BODY_LIMIT};
 use super::reply::{Body, failure, json_reply, reply, whole};
-use super::request::{self, Call};
+use super::request::{self, Call, Query};
 use super::review;
 use super::stall::{self, Need};
 use super::status::ApiStatus;
@@ -75,7 +75,9 @@ async fn other(
         let body = Limited::new(body, BODY_LIMIT).collect().await;
         let body = body.map_err(|wrong| ApiStatus::bad_request(wrong.to_string()))?.to_bytes();
         let body = perform::parse_body(parts, &body, &review.type_name())?;
-        return Ok(json_reply(201, &review::answer(review, (&front.store, &front.access), user, body)?));
+        let client = perform::manager(parts, &Query::parse(parts.uri.query().unwrap_or_default()));
+        let asked = (user, client.as_str());
+        return Ok(json_reply(201, &review::answer(review, (&front.store, &front.access), asked, body)?));
     }
     let path = parts.uri.path();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());

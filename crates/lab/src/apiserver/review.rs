@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::access::Access;
+use super::apply::{Manager, account_as};
 use super::attributes::Attributes;
+use super::decode::blank_of;
 use super::rbac;
 use super::resource::Scope;
 use super::status::ApiStatus;
@@ -43,14 +45,14 @@ pub(super) fn find(attributes: &Attributes) -> Option<&'static Review> {
     REVIEWS.iter().find(asked).filter(|_| attributes.verb == "create" && attributes.subresource.is_empty())
 }
 
-/// Answers the question in `body`, asked by `user`.
+/// Answers the question in `body`, asked by `user` with a client of this name.
 ///
 /// # Errors
 /// 400 or 422 for what is no such question.
 pub(super) fn answer(
     review: &Review,
     (store, access): (&Store, &Access),
-    user: &UserInfo,
+    (user, client): (&UserInfo, &str),
     mut body: Value,
 ) -> Result<Value, ApiStatus> {
     if !body.is_object() || body.get("kind").is_some_and(|kind| kind != review.kind) {
@@ -59,6 +61,9 @@ pub(super) fn answer(
     body["kind"] = json!(review.kind);
     body["apiVersion"] = json!(format!("{}/v1", review.group));
     body["metadata"] = json!({ "creationTimestamp": null });
+    let manager = Manager { name: client.to_owned(), subresource: "" };
+    let (type_name, version) = (review.type_name(), format!("{}/v1", review.group));
+    account_as((&type_name, &version), &blank_of(&type_name), &mut body, &manager);
     let spec = body["spec"].clone();
     body["status"] = match review.kind {
         "SelfSubjectReview" => json!({ "userInfo": user.to_json() }),
@@ -146,7 +151,8 @@ mod tests {
         rbac::bootstrap::fill(&store);
         let review = REVIEWS.iter().find(|review| review.kind == kind).unwrap();
         let access = Access::of(vec!["secret".to_owned()]);
-        answer(review, (&store, &access), user, json!({ "spec": spec })).map(|body| body["status"].clone())
+        answer(review, (&store, &access), (user, "test"), json!({ "spec": spec }))
+            .map(|body| body["status"].clone())
     }
 
     #[test]

@@ -134,9 +134,14 @@ static TEXT: Kind = Kind::Text;
 impl Place {
     /// The root of an object of this kind. The table has every kind that is served, which a test holds to.
     pub(super) fn root(resource: &Resource) -> Option<Self> {
+        Self::of(&name_of(resource))
+    }
+
+    /// The root of a type with this full name.
+    pub(super) fn of(type_name: &str) -> Option<Self> {
         static ROOTS: LazyLock<BTreeMap<String, Kind>> =
             LazyLock::new(|| types().keys().map(|name| (name.clone(), Kind::Struct(name.clone()))).collect());
-        ROOTS.get(&name_of(resource)).map(|kind| Self { kind, field: None })
+        ROOTS.get(type_name).map(|kind| Self { kind, field: None })
     }
 
     /// The type here, if it is one of the table's.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::resource::Resource;
 use super::status::ApiStatus;
 
+mod labels;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,10 @@ enum Test {
     Differs(String),
     OneOf(Vec<String>),
     NoneOf(Vec<String>),
+    /// A number above this.
+    Above(i64),
+    /// A number below this.
+    Below(i64),
     Present,
     Absent,
 }
@@ -26,6 +31,8 @@ impl Test {
             Self::Differs(unwanted) => value != Some(unwanted),
             Self::OneOf(set) => value.is_some_and(|value| set.iter().any(|one| one == value)),
             Self::NoneOf(set) => !value.is_some_and(|value| set.iter().any(|one| one == value)),
+            Self::Above(bound) => number(value).is_some_and(|value| value > *bound),
+            Self::Below(bound) => number(value).is_some_and(|value| value < *bound),
             Self::Present => value.is_some(),
             Self::Absent => value.is_none(),
         }
@@ -45,12 +52,13 @@ impl Selector {
     /// # Errors
     /// 400 for a selector that cannot be parsed or a field the kind does not select by.
     pub fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, ApiStatus> {
-        let labels = split_top_level(labels).map(parse_label).collect::<Result<Vec<_>, _>>()?;
-        let fields = split_top_level(fields).map(parse_field).collect::<Result<Vec<_>, _>>()?;
+        let labels = labels::parse(labels).map_err(ApiStatus::bad_request)?;
+        let parts = fields.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let fields = parts.map(|part| parse_field(fields, part)).collect::<Result<Vec<_>, _>>()?;
         for (field, _) in &fields {
             let known = matches!(field.as_str(), "metadata.name" | "metadata.namespace");
             if !known && !resource.fields.contains(&field.as_str()) {
-                return Err(ApiStatus::bad_request(format!("field label not supported: {field}")));
+                return Err(unknown_field(resource, field));
             }
         }
         Ok(Self { labels, fields })
@@ -81,45 +89,22 @@ fn field(object: &Value, path: &str) -> String {
     }
 }
 
-/// Splits at commas outside parentheses, dropping empty parts.
-fn split_top_level(text: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_usize;
-    text.split(move |letter| {
-        match letter {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        letter == ',' && depth == 0
-    })
-    .map(str::trim)
-    .filter(|part| !part.is_empty())
+fn number(value: Option<&str>) -> Option<i64> {
+    value.and_then(|value| value.parse().ok())
 }
 
-fn parse_label(text: &str) -> Result<(String, Test), ApiStatus> {
-    if let Some(parsed) = parse_equality(text) {
-        return checked_key(text, parsed);
-    }
-    if let Some(key) = text.strip_prefix('!') {
-        return checked_key(text, (key.trim().to_owned(), Test::Absent));
-    }
-    let Some((key, rest)) = text.split_once(char::is_whitespace) else {
-        return checked_key(text, (text.to_owned(), Test::Present));
-    };
-    let rest = rest.trim();
-    let test = if let Some(set) = rest.strip_prefix("notin") {
-        Test::NoneOf(parse_set(text, set)?)
-    } else if let Some(set) = rest.strip_prefix("in") {
-        Test::OneOf(parse_set(text, set)?)
+/// A kind with fields of its own says less than one that has but name and namespace.
+fn unknown_field(resource: &Resource, field: &str) -> ApiStatus {
+    ApiStatus::bad_request(if resource.fields.is_empty() {
+        format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
-        return Err(unparsable(text));
-    };
-    checked_key(text, (key.to_owned(), test))
+        format!("field label not supported: {field}")
+    })
 }
 
-fn parse_field(text: &str) -> Result<(String, Test), ApiStatus> {
-    parse_equality(text)
-        .ok_or_else(|| ApiStatus::bad_request(format!("invalid selector: '{text}'; can't understand it")))
+fn parse_field(whole: &str, part: &str) -> Result<(String, Test), ApiStatus> {
+    let why = || format!("invalid selector: '{whole}'; can't understand '{part}'");
+    parse_equality(part).ok_or_else(|| ApiStatus::bad_request(why()))
 }
 
 /// `key=value`, `key==value` or `key!=value`.
@@ -130,25 +115,4 @@ fn parse_equality(text: &str) -> Option<(String, Test)> {
         Some(key) => (key.trim().to_owned(), Test::Differs(value)),
         None => (key.trim().to_owned(), Test::Equals(value)),
     })
-}
-
-fn parse_set(whole: &str, text: &str) -> Result<Vec<String>, ApiStatus> {
-    let inner = text
-        .trim()
-        .strip_prefix('(')
-        .and_then(|rest| rest.strip_suffix(')'))
-        .ok_or_else(|| unparsable(whole))?;
-    Ok(inner.split(',').map(|value| value.trim().to_owned()).collect())
-}
-
-fn checked_key(whole: &str, parsed: (String, Test)) -> Result<(String, Test), ApiStatus> {
-    let legal = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
-    if parsed.0.is_empty() || !parsed.0.chars().all(legal) {
-        return Err(unparsable(whole));
-    }
-    Ok(parsed)
-}
-
-fn unparsable(text: &str) -> ApiStatus {
-    ApiStatus::bad_request(format!("unable to parse requirement: '{text}'"))
 }

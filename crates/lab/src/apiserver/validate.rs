@@ -12,7 +12,7 @@ use super::store::Target;
 mod change;
 mod content;
 mod metadata;
-mod names;
+pub(super) mod names;
 #[cfg(test)]
 mod tests;
 

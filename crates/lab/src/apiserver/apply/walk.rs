@@ -1,7 +1,7 @@
 //! Walks through objects along the shape of their kind: which fields there are, what differs, what two make together.
 //! After kubernetes structured-merge-diff, `typed/` and `merge/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
 
@@ -176,28 +176,28 @@ pub(super) fn merge(place: Option<Place>, live: &Value, config: &Value) -> Value
     }
 }
 
-/// The elements of both: those of the configuration in its order, the others where they were relative to them.
+/// The elements of both: those of the configuration in its order, the others as soon as all that stood before them has
+/// its place.
 fn merge_lists(place: Option<Place>, live: &[Value], config: &[Value]) -> Value {
     let rule = place.map_or(ListRule::Atomic, Place::list_rule);
     let element = place.and_then(Place::element);
     let step = |item: &Value| element_step(rule, item);
     let before: Vec<_> = live.iter().map(step).collect();
     let position = |item: &Value| before.iter().position(|one| *one == step(item));
-    let ours = config.iter().map(|item| {
-        let known = position(item).map(|place| &live[place]);
-        known.map_or_else(|| item.clone(), |known| merge(element, known, item))
-    });
-    let theirs = live.iter().filter(|item| !config.iter().any(|one| step(one) == step(item)));
-    let (mut ours, mut theirs) = (ours.peekable(), theirs.cloned().peekable());
+    let mut ours: VecDeque<(Option<usize>, &Value)> =
+        config.iter().map(|item| (position(item), item)).collect();
+    let others = live.iter().enumerate();
+    let mut theirs = others.filter(|(_, item)| !config.iter().any(|one| step(one) == step(item))).peekable();
     let mut merged = Vec::new();
     loop {
-        let take_theirs = match (theirs.peek(), ours.peek()) {
-            (None, None) => return Value::Array(merged),
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some(theirs), Some(ours)) => position(theirs) < position(ours),
-        };
-        merged.extend(if take_theirs { theirs.next() } else { ours.next() });
+        let waits = |at: usize| ours.iter().any(|(known, _)| known.is_some_and(|known| known < at));
+        if let Some((_, item)) = theirs.next_if(|(at, _)| !waits(*at)) {
+            merged.push(item.clone());
+        } else if let Some((known, item)) = ours.pop_front() {
+            merged.push(known.map_or_else(|| item.clone(), |known| merge(element, &live[known], item)));
+        } else {
+            return Value::Array(merged);
+        }
     }
 }
 

@@ -9,18 +9,22 @@ use crate::apiserver::account::Verb;
 use crate::apiserver::apply::OnConflict;
 use crate::apiserver::field::FieldError;
 use crate::apiserver::patch::Patch;
-use crate::apiserver::request::Call;
+use crate::apiserver::request::{Call, Query};
 use crate::apiserver::status::ApiStatus;
 use crate::apiserver::store::{DeleteOptions, Mode, Preconditions, Propagation, Validation, Writing};
 
+/// In whose name a write is done: `fieldManager`, or the user agent up to its first slash.
+pub(in crate::apiserver) fn manager(parts: &Parts, query: &Query) -> String {
+    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
+    match query.text("fieldManager") {
+        "" => agent.split('/').next().unwrap_or_default().to_owned(),
+        given => given.to_owned(),
+    }
+}
+
 /// The circumstances of a write, from the query and the client's name.
 pub(super) fn writing(parts: &Parts, call: &Call) -> Result<Writing, ApiStatus> {
-    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
-    let manager = match call.query.text("fieldManager") {
-        "" => agent.split('/').next().unwrap_or_default(),
-        given => given,
-    };
-    let mut writing = Writing::by(manager);
+    let mut writing = Writing::by(&manager(parts, &call.query));
     let mut errors = Vec::new();
     writing.mode = dry_run(call.query.text("dryRun")).unwrap_or_else(|wrong| {
         errors.push(wrong);

@@ -7,7 +7,7 @@ use crate::apiserver::resource::{LEASE, NODE};
 
 #[test]
 fn label_selectors_select_as_kubernetes_does() {
-    let object = json!({ "metadata": { "labels": { "app": "vip", "zone": "a", "example.com/tier": "" } } });
+    let object = json!({ "metadata": { "labels": { "app": "vip", "zone": "a", "example.com/tier": "", "count": "3" } } });
     let table = [
         ("", true),
         ("app=vip", true),
@@ -30,6 +30,10 @@ fn label_selectors_select_as_kubernetes_does() {
         ("app=vip,zone in (a,b),!missing", true),
         ("app=vip,zone in (b)", false),
         ("example.com/tier=", true),
+        ("count>2", true),
+        ("count>3", false),
+        ("count<4,zone notin ()", true),
+        ("app>1", false),
     ];
     for (text, expected) in table {
         let selector = Selector::parse(LEASE, text, "").unwrap_or_else(|refusal| panic!("{text}: {refusal}"));
@@ -59,6 +63,11 @@ fn what_the_real_server_refuses_is_refused() {
         assert_eq!(Selector::parse(LEASE, labels, "").unwrap_err().code, 400, "{labels}");
     }
     let refusal = Selector::parse(LEASE, "", "spec.holderIdentity=n1").unwrap_err();
-    assert_eq!(refusal.message, "field label not supported: spec.holderIdentity");
+    assert_eq!(
+        refusal.message,
+        "\"spec.holderIdentity\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    );
+    let refusal = Selector::parse(NODE, "", "spec.podCIDR=x").unwrap_err();
+    assert_eq!(refusal.message, "field label not supported: spec.podCIDR");
     assert_eq!(Selector::parse(LEASE, "", "metadata.name").unwrap_err().code, 400);
 }

@@ -20,9 +20,12 @@ use crate::apiserver::status::ApiStatus;
 use crate::apiserver::validate;
 
 mod addresses;
+mod body;
 mod delete;
+mod prepare;
 mod writing;
 
+use body::{configuration, decode, only};
 pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
 pub use writing::Mode;
 pub(in crate::apiserver) use writing::{Validation, Writing};
@@ -92,6 +95,7 @@ impl Store {
         defaults::fill(resource, &mut object);
         begin(resource, &mut object);
         apply::account(resource, &blank(resource), &mut object, &writing.manager(""));
+        prepare::prepare(resource, &mut object);
         self.insert(writing, resource, namespace, object)
     }
 
@@ -211,7 +215,7 @@ impl Store {
         part: Part,
     ) -> Result<Written, ApiStatus> {
         let resource = target.resource;
-        let mut config = decode(writing, resource, &target.namespace, config)?;
+        let mut config = configuration(resource, &target.namespace, config)?;
         if config["metadata"].get("managedFields").is_some() {
             return Err(ApiStatus::bad_request("metadata.managedFields must be nil"));
         }
@@ -257,6 +261,7 @@ impl Store {
         let mut object = apply::apply(resource, &blank, config, &writing.manager(""), writing.on_conflict)?;
         defaults::fill(resource, &mut object);
         begin(resource, &mut object);
+        prepare::prepare(resource, &mut object);
         let object = self.insert(writing, resource, &target.namespace, object)?;
         Ok(Written { object, created: true })
     }
@@ -415,35 +420,6 @@ fn check_version_if_given(target: &Target, current: &Value, config: &Value) -> R
     } else {
         Err(stale(target))
     }
-}
-
-/// What an apply to one part of an object may speak of.
-fn only(resource: &Resource, config: &mut Value, part: Part) {
-    if !resource.has_status {
-        return;
-    }
-    let Some(fields) = config.as_object_mut() else { return };
-    match part {
-        Part::Main => drop(fields.remove("status")),
-        Part::Status => {
-            fields.retain(|field, _| matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
-            let kept = ["name", "namespace", "uid", "resourceVersion"];
-            metadata(config).retain(|field, _| kept.contains(&field.as_str()));
-        }
-    }
-}
-
-/// Decodes a body; fields that the kind does not have are met as the write asks.
-fn decode(
-    writing: &mut Writing,
-    resource: &'static Resource,
-    namespace: &str,
-    body: Value,
-) -> Result<Value, ApiStatus> {
-    let mut unknown = Vec::new();
-    let object = validate::decode(resource, namespace, body, &mut unknown)?;
-    writing.meet_unknown(resource, unknown)?;
-    Ok(object)
 }
 
 fn stale(target: &Target) -> ApiStatus {

@@ -17,7 +17,7 @@ fn too_long(most: usize) -> String {
 }
 
 /// `IsDNS1123Label`, RFC 1123.
-pub(super) fn label(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn label(text: &str) -> Vec<String> {
     let what = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
     let wrong = !is_label(text);
     let long = (text.len() > 63).then(|| too_long(63));
@@ -25,7 +25,7 @@ pub(super) fn label(text: &str) -> Vec<String> {
 }
 
 /// `IsDNS1123Subdomain`, RFC 1123.
-pub(super) fn subdomain(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn subdomain(text: &str) -> Vec<String> {
     let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
     let expression = format!("{LABEL}(\\.{LABEL})*");
     let wrong = !text.split('.').all(is_label);
@@ -34,7 +34,7 @@ pub(super) fn subdomain(text: &str) -> Vec<String> {
 }
 
 /// `IsDNS1035Label`, RFC 1035: the name of a Service.
-pub(super) fn host_label(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn host_label(text: &str) -> Vec<String> {
     let what = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
     let wrong = !is_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase());
     let long = (text.len() > 63).then(|| too_long(63));
@@ -43,7 +43,7 @@ pub(super) fn host_label(text: &str) -> Vec<String> {
 }
 
 /// `ValidatePathSegmentName`: the name of a role.
-pub(super) fn path_segment(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn path_segment(text: &str) -> Vec<String> {
     if [".", ".."].contains(&text) {
         return vec![format!("may not be '{text}'")];
     }
@@ -52,7 +52,7 @@ pub(super) fn path_segment(text: &str) -> Vec<String> {
 }
 
 /// `IsQualifiedName`: the key of a label or an annotation, a finalizer.
-pub(super) fn qualified(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn qualified(text: &str) -> Vec<String> {
     let examples = ["MyName", "my.name", "123-abc"];
     let parts: Vec<&str> = text.split('/').collect();
     let mut wrong = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
 }
 
 /// `IsValidLabelValue`.
-pub(super) fn label_value(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn label_value(text: &str) -> Vec<String> {
     let what = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
     let expression = format!("({QUALIFIED})?");
     let wrong = !text.is_empty() && !is_qualified_part(text);
@@ -94,7 +94,7 @@ pub(super) fn label_value(text: &str) -> Vec<String> {
 }
 
 /// `IsConfigMapKey`.
-pub(super) fn config_key(text: &str) -> Vec<String> {
+pub(in crate::apiserver) fn config_key(text: &str) -> Vec<String> {
     let what = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let wrong = text.is_empty() || !text.bytes().all(legal);

@@ -64,6 +64,11 @@ impl State {
 
     /// Keeps what a Service was given, where an update does not speak of it.
     pub(super) fn keep_addresses(&self, old: &Value, next: &mut Value) {
+        let changed =
+            next["spec"]["clusterIP"].is_string() && next["spec"]["clusterIP"] != old["spec"]["clusterIP"];
+        if changed && next["spec"]["clusterIPs"] == old["spec"]["clusterIPs"] {
+            next["spec"]["clusterIPs"] = json!([next["spec"]["clusterIP"]]);
+        }
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let given = &old["spec"][field];
             if next["spec"].get(field).is_none() && !given.is_null() && next["spec"]["type"] != "ExternalName"
