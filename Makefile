@@ -1,12 +1,12 @@
 # `make` lists what there is. ARGS="..." is handed on to the program or the tests.
 
 CARGO ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
-LAB_TESTS = $(filter-out sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
+LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release demo test test-long sim sim-long model model-long lab real check bench bench-long
+.PHONY: help setup release demo test test-long sim sim-long model model-long lab real fuzz check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ setup: ## install what the machine lacks (as root), or say what to install
 
 demo: setup ## three nodes, a client, API outages and deaths; report in target/demo/report.html
 	$(CARGO) build --package mainstay
-	$(TARGET)/debug/mainstay demo $(ARGS)
+	$(BUILT)/debug/mainstay demo $(ARGS)
 
 test: setup ## all tests, those in network namespaces included; under 10 minutes on 2 cores
 	$(CARGO) test --workspace --no-fail-fast $(ARGS)
@@ -48,6 +48,9 @@ real: setup ## the tests on a real kube-apiserver and etcd: KUBEBUILDER_ASSETS=D
 	@test -n "$$KUBEBUILDER_ASSETS" || { echo "real: set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd" >&2; exit 1; }
 	$(CARGO) test --package mainstay --test e2e -- --nocapture on_a_real_api_server $(ARGS)
 	$(CARGO) test --package mainstay-lab --test apiserver -- --nocapture the_real_server $(ARGS)
+
+fuzz: ## look for inputs that break a parser: TARGET=name, SECONDS=60 for each, KEEP=1 keeps what is new; needs cargo-fuzz
+	scripts/fuzz.py --seconds $(or $(SECONDS),60) $(if $(KEEP),--keep) $(TARGET) $(ARGS)
 
 release: setup ## the agent as it is shipped: target/release/mainstay
 	$(CARGO) build --release --package mainstay --no-default-features

@@ -31,7 +31,7 @@ use mainstay_core::vip::Vip;
 pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
 pub use effective::Effective;
 pub use features::{Address, DnsName, Features};
-pub use file::read_file;
+pub use file::{read_file, read_text};
 pub use flags::SettingFlags;
 pub use host::Host;
 pub use layer::{Layer, Layers, Origin, Warning};

@@ -125,7 +125,9 @@ impl FromStr for Mac {
         let mut bytes = [0_u8; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2);
+            // `from_str_radix` would take a sign, too.
+            let digits = |part: &&str| part.len() == 2 && part.bytes().all(|one| one.is_ascii_hexdigit());
+            let part = parts.next().filter(digits);
             *byte = part
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .ok_or_else(|| MacError(text.to_owned()))?;
@@ -143,5 +145,26 @@ impl Serialize for Mac {
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_is_read_as_it_is_written() {
+        assert_eq!("02:00:5E:10:00:fF".parse::<Mac>().unwrap(), Mac([2, 0, 0x5e, 0x10, 0, 0xff]));
+        // The fuzz target `annotations` asks for signs.
+        for text in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:",
+            "+2:00:5e:10:00:01",
+            "2:0:5e:10:0:1",
+            "02-00-5e-10-00-01",
+        ] {
+            assert!(text.parse::<Mac>().is_err(), "{text:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! not, the program differs from the one that was recorded. Reading and writing files is the agent's.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ use crate::effect::Effect;
 use crate::event::Event;
 use crate::input::Input;
 use crate::node::{Node, Output};
-use crate::settings::{Found, Settings};
+use crate::settings::{Found, OnAuthorityLoss, Settings};
 use crate::time::Moment;
 
 #[cfg(test)]
@@ -28,6 +29,12 @@ mod tests;
 
 /// The format's version: raised when an older program could misread a newer file.
 pub const FORMAT: u32 = 1;
+
+/// How much of a file's own words a message repeats, in characters.
+const LONGEST_QUOTE: usize = 200;
+
+/// No setting is longer; a core calculates with its times and does not expect them to overflow.
+const LONGEST_TIME: Duration = Duration::from_secs(366 * 86_400);
 
 /// What a core begins with: the arguments of [`Node::new`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +154,12 @@ pub enum RecordingError {
         found: u64,
         /// The program that wrote it.
         version: String,
+    },
+    /// It begins as no agent does: not with settings that one accepts.
+    #[error("line 1: no agent begins with {what}; the file was changed or damaged")]
+    Start {
+        /// With what.
+        what: &'static str,
     },
     /// A line that says nothing.
     #[error(
@@ -284,11 +297,12 @@ fn read_first(line: &str) -> Result<Recording, RecordingError> {
     let any: serde_json::Value = serde_json::from_str(line).map_err(|_| RecordingError::NoRecording)?;
     let found = any["recording"]["format"].as_u64().ok_or(RecordingError::NoRecording)?;
     if found != u64::from(FORMAT) {
-        let version = any["recording"]["version"].as_str().unwrap_or("of that format").to_owned();
-        return Err(RecordingError::Format { found, version });
+        let version = any["recording"]["version"].as_str().unwrap_or("of that format");
+        return Err(RecordingError::Format { found, version: shown(version) });
     }
     match serde_json::from_value(any) {
         Ok(Line::Recording { version, start, .. }) => {
+            check_settings(&start.settings)?;
             Ok(Recording { version, start: *start, turns: Vec::new(), end: None })
         }
         Ok(_) => Err(RecordingError::NoRecording),
@@ -296,8 +310,30 @@ fn read_first(line: &str) -> Result<Recording, RecordingError> {
     }
 }
 
+/// A core believes its settings, for an agent checks them; a file's were checked by nobody.
+fn check_settings(settings: &Settings) -> Result<(), RecordingError> {
+    let release_after = match settings.on_authority_loss {
+        OnAuthorityLoss::Hold => Duration::ZERO,
+        OnAuthorityLoss::ReleaseAfter(after) => after,
+    };
+    let (lease, detection) = (settings.lease, settings.detection);
+    let times = [lease.duration, lease.renew_deadline, lease.retry_period, detection.interval];
+    let others = [settings.lifetime, settings.restart_grace, release_after];
+    let refuse = |what| Err(RecordingError::Start { what });
+    match () {
+        () if settings.vips.is_empty() => refuse("a claim without an address"),
+        () if times.iter().chain(&others).any(|time| *time > LONGEST_TIME) => refuse("a time of years"),
+        () => Ok(()),
+    }
+}
+
 /// What is wrong with a line, without the library's count of lines, which is always the first.
 fn in_its_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(cause, _)| cause.to_owned())
+    shown(text.rsplit_once(" at line ").map_or(&*text, |(cause, _)| cause))
+}
+
+/// A file's own words as part of a message: not longer than a line is, and without what a terminal would obey.
+fn shown(words: &str) -> String {
+    words.chars().take(LONGEST_QUOTE).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

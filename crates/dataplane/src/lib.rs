@@ -11,6 +11,8 @@ mod faults;
 pub mod kernel;
 #[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
 mod linux;
+#[doc(hidden)]
+pub mod parsers;
 pub mod plan;
 pub mod plane;
 mod segment;

@@ -170,12 +170,17 @@ impl TokenFile {
 fn read_token(path: &PathBuf) -> Result<HeaderValue, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("token file {}: {error}", path.display()))?;
+    bearer(&text).map_err(|cause| format!("token file {}: {cause}", path.display()))
+}
+
+/// A token file's content as the header that is sent.
+pub(crate) fn bearer(text: &str) -> Result<HeaderValue, String> {
     let token = text.trim();
     if token.is_empty() {
-        return Err(format!("token file {}: it is empty", path.display()));
+        return Err("it is empty".to_owned());
     }
     let header = HeaderValue::try_from(format!("Bearer {token}"));
-    let mut header = header.map_err(|error| format!("token file {}: {error}", path.display()))?;
+    let mut header = header.map_err(|error| error.to_string())?;
     header.set_sensitive(true);
     Ok(header)
 }

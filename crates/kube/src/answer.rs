@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
+use crate::credentials::one_line;
+
 /// What one server's answer (or silence) means.
 #[derive(Debug)]
-pub(crate) enum Answer<T> {
+pub enum Answer<T> {
     /// Done.
     Success(T),
     /// 404 from the API itself: there is no such object.
@@ -28,7 +30,7 @@ pub(crate) enum Answer<T> {
 
 impl<T> Answer<T> {
     /// How it reads in a status line, for answers that count against the server.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self) -> Option<String> {
         match self {
             Self::Success(_) | Self::Absent | Self::Conflict | Self::Gone => None,
             Self::Forbidden(text) | Self::Refused(text) | Self::Unknown(text) => Some(text.clone()),
@@ -96,7 +98,7 @@ fn is_api_status(object: Option<&Value>) -> bool {
 
 fn describe(status: StatusCode, object: Option<&Value>) -> String {
     match object.and_then(|object| object["message"].as_str()) {
-        Some(message) => format!("HTTP {status}: {message}"),
+        Some(message) => format!("HTTP {status}: {}", one_line(message)),
         None => format!("HTTP {status}"),
     }
 }
@@ -162,5 +164,15 @@ mod tests {
         let body = br#"{"kind":"Status","message":"leases is forbidden"}"#;
         let answer: Answer<Value> = failure(StatusCode::FORBIDDEN, &HeaderMap::new(), body);
         assert_eq!(answer.complaint().as_deref(), Some("HTTP 403 Forbidden: leases is forbidden"));
+    }
+
+    /// Found by the fuzz target `answer`: the words of a server, or of a proxy before it, stand in `mainstay status`.
+    #[test]
+    fn a_complaint_is_one_line_whatever_the_servers_words() {
+        let body = format!(r#"{{"message":"a\n\u001b[2Jb {}"}}"#, "c".repeat(100_000));
+        let answer: Answer<Value> = failure(StatusCode::FORBIDDEN, &HeaderMap::new(), body.as_bytes());
+        let complaint = answer.complaint().expect("a complaint");
+        assert!(complaint.starts_with("HTTP 403 Forbidden: a ?[2Jb ccc"), "{complaint:?}");
+        assert!(complaint.len() < 600);
     }
 }

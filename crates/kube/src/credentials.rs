@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use thiserror::Error;
 
+/// How much of another's words a line repeats, in characters.
+const LONGEST_QUOTE: usize = 500;
+
 /// Where credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -107,8 +110,11 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Another's words for a line of log or status: one line, not longer than one is read, and nothing in it that a terminal
+/// would obey.
+pub(crate) fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().take(LONGEST_QUOTE).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

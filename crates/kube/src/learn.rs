@@ -79,7 +79,7 @@ fn name(slice: &Value) -> String {
 }
 
 /// The servers in one slice: every ready address (absent means ready) at the port named `https`, or the first one.
-fn urls(slice: &Value) -> Vec<String> {
+pub(crate) fn urls(slice: &Value) -> Vec<String> {
     let none = Vec::new();
     let ports = slice["ports"].as_array().unwrap_or(&none);
     let port = ports.iter().find(|port| port["name"] == "https").or(ports.first());

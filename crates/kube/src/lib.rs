@@ -25,6 +25,8 @@ mod learn;
 mod lease;
 mod lookup;
 mod microtime;
+#[doc(hidden)]
+pub mod parsers;
 mod race;
 pub mod servers;
 mod transport;

@@ -7,7 +7,7 @@ const LONGEST_LINE: usize = 1 << 20;
 
 /// One event of a watch.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum WatchEvent {
+pub enum WatchEvent {
     /// The object was added or changed.
     Present(Value),
     /// The object was deleted; its last state.
@@ -22,14 +22,14 @@ pub(crate) enum WatchEvent {
 
 /// Cuts chunks into events.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub struct Lines {
     rest: Vec<u8>,
 }
 
 impl Lines {
     /// Takes a chunk in and returns the events that are complete. A line that makes no sense is an `Error` event:
     /// what follows it cannot be trusted either.
-    pub(crate) fn push(&mut self, chunk: &[u8]) -> Vec<WatchEvent> {
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<WatchEvent> {
         self.rest.extend_from_slice(chunk);
         let mut events = Vec::new();
         while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {

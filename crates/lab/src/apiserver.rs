@@ -36,6 +36,8 @@ mod kubeconfig;
 mod manifest;
 mod openapi;
 mod page;
+#[doc(hidden)]
+pub mod parsers;
 mod patch;
 mod perform;
 mod protobuf;

@@ -31,10 +31,22 @@ pub fn read_file(layers: &mut Layers, precedence: Precedence) -> Result<(), Refu
     let text = std::fs::read_to_string(Path::new(&given.text)).map_err(|error| {
         refused(format!("it cannot be read: {error}"), "name a file that this user may read")
     })?;
-    let mapping = mapping(&text)
-        .map_err(|problem| refused(problem, "write a YAML mapping, such as `address: 192.0.2.10`"))?;
-    layers.file = layer(&given.text, &mapping)?;
+    layers.file = read_text((&given.name, &given.text), &text)?;
     Ok(())
+}
+
+/// What the text of `file` says, which the setting `name` names.
+///
+/// # Errors
+/// When it is no YAML mapping, or has a key that is no setting or a value that is no text.
+pub fn read_text((name, file): (&str, &str), text: &str) -> Result<Layer, Refusal> {
+    let mapping = mapping(text).map_err(|problem| Refusal {
+        setting: name.to_owned(),
+        value: file.to_owned(),
+        problem,
+        remedy: "write a YAML mapping, such as `address: 192.0.2.10`".to_owned(),
+    })?;
+    layer(file, &mapping)
 }
 
 /// The one mapping that a file is.
@@ -52,7 +64,8 @@ fn mapping(text: &str) -> Result<Map<String, Value>, String> {
 pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
     serde_saphyr::from_multiple(text).map_err(|error| {
         let error = error.without_snippet().to_string();
-        format!("it is no YAML: {}", error.split_whitespace().collect::<Vec<_>>().join(" "))
+        let words = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("it is no YAML: {}", words.replace(char::is_control, "?"))
     })
 }
 
@@ -60,7 +73,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
 pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, Refusal> {
     let mut layer = Layer::default();
     for (key, value) in mapping {
-        let name = format!("{file}: {key}");
+        let name = format!("{file}: {}", key.escape_debug());
         let refused = |value: &Value, problem: &str, remedy: String| Refusal {
             setting: name.clone(),
             value: text(value).unwrap_or_else(|| value.to_string()),
@@ -107,5 +120,19 @@ pub(super) fn text(value: &Value) -> Option<String> {
             values.iter().map(scalar).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
         }
         Value::Null | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target `config-file`.
+    #[test]
+    fn a_refusal_is_one_line_whatever_the_key() {
+        for text in ["\"a\\nb\": 1", "\"\\e[2J\": 1", "a: \u{1b}[2J"] {
+            let refusal = read_text(("config", "c.yaml"), text).map(|_| ()).unwrap_err().to_string();
+            assert!(!refusal.contains(char::is_control), "{refusal:?}");
+        }
     }
 }

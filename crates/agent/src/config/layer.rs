@@ -181,6 +181,7 @@ fn unknown(name: &str) -> Option<Warning> {
         return None;
     }
     let nearest = nearest(name, settings().flat_map(|setting| setting.environment).copied());
+    let name = name.escape_debug();
     Some(Warning(format!("{name} is no setting and is ignored: did you mean {nearest}?")))
 }
 

@@ -269,6 +269,11 @@ fn warnings_are_one_line_each() {
             "vip_interfce is no setting and is ignored: did you mean vip_interface?",
         ),
         (
+            // Found by the fuzz target `settings`.
+            &[("MAINSTAY_STATE\u{8}DIR", "/x")],
+            "MAINSTAY_STATE\\u{8}DIR is no setting and is ignored: did you mean MAINSTAY_STATE_DIR?",
+        ),
+        (
             &[("vip_address", "10.0.0.101")],
             r#"address="10.0.0.100" is used and vip_address="10.0.0.101" is not: set one of them only"#,
         ),

@@ -121,6 +121,33 @@ fn what_cannot_be_replayed_is_named_with_line_and_remedy() {
     assert!(refused(&text.replacen(lines[2], lines[0], 1)).contains("line 3: a recording begins inside"));
 }
 
+/// Found by the fuzz target `recording`: an overflow in the core, when such a file was replayed.
+#[test]
+fn settings_that_no_agent_accepts_are_refused() {
+    let mut without = start(1);
+    without.settings.vips.clear();
+    let mut long = start(1);
+    long.settings.detection.interval = Duration::MAX;
+    for (start, what) in [(without, "a claim without an address"), (long, "a time of years")] {
+        let text = Line::first("0.1.0", start).encode();
+        let error = Recording::read(&text, Extent::UpToDamage).unwrap_err().to_string();
+        assert_eq!(error, format!("line 1: no agent begins with {what}; the file was changed or damaged"));
+    }
+}
+
+/// Found by the fuzz target `recording`: messages go to a terminal.
+#[test]
+fn a_message_repeats_nothing_that_a_terminal_would_obey() {
+    let other =
+        format!("{{\"recording\":{{\"format\":2,\"version\":\"9\\u001b[2J{}\"}}}}\n", "9".repeat(9_999));
+    let unknown = Line::first("0.1.0", start(1)).encode() + "{\"\\u001b[2J\":1}\n";
+    for text in [other, unknown] {
+        let message = Recording::read(&text, Extent::Whole).unwrap_err().to_string();
+        assert!(!message.contains(char::is_control) && message.contains("?[2J"), "{message:?}");
+        assert!(message.len() < 500, "{message}");
+    }
+}
+
 proptest! {
     /// The same inputs at the same moments: the same effects and events, through the file and back.
     #[test]

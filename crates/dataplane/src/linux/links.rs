@@ -237,9 +237,9 @@ fn state(flags: u32, operational: u8) -> Link {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct DefaultRoute {
-    interface: u32,
-    gateway: Option<IpAddr>,
+pub(crate) struct DefaultRoute {
+    pub(crate) interface: u32,
+    pub(crate) gateway: Option<IpAddr>,
     metric: u32,
 }
 
@@ -258,7 +258,8 @@ fn default_routes(route: &mut Route) -> Result<Vec<DefaultRoute>, KernelError> {
     Ok(all)
 }
 
-fn parse_route(message: &Message<'_>) -> Option<DefaultRoute> {
+/// Reads a route message; `None` if it is of no default route of the main table.
+pub(crate) fn parse_route(message: &Message<'_>) -> Option<DefaultRoute> {
     let body = message.body;
     let (destination_length, table, kind) = (*body.get(1)?, *body.get(4)?, *body.get(7)?);
     let is_default = message.kind == libc::RTM_NEWROUTE && destination_length == 0;

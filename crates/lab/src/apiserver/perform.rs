@@ -34,9 +34,9 @@ pub(super) use options::manager;
 pub(super) const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// What a write came to.
-struct Outcome {
-    code: u16,
-    body: Value,
+pub(super) struct Outcome {
+    pub(super) code: u16,
+    pub(super) body: Value,
     retry_after: Option<u64>,
     holder: Option<String>,
     name: Option<String>,
@@ -123,7 +123,7 @@ fn record(front: &Front, parts: &Parts, call: &Call, outcome: Outcome, reply: Re
     front.store.account().record(record);
 }
 
-fn perform(
+pub(super) fn perform(
     store: &Store,
     user: &UserInfo,
     (parts, call): (&Parts, &Call),

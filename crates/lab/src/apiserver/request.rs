@@ -70,8 +70,9 @@ pub(super) fn decode(text: &str) -> String {
         match byte {
             b'+' => decoded.push(b' '),
             b'%' => {
-                let hex: Vec<u8> = bytes.by_ref().take(2).collect();
-                let value = std::str::from_utf8(&hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                // `from_str_radix` would take a sign, too.
+                let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+                let value = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
                 decoded.push(value.unwrap_or(b'?'));
             }
             other => decoded.push(other),

@@ -112,7 +112,7 @@ fn accept(parts: &Parts) -> &str {
     parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
+pub(super) fn get(store: &Store, call: &Call) -> Result<Arc<Value>, ApiStatus> {
     if let Some(version) = call.query.version()? {
         let current = store.revision();
         if version > current {

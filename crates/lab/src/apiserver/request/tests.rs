@@ -80,6 +80,16 @@ fn what_names_nothing_is_refused() {
     }
 }
 
+/// Found by the fuzz target `api-selector`: a sign was taken for a digit, and an escape that is cut short for a byte.
+#[test]
+fn what_is_no_escape_becomes_a_question_mark() {
+    for (text, decoded) in
+        [("%41%2f", "A/"), ("%+f", "?"), ("%4", "?"), ("%", "?"), ("%GGa", "?a"), ("a+b", "a b")]
+    {
+        assert_eq!(decode(text), decoded, "{text}");
+    }
+}
+
 #[test]
 fn queries_are_decoded() {
     let query = Query::parse(
