@@ -76,7 +76,10 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<u8> {
     let code = if report.is_fine() { DONE } else { FAILED };
     match args.output {
         Some(form) => print(form, &Reply::from(report))?,
-        None => write!(io::stdout(), "{}", page(&report))?,
+        // What a file says may be anything; a terminal would obey it.
+        None => {
+            write!(io::stdout(), "{}", page(&report).replace(|c: char| c.is_control() && c != '\n', "?"))?
+        }
     }
     Ok(code)
 }
@@ -119,6 +122,6 @@ fn part(part: &CheckedPart) -> String {
 fn row(setting: &CheckedSetting) -> [String; 6] {
     let mark = if setting.fine { "✔" } else { "✘" };
     let cells = [&setting.name, &setting.value, &setting.effective, &setting.verdict, &setting.note];
-    let [name, value, effective, verdict, note] = cells.map(Clone::clone);
+    let [name, value, effective, verdict, note] = cells.map(|cell| cell.replace(char::is_control, "?"));
     [mark.to_owned(), name, value, effective, verdict, note]
 }

@@ -91,13 +91,16 @@ fn ask_health(port: u16) -> std::io::Result<String> {
     std::io::read_to_string(stream)
 }
 
+/// What `mainstay status` with these arguments says of the first node's agent.
+fn status(cluster: &Cluster, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    command.arg("status").args(arguments).arg("--socket").arg(cluster.nodes[0].agent.socket());
+    String::from_utf8(command.output().expect("it runs").stdout).expect("text")
+}
+
 /// What `mainstay status --config` says of `setting`.
 fn in_force(cluster: &Cluster, setting: &str) -> Option<Value> {
-    let socket = cluster.nodes[0].agent.socket();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-    let output =
-        command.args(["status", "--config", "-o", "json", "--socket"]).arg(socket).output().expect("run");
-    let reply: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let reply: Value = serde_json::from_str(&status(cluster, &["--config", "-o", "json"])).ok()?;
     reply["settings"].as_array()?.iter().find(|one| one["setting"] == setting).cloned()
 }
 
@@ -126,6 +129,9 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
     assert_eq!(state[1..], ["environment", "MAINSTAY_STATE_DIR"], "the environment is over the file");
     assert_eq!(said("bgp_peerpass"), ["(secret)", "environment", "bgp_peerpass"]);
     assert_eq!(said("port"), ["6443", "default", "-"]);
+    let table = status(&cluster, &["--config"]);
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert!(rows.any(|row| row.starts_with(&["bgp_peerpass", "(secret)", "environment"])), "{table}");
     assert_eq!(said("MAINSTAY_WITNESSES")[1], "default", "the laboratory's hosts have no gateway");
 
     let lease = Target::new(LEASE, "kube-system", "plndr-svcs-lock");

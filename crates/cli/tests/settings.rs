@@ -103,6 +103,7 @@ fn a_status_without_an_agent_fails_and_says_what_to_look_at() {
 /// The manifests of deploy/compat: those whose every setting is done, and those that ask for more.
 const COMPATIBLE: &[(&str, i32)] = &[
     ("pod-arp-controlplane.yaml", 0),
+    ("pod-arp-controlplane-vip-cidr.yaml", 0),
     ("daemonset-arp-controlplane-services.yaml", 1),
     ("daemonset-arp-services.yaml", 1),
     ("daemonset-bgp-controlplane-services.yaml", 1),

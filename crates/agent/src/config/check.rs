@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::effective::note;
-use super::file::{documents, known, layer, text};
+use super::file::{documents, flattened, known, layer, name_in, text, text_of};
 use super::layer::{Layer, Layers, nearest};
 use super::refusal::Refusal;
 use super::resolve::{Precedence, asks_for_something, merge, resolve};
@@ -115,6 +115,7 @@ pub fn check(file: &str, yaml: &str) -> Result<CheckReport, Unreadable> {
 
 /// A configuration file as `mainstay run --config` reads it.
 fn configuration_file(file: &str, mapping: &Map<String, Value>) -> CheckedPart {
+    let mapping = &flattened(mapping);
     let rows = mapping.iter().map(|(key, value)| file_row(file, key, value));
     let mut part = CheckedPart {
         name: format!("configuration file {file}"),
@@ -130,9 +131,12 @@ fn configuration_file(file: &str, mapping: &Map<String, Value>) -> CheckedPart {
 }
 
 fn file_row(file: &str, key: &str, value: &Value) -> CheckedSetting {
-    let text = text(value).unwrap_or_else(|| value.to_string());
-    let name = format!("{file}: {key}");
-    match known(key) {
+    let name = name_in(file, key);
+    let setting = known(key);
+    let text = setting.map_or_else(|| text(value), |setting| text_of(setting, value));
+    let text = text.unwrap_or_else(|| value.to_string());
+    match setting {
+        Some(setting) if text.is_empty() || value.is_null() => row(setting, &name, setting.default),
         Some(setting) => row(setting, &name, &text),
         None => unknown(&name, &text, nearest(key, settings().map(Setting::file_key))),
     }

@@ -1,4 +1,5 @@
-//! The configuration file: a YAML mapping of settings, each called by its flag's name or its variable's.
+//! The configuration file: a YAML mapping of settings, each called by its flag's name, its variable's, or the one that
+//! it has in kube-vip's file. What that file nests is read as a path: `etcd: {caFile: a}` is `etcd.caFile: a`.
 //!
 //! A key that is no setting is refused: what is misspelt in a file would otherwise never be noticed.
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use super::layer::{Given, Layer, Layers, Origin, nearest};
 use super::refusal::Refusal;
 use super::resolve::Precedence;
-use super::table::{Key, Setting, settings};
+use super::table::{Empty, Key, Setting, settings};
 
 /// Reads the file that flags or environment name, if one of them does, into `layers`.
 ///
@@ -69,11 +70,16 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
     })
 }
 
+/// What a refusal and a report call the key of a file: `/etc/mainstay.yaml: port`.
+pub(super) fn name_in(file: &str, key: &str) -> String {
+    format!("{file}: {}", key.escape_debug())
+}
+
 /// What the mapping of the file called `file` says.
 pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, Refusal> {
     let mut layer = Layer::default();
-    for (key, value) in mapping {
-        let name = format!("{file}: {}", key.escape_debug());
+    for (key, value) in &flattened(mapping) {
+        let name = name_in(file, key);
         let refused = |value: &Value, problem: &str, remedy: String| Refusal {
             setting: name.clone(),
             value: text(value).unwrap_or_else(|| value.to_string()),
@@ -84,10 +90,12 @@ pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, R
             let nearest = nearest(key, settings().filter(|s| s.is_for_agents()).map(Setting::file_key));
             refused(value, "there is no such setting", format!("remove it, or did you mean {nearest}?"))
         })?;
-        if value.is_null() {
+        // As in the environment, what is empty says nothing.
+        let is_empty = value.as_str().is_some_and(|text| text.trim().is_empty());
+        if value.is_null() || (is_empty && setting.empty == Empty::Unset) {
             continue;
         }
-        let text = text(value).ok_or_else(|| {
+        let text = text_of(setting, value).ok_or_else(|| {
             refused(
                 value,
                 "neither a text nor a list of texts",
@@ -101,6 +109,34 @@ pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, R
         layer = layer.with(setting.key, Given { text, name, origin: Origin::File });
     }
     Ok(layer)
+}
+
+/// The mapping with what it nests as paths of keys, but for what is a mapping by right.
+pub(super) fn flattened(mapping: &Map<String, Value>) -> Map<String, Value> {
+    let mut flat = Map::new();
+    for (key, value) in mapping {
+        match value {
+            Value::Object(inner) if !inner.is_empty() && !may_be_mapping(key) => {
+                let inner = flattened(inner).into_iter();
+                flat.extend(inner.map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            _ => drop(flat.insert(key.clone(), value.clone())),
+        }
+    }
+    flat
+}
+
+/// Whether the setting of that name is JSON elsewhere.
+fn may_be_mapping(key: &str) -> bool {
+    known(key).is_some_and(|setting| setting.key == Key::LeaseAnnotations)
+}
+
+/// The text of a value; a setting that is JSON elsewhere may be a mapping here.
+pub(super) fn text_of(setting: &Setting, value: &Value) -> Option<String> {
+    match value {
+        Value::Object(_) if setting.key == Key::LeaseAnnotations => Some(value.to_string()),
+        value => text(value),
+    }
 }
 
 /// The setting of that name. A file cannot name another file.

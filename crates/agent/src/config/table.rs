@@ -141,6 +141,9 @@ pub struct Setting {
     pub environment: &'static [&'static str],
     /// Its flag without the dashes, then further names of it. Empty where kube-vip has none.
     pub flags: &'static [&'static str],
+    /// Its key in kube-vip's configuration file (a field's path in Go), where that is another name than those above.
+    /// Empty where it is not.
+    pub go_name: &'static str,
     /// What it is when nobody says.
     pub default: &'static str,
     /// The type of its value.
@@ -176,10 +179,11 @@ impl Setting {
         self.flag().unwrap_or(self.name())
     }
 
-    /// Whether a configuration file may call it so: by any name it has.
+    /// Whether a configuration file may call it so: by any name it has, in any case, as in kube-vip.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
-        self.environment.contains(&name) || self.flags.contains(&name)
+        let all = self.environment.iter().chain(self.flags).chain([&self.go_name]);
+        !name.is_empty() && all.into_iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// Whether it is on or off, and nothing else.
@@ -223,6 +227,7 @@ impl Setting {
             key,
             environment,
             flags,
+            go_name: "",
             default,
             kind,
             help: "",
@@ -235,6 +240,10 @@ impl Setting {
 
     const fn else_is(self, default: &'static str) -> Self {
         Self { default, ..self }
+    }
+
+    const fn in_file(self, go_name: &'static str) -> Self {
+        Self { go_name, ..self }
     }
 
     const fn works(self, help: &'static str) -> Self {

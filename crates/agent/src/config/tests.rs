@@ -350,8 +350,12 @@ fn what_a_file_cannot_say_is_refused_with_its_key() {
             r#"f.yaml: adress="10.0.0.100": there is no such setting; remove it, or did you mean address?"#,
         ),
         (
-            r#"{"port": {"a": 1}}"#,
-            r#"f.yaml: port="{\"a\":1}": neither a text nor a list of texts; write one value, or a list of them"#,
+            r#"{"port": [[1]]}"#,
+            r#"f.yaml: port="[[1]]": neither a text nor a list of texts; write one value, or a list of them"#,
+        ),
+        (
+            r#"{"bgpConfig": {"peers": [{"address": "192.0.2.1"}]}}"#,
+            r#"f.yaml: bgpConfig.peers="[{\"address\":\"192.0.2.1\"}]": there is no such setting; remove it, or did you mean bgppeers?"#,
         ),
         (
             r#"{"arp": true, "vip_arp": true}"#,
@@ -366,10 +370,26 @@ fn what_a_file_cannot_say_is_refused_with_its_key() {
         let mapping: serde_json::Value = serde_json::from_str(json).unwrap();
         let refused = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap_err().to_string();
         assert!(
-            refused == line || json.contains("config") && refused.contains("there is no such setting"),
+            refused == line || json.contains(r#""config""#) && refused.contains("there is no such setting"),
             "{refused}"
         );
     }
+}
+
+#[test]
+fn kube_vips_own_file_is_understood() {
+    let yaml = "enableARP: true\nENABLECONTROLPLANE: true\nvip: ''\naddress: 10.0.0.100\ninterface: eth0\nrenewDeadline: 8\n\
+                leaseAnnotations: {team: network}\ncontrolPlaneHealthCheck:\n  periodSeconds: 2\nbgpConfig: {AS: 65001, zebra: {version: 5}}\n";
+    let documents = file::documents(yaml).unwrap();
+    let file = file::layer("f.yaml", documents[0].as_object().unwrap()).unwrap();
+    let config =
+        resolve(Layers { file, ..Layers::default() }, Precedence::FlagsFirst, &host()).unwrap().config;
+    assert_eq!(config.timing.renew_deadline, Duration::from_secs(8));
+    assert_eq!(config.features.lease_annotations["team"], "network");
+    assert_eq!(config.features.health_check.period, Duration::from_secs(2));
+    assert_eq!(config.features.bgp.local_as, 65_001);
+    let report = check("f.yaml", yaml).unwrap();
+    assert!(report.parts[0].settings.iter().all(|row| row.verdict != "unknown"), "{report:?}");
 }
 
 #[test]

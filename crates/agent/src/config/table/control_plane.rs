@@ -8,6 +8,7 @@ const IPVS: &str = "the IPVS load balancer is not built yet";
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::ControlPlane, &["cp_enable"], &["controlplane"], Kind::Switch)
+        .in_file("enableControlPlane")
         .works("Hold a VIP for the control plane"),
     Setting::new(
         Key::Namespace,
@@ -17,16 +18,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .else_is("kube-system")
     .works("The Lease's namespace, unless the Pod's service account names one"),
-    Setting::new(Key::DetectControlPlane, &["cp_detect"], &["autodetectcp"], Kind::Switch).accepted(
-        "Look for an API server on this host",
-        "that is always so: the local API server is asked first, and the others where it fails",
-    ),
+    Setting::new(Key::DetectControlPlane, &["cp_detect"], &["autodetectcp"], Kind::Switch)
+        .in_file("detectControlPlane")
+        .accepted(
+            "Look for an API server on this host",
+            "that is always so: the local API server is asked first, and the others where it fails",
+        ),
     Setting::new(
         Key::HealthAddress,
         &["control_plane_health_check_address"],
         &["controlPlaneHealthCheckAddress"],
         Kind::Formed("URL", |text| value::given(text, value::server)),
     )
+    .in_file("controlPlaneHealthCheck.address")
     .not_yet("The URL that says whether the local API server is well", HEALTH),
     Setting::new(
         Key::HealthPeriod,
@@ -34,6 +38,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["controlPlaneHealthCheckPeriodSeconds"],
         number("SECONDS", 1, 3_600),
     )
+    .in_file("controlPlaneHealthCheck.periodSeconds")
     .else_is("5")
     .not_yet("Between health checks", HEALTH),
     Setting::new(
@@ -42,6 +47,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["controlPlaneHealthCheckTimeoutSeconds"],
         number("SECONDS", 1, 3_600),
     )
+    .in_file("controlPlaneHealthCheck.timeoutSeconds")
     .else_is("3")
     .not_yet("How long a health check may take", HEALTH),
     Setting::new(
@@ -50,6 +56,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["controlPlaneHealthCheckFailureThreshold"],
         number("COUNT", 1, 1_000),
     )
+    .in_file("controlPlaneHealthCheck.failureThreshold")
     .else_is("3")
     .not_yet("How many failures in a row count", HEALTH),
     Setting::new(
@@ -58,10 +65,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["controlPlaneHealthCheckCAPath"],
         Kind::Text("FILE"),
     )
+    .in_file("controlPlaneHealthCheck.caPath")
     .not_yet("The certificate authority of that URL", HEALTH),
     Setting::new(Key::BalancerEnable, &["lb_enable"], &["enableLoadBalancer"], Kind::Switch)
         .not_yet("Spread connections to the VIP over all API servers (IPVS)", IPVS),
     Setting::new(Key::BalancerPort, &["lb_port"], &["lbPort"], number("PORT", 1, 65_535))
+        .in_file("loadBalancerPort")
         .else_is("6443")
         .not_yet("The port of the load balancer", IPVS),
     Setting::new(
@@ -70,6 +79,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["lbForwardingMethod"],
         Kind::Choice(&["local", "masquerade", "tunnel", "directroute", "bypass"]),
     )
+    .in_file("loadBalancerForwardingMethod")
     .else_is("local")
     .not_yet("How IPVS forwards", IPVS),
     Setting::new(
@@ -78,6 +88,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &[],
         number("SECONDS", 1, 3_600),
     )
+    .in_file("backendHealthCheckInterval")
     .else_is("5")
     .not_yet("Between checks of the load balancer's backends", IPVS),
 ];

@@ -24,6 +24,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "egress and its tables are not built yet",
     ),
     Setting::new(Key::Kubeconfig, &["k8s_config_file"], &["k8sConfigPath"], Kind::Text("FILE"))
+        .in_file("k8sConfigFile")
         .else_is("/etc/kubernetes/admin.conf")
         .works("The kubeconfig; where the default is absent, $HOME/.kube/config, then in-cluster access"),
     Setting::new(
@@ -40,6 +41,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "without effect, as in today's kube-vip: Services are found in the API",
     ),
     Setting::new(Key::LogLevel, &["vip_loglevel"], &["log"], number("LEVEL", -100, 100))
+        .in_file("logging")
         .else_is("0")
         .works("-4 debug, 0 information, 4 warnings, 8 errors"),
     Setting::new(

@@ -8,6 +8,7 @@ const EGRESS_LATER: &str = "egress is not built yet";
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::Services, &["svc_enable"], &["services"], Kind::Switch)
+        .in_file("enableServices")
         .not_yet("Hold VIPs for Services of type LoadBalancer", SERVICES),
     Setting::new(
         Key::ServicesInterface,
@@ -22,8 +23,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         &[],
         Kind::Formed("NAMESPACE", |text| value::given(text, value::kubernetes_name)),
     )
+    .in_file("serviceNamespace")
     .not_yet("Only Services of that namespace [default: all]", SERVICES),
     Setting::new(Key::ServicesElection, &["svc_election"], &["servicesElection"], Kind::Switch)
+        .in_file("enableServicesElection")
         .not_yet("Spread Services over the nodes", SERVICES),
     Setting::new(
         Key::ServicesLeaseName,
@@ -41,8 +44,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .not_yet("Spread only the Services that are annotated so", SERVICES),
     Setting::new(Key::ClassOnly, &["lb_class_only"], &["lbClassOnly"], Kind::Switch)
+        .in_file("loadBalancerClassOnly")
         .not_yet("Only Services that name the load balancer's class", SERVICES),
     Setting::new(Key::ClassName, &["lb_class_name"], &["lbClassName"], Kind::Text("NAME"))
+        .in_file("loadBalancerClassName")
         .else_is("kube-vip.io/kube-vip-class")
         .may_be_empty()
         .not_yet("The load balancer's class", SERVICES),
@@ -52,6 +57,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["lbClassNameLegacyHandling"],
         Kind::Switch,
     )
+    .in_file("loadBalancerClassLegacyHandling")
     .else_is("true")
     .not_yet("Serve Services without a class as well", SERVICES),
     Setting::new(
@@ -74,6 +80,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["onlyAllowTrafficServicePorts"],
         Kind::Switch,
     )
+    .in_file("enableServiceSecurity")
     .not_yet("Drop what is sent to a Service's VIP on other ports", SERVICES),
     Setting::new(
         Key::DebounceTime,
@@ -96,6 +103,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 pub(super) const EGRESS: &[Setting] = &[
     Setting::new(Key::EgressClean, &["egress_clean", "EGRESS_CLEAN"], &[], Kind::Switch)
+        .in_file("egressClean")
         .not_yet("Remove rules that an earlier run left", EGRESS_LATER),
     Setting::new(
         Key::EgressPodCidr,
@@ -103,6 +111,7 @@ pub(super) const EGRESS: &[Setting] = &[
         &[],
         Kind::Formed("CIDR[,CIDR]", |text| value::given(text, value::networks)),
     )
+    .in_file("egressPodCidr")
     .not_yet("The Pods' network", EGRESS_LATER),
     Setting::new(
         Key::EgressServiceCidr,
@@ -110,13 +119,16 @@ pub(super) const EGRESS: &[Setting] = &[
         &[],
         Kind::Formed("CIDR[,CIDR]", |text| value::given(text, value::networks)),
     )
+    .in_file("egressServiceCidr")
     .not_yet("The Services' network", EGRESS_LATER),
     Setting::new(Key::EgressNftables, &["egress_withnftables"], &["egressWithNftables"], Kind::Switch)
         .else_is("true")
         .never("Use nftables for egress", "there are no rules but nftables'"),
     Setting::new(Key::EgressInternalSnat, &["egress_enableinternalsnat"], &[], Kind::Switch)
+        .in_file("enableInternalSNAT")
         .not_yet("Translate traffic inside the cluster as well", EGRESS_LATER),
     Setting::new(Key::IptablesBackend, &["iptables_backend"], &[], Kind::Choice(&["nft", "legacy"]))
+        .in_file("iptablesBackend")
         .else_is("nft")
         .never("Which iptables to use for egress", "there are no rules but nftables'"),
 ];

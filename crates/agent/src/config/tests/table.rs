@@ -64,8 +64,14 @@ fn a_name_means_one_setting_and_a_key_is_in_its_place() {
             assert_eq!(flags.insert(*name, one.key), None, "{name}");
         }
     }
-    for (name, key) in &variables {
-        assert!(flags.get(name).is_none_or(|other| other == key), "a file's {name} would mean two settings");
+    for one in settings() {
+        for name in
+            one.environment.iter().chain(one.flags).chain([&one.go_name]).filter(|name| !name.is_empty())
+        {
+            let called: Vec<_> =
+                settings().filter(|other| other.is_called(name)).map(|other| other.key).collect();
+            assert_eq!(called, [one.key], "{name} in a file");
+        }
     }
     assert_eq!(GROUPS.iter().map(|group| group.settings.len()).sum::<usize>(), settings().count());
 }
