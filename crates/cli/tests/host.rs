@@ -83,6 +83,19 @@ fn a_subnets_address_equal_to_the_vip_is_the_hosts_own() {
     assert_eq!(vip_on(&host)["prefixlen"], 24, "and it stays as it was");
 }
 
+#[test]
+fn a_vip_on_the_loopback_is_the_hosts_own() {
+    let Some((mut cluster, scratch)) = hosts("loopback") else { return };
+    let host = cluster.nodes[0].host.clone();
+    host.output("ip", &["address", "add", &format!("{VIP}/32"), "dev", "lo"]).expect("added");
+    cluster.start(0).expect("started");
+    let process = cluster.agent(0).expect("it was started");
+    let status = wait_for(PATIENCE, || process.try_wait()).expect("its state").expect("it ends");
+    let log = std::fs::read_to_string(scratch.0.join("agent-n1.log")).expect("a log");
+    assert_eq!((status.code(), log.lines().count()), (Some(2), 1), "{log}");
+    assert!(log.contains(&format!("{VIP} is this host's own address on lo")), "{log}");
+}
+
 /// The whole answer to a request for /healthz on a port of this host.
 fn ask_health(port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

@@ -20,4 +20,4 @@ mod segment;
 pub use faults::FaultNews;
 pub use linux::addresses::ADDRESS_PROTOCOL;
 pub use linux::clock;
-pub use linux::links::{DescribeError, LinkDescription, default_interface, describe};
+pub use linux::links::{DescribeError, LinkDescription, addresses_on, default_interface, describe};

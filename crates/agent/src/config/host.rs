@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use mainstay_dataplane::{default_interface, describe};
+use mainstay_dataplane::{addresses_on, default_interface, describe};
 
 /// Where a Pod's service account says its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -41,12 +41,18 @@ impl Host {
         let gateways =
             described.iter().flat_map(|link| link.gateways.iter().map(|hop| (link.name.clone(), *hop)));
         let own = described.iter().flat_map(|link| link.addresses.iter().map(|ip| (*ip, link.name.clone())));
+        // An address on the loopback answers on every interface.
+        let others = interfaces.iter().filter(|name| described.iter().all(|link| link.name != **name));
+        let others = others.flat_map(|name| {
+            let addresses = addresses_on(name).unwrap_or_default();
+            addresses.into_iter().map(|ip| (ip, name.clone()))
+        });
         let left_over =
             described.iter().flat_map(|link| link.left_over.iter().map(|ip| (*ip, link.name.clone())));
         Self {
             default_interface: default_interface().ok().flatten(),
             gateways: gateways.collect(),
-            own_addresses: own.collect(),
+            own_addresses: own.chain(others).collect(),
             left_over: left_over.collect(),
             interfaces,
             hostname: line("/proc/sys/kernel/hostname"),

@@ -154,6 +154,23 @@ pub fn describe(name: &str) -> Result<LinkDescription, DescribeError> {
     })
 }
 
+/// The addresses on the interface `name`, of whatever kind of device, that no agent of ours put there: also of those
+/// that cannot be described, such as the loopback.
+///
+/// # Errors
+///
+/// When there is no such interface, or the kernel does not answer.
+pub fn addresses_on(name: &str) -> Result<Vec<IpAddr>, DescribeError> {
+    let mut route = Route::open()?;
+    let links = links(&mut route)?;
+    let Some(link) = links.iter().find(|link| link.name == name) else {
+        let present = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(DescribeError::NoSuchInterface { name: name.to_owned(), present });
+    };
+    let present = LinkAddresses { route: &mut route, index: link.index }.addresses()?;
+    Ok(present.into_iter().filter(|one| one.owner != Owner::Ours).map(|one| one.ip).collect())
+}
+
 /// The interface of the default route: of IPv4, or of IPv6 where IPv4 has none.
 ///
 /// # Errors
