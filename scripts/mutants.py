@@ -11,9 +11,10 @@ or SURVIVED. The tree itself is never touched. Needs python3 and cargo, nothing 
     scripts/mutants.py --check         only whether each text to replace is there exactly once
     scripts/mutants.py --jobs 2        two at a time, each with a build directory of its own
     scripts/mutants.py --build DIR     keep the build directories under DIR, for the next time
-    scripts/mutants.py --proof         first random schedules and the model, then scenarios, then the core's tests; the
+    scripts/mutants.py --proof         first random schedules, then scenarios, then the model, then the core's tests; the
                                        table says which of them, and with which seed
-    scripts/mutants.py --proof --write and puts the table into docs/robustness.md
+    scripts/mutants.py --proof --write and puts each row into the table in docs/robustness.md at once, so that a run can
+                                       be interrupted and go on with the mutants that are left
 
 Ends with 0 if all were killed, 1 if one survived or does not compile, 2 if a text to replace is not there exactly once.
 """
@@ -33,10 +34,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ["cargo", "test", "--quiet", "-p", "mainstay-core"]
 SIMULATION = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim_rules"]
-SCHEDULES = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim"]
+SCHEDULES = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim", "no_schedule"]
 MODEL = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "model", "no_interleaving"]
 # What a proof leaves to chance and to search: enough to find what is found at all, and no more.
 PROOF_SETTINGS = {"MAINSTAY_SIM_SEEDS": "2000", "MAINSTAY_MODEL": "quick"}
+# Of the laboratory, what those tests do not need, and what it costs to compile for each mutant: most of the time.
+LABORATORY = "crates/lab"
+NOT_NEEDED = re.compile(r"^(pub )?mod (?!model;|sim;)\w+;$|^#\[expect\(.*?^\)\]$", re.M | re.S)
+TESTED_ONLY = re.compile(r"^mainstay-(agent|kube)\.workspace = true\n", re.M)
 RECORD = ROOT / "docs" / "robustness.md"
 BEGIN, END = "<!-- mutants: written by scripts/mutants.py --proof --write -->", "<!-- mutants: end -->"
 SURVIVED = "**SURVIVED**"
@@ -388,6 +393,13 @@ def copy_tree(to):
     shutil.copytree(ROOT, to, ignore=ignored, symlinks=True, copy_function=shutil.copy)
 
 
+def slim(tree):
+    """Leaves of the laboratory in `tree` only the simulation and the model."""
+    for file, what in [("src/lib.rs", NOT_NEEDED), ("Cargo.toml", TESTED_ONLY)]:
+        path = tree / LABORATORY / file
+        path.write_text(what.sub("", path.read_text()))
+
+
 def run(command, cwd, build):
     """(whether it passed, its output)."""
     environment = {**os.environ, **PROOF_SETTINGS, "CARGO_TARGET_DIR": str(build)}
@@ -406,7 +418,7 @@ def failed_tests(output):
 
 def killer(command, output):
     """What killed a mutant: the first tests that failed, or the schedule's seed and the promise it broke."""
-    if command == SCHEDULES and (seed := re.search(r"break a promise; seed (\d+)", output)):
+    if command == SCHEDULES and (seed := re.search(r"seed (\d+) breaks a promise", output)):
         promise = re.search(r"invariant: (\w+)", output)
         return f"random schedules, seed {seed[1]}" + (f": {promise[1]}" if promise else "")
     names = failed_tests(output) or ["(the test process ended)"]
@@ -423,6 +435,7 @@ class Bench:
         self.build = build
         self.commands = commands
         copy_tree(self.tree)
+        slim(self.tree)
 
     def verdict(self, edits):
         """(whether the mutant was killed, what by)."""
@@ -455,8 +468,8 @@ def row(m, _killed, by):
     return f"| `{m.name}` | {m.what} | {by} |"
 
 
-def work(bench, mutants, rows):
-    """Takes mutants until there are none."""
+def work(bench, mutants, rows, done):
+    """Takes mutants until there are none; `done` is told of each."""
     while True:
         try:
             index, m = mutants.get_nowait()
@@ -465,6 +478,7 @@ def work(bench, mutants, rows):
         killed, by = bench.verdict(m.edits)
         rows[index] = (m, killed, by)
         print(row(m, killed, by), flush=True)
+        done(m.name, row(m, killed, by))
 
 
 def main():
@@ -486,22 +500,29 @@ def main():
         return 2
     if arguments.check:
         return 0
-    commands = [SCHEDULES, MODEL, SIMULATION, CORE] if arguments.proof else [CORE, SIMULATION]
-    status, table = try_all(chosen(arguments.names), commands, arguments.jobs, arguments.build)
-    if arguments.write:
-        write_record(table)
-    return status
+    commands = [SCHEDULES, SIMULATION, MODEL, CORE] if arguments.proof else [CORE, SIMULATION]
+    done = write_row if arguments.write else lambda _name, _row: None
+    return try_all(chosen(arguments.names), commands, done, (arguments.jobs, arguments.build))
 
 
-def write_record(table):
-    """Replaces the table of the record."""
-    text = RECORD.read_text()
-    before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
-    RECORD.write_text(text[:before] + "\n\n" + table + "\n\n" + text[after:])
+WRITING = threading.Lock()
 
 
-def try_all(mutants, commands, jobs, build):
-    """Runs them all; the exit status and the table."""
+def write_row(name, new):
+    """Puts one row into the table of the record; what is no mutant any more leaves it."""
+    with WRITING:
+        text = RECORD.read_text()
+        before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
+        rows = dict(re.findall(r"^(\| `([^`]+)` \|.*)$", line)[0][::-1] for line in text[before:after].splitlines()
+                    if line.startswith("| `"))
+        rows[name] = new
+        table = "\n".join([HEAD] + [rows[m.name] for m in MUTANTS if m.name in rows])
+        RECORD.write_text(text[:before] + "\n\n" + table + "\n\n" + text[after:])
+
+
+def try_all(mutants, commands, done, how):
+    """Runs them all, as `how` says: how many at a time, and where they are built. The exit status."""
+    jobs, build = how
     todo, rows = queue.Queue(), {}
     for item in enumerate(mutants):
         todo.put(item)
@@ -512,17 +533,16 @@ def try_all(mutants, commands, jobs, build):
         _killed, by = benches[0].verdict([])
         if by != SURVIVED:
             print(f"the tests fail without any mutant: {by}", file=sys.stderr)
-            return 1, ""
+            return 1
         print(HEAD, flush=True)
-        workers = [threading.Thread(target=work, args=(one, todo, rows)) for one in benches]
+        workers = [threading.Thread(target=work, args=(one, todo, rows, done)) for one in benches]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
     alive = [m.name for m, killed, _by in rows.values() if not killed]
     print(f"{len(rows) - len(alive)} of {len(rows)} killed" + (f"; not: {', '.join(alive)}" if alive else ""))
-    lines = [HEAD] + [row(*rows[index]) for index in sorted(rows)]
-    return (1 if alive or len(rows) != len(mutants) else 0), "\n".join(lines)
+    return 1 if alive or len(rows) != len(mutants) else 0
 
 
 if __name__ == "__main__":
