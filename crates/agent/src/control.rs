@@ -1,6 +1,7 @@
 //! The control plane's half: the lease adapter, the admin API and the metrics, each under supervision. Whatever happens
 //! here, the loop goes on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mainstay_core::input::Input;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::driver::CALL_QUEUE;
 use crate::insight::Insight;
 use crate::probes;
+use crate::service::{self, ServiceCheck};
 
 /// The channels at the control plane's edge.
 pub(crate) struct Edges {
@@ -44,6 +46,13 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
         tasks
             .spawn(supervisor.clone().keep("health", 4, move || probes::run_health(port, Arc::clone(&seen))));
     }
+    if let Some(check) = check(config) {
+        let (inputs, seen) = (edges.inputs.clone(), Arc::clone(insight));
+        tasks.spawn(supervisor.clone().keep("service", 4, move || {
+            let (check, inputs, seen) = (check.clone(), inputs.clone(), Arc::clone(&seen));
+            async move { service::run(&check, &inputs, &seen.service).await }
+        }));
+    }
     if config.authority == Authority::Lease {
         let lease = Arc::new(Lease {
             settings: settings(config),
@@ -57,6 +66,20 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
     }
     // An error means that the loop's thread is gone, which is an end as well.
     let _ = end.await;
+}
+
+/// What is behind the VIP, if it is to be checked.
+fn check(config: &Config) -> Option<ServiceCheck> {
+    let check = &config.features.health_check;
+    let vip = config.vips.first()?;
+    Some(ServiceCheck {
+        local: check.url.clone()?,
+        through_vip: format!("https://{}/livez", SocketAddr::new(*vip, config.port)),
+        period: check.period,
+        longest: check.timeout,
+        failure_threshold: check.failure_threshold,
+        authority: check.ca.clone(),
+    })
 }
 
 /// What every run of the adapter begins with.

@@ -12,6 +12,7 @@ use crate::admin::reply::{ApiServer, Claim, Configuration, DataPlane, State, Sta
 use crate::driver::{Command, Report};
 use crate::health;
 use crate::metrics::{Observer, Scraped};
+use crate::service::ServiceView;
 use crate::store::Tally;
 use crate::supervise::Supervisor;
 use crate::vitals::Vitals;
@@ -72,6 +73,7 @@ pub(crate) struct Insight {
     pub(crate) tally: Tally,
     pub(crate) supervisor: Supervisor,
     pub(crate) api: ApiView,
+    pub(crate) service: ServiceView,
 }
 
 impl Insight {
@@ -126,6 +128,7 @@ impl Insight {
             lease: self.facts.lease.clone(),
             api_servers,
             api_trouble,
+            local_service: self.service.read(),
             not_ready: self.not_ready(Some(report)),
             state: State {
                 dir: self.facts.state_dir.display().to_string(),

@@ -18,6 +18,7 @@ mod probes;
 mod record;
 pub mod replay;
 mod run;
+mod service;
 mod signals;
 mod store;
 mod supervise;

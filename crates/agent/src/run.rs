@@ -33,6 +33,7 @@ use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
 use crate::record::Recorded;
+use crate::service::ServiceView;
 use crate::signals::Signals;
 use crate::store::{LoadError, Store, Writer};
 use crate::supervise::{Supervisor, words};
@@ -132,6 +133,7 @@ fn prepare(
         tally: writer.tally.clone(),
         supervisor: Supervisor::new(stop.clone()),
         api: ApiView::default(),
+        service: ServiceView::default(),
     });
     Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
 }

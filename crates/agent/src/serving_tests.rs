@@ -20,6 +20,7 @@ use crate::config::{Effective, Origin};
 use crate::driver::{COMMAND_QUEUE, Command, Report};
 use crate::insight::{ApiView, Facts, Insight};
 use crate::metrics::Observer;
+use crate::service::ServiceView;
 use crate::store::Tally;
 use crate::supervise::Supervisor;
 use crate::testing::{Scratch, claim_status};
@@ -62,6 +63,7 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
         tally: Tally::default(),
         supervisor: Supervisor::new(CancellationToken::new()),
         api: ApiView::default(),
+        service: ServiceView::default(),
     };
     (Arc::new(insight), receiver)
 }

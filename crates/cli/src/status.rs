@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_agent::admin::client::ask;
-use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, Reply, Status};
+use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, LocalService, Reply, Status};
 
 use crate::output::{Form, print, table};
 
@@ -86,6 +86,9 @@ fn tables(status: &Status) -> String {
     if let Some(trouble) = &status.api_trouble {
         text += &format!("\nNo access to the API servers: {trouble}\n");
     }
+    if let Some(service) = &status.local_service {
+        text += &format!("\nBehind the VIP on this node: {}\n", local_service(service));
+    }
     text += &format!(
         "\nNode {} on {}, link {}, version {}, up {}\n",
         status.node,
@@ -98,6 +101,15 @@ fn tables(status: &Status) -> String {
         text += &format!("Not ready: {reason}\n");
     }
     text
+}
+
+/// `https://127.0.0.1:6443/livez healthy`, or how it fails.
+fn local_service(service: &LocalService) -> String {
+    let LocalService { url, state, failures_in_a_row, last_error } = service;
+    match last_error {
+        Some(error) => format!("{url} {state}, {failures_in_a_row} failures: {error}"),
+        None => format!("{url} {state}"),
+    }
 }
 
 fn claim(claim: &Claim) -> [String; 10] {

@@ -98,7 +98,7 @@ pub enum Link {
     Down,
 }
 
-/// The health of the local service behind the VIP, three checks in a row being needed to change it.
+/// The health of what is behind the VIP: unhealthy after some failures in a row, healthy with the first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {

@@ -23,6 +23,7 @@ mod fleet;
 mod follow;
 mod learn;
 mod lease;
+mod livez;
 mod lookup;
 mod microtime;
 #[doc(hidden)]
@@ -35,4 +36,5 @@ mod watch_stream;
 
 pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Timing};
 pub use credentials::Source;
+pub use livez::{Liveness, LivenessError};
 pub use servers::{ServerKind, ServerState, ServerStatus};

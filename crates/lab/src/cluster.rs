@@ -57,6 +57,8 @@ pub struct Plan {
     pub backend: Backend,
     /// `vip_leaseduration`, `vip_renewdeadline`, `vip_retryperiod` in seconds.
     pub timing: (u32, u32, u32),
+    /// Further settings of every agent, by their environment variables.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             layout: Layout::Apart,
             backend: Backend::Embedded,
             timing: (15, 10, 2),
+            settings: Vec::new(),
         }
     }
 
@@ -87,6 +90,20 @@ impl Plan {
     pub fn with_backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
+    }
+
+    /// With this setting for every agent, by its environment variable.
+    #[must_use]
+    pub fn with_setting(mut self, variable: &'static str, value: &str) -> Self {
+        self.settings.push((variable, value.to_owned()));
+        self
+    }
+
+    /// Where no API server is on the nodes, none can be asked whether it lives.
+    fn agent_settings(&self) -> Vec<(&'static str, String)> {
+        let off = ("control_plane_health_check_address", "off".to_owned());
+        let first = (self.layout == Layout::Apart).then_some(off);
+        first.into_iter().chain(self.settings.iter().cloned()).collect()
     }
 
     /// With the API servers there.
@@ -285,8 +302,13 @@ impl Cluster {
 
 impl Node {
     fn new(host: Host, plan: &Plan, access: &str) -> Result<Self> {
-        let options =
-            AgentOptions { program: plan.mainstay.clone(), vip: VIP, timing: plan.timing, log_level: 0 };
+        let options = AgentOptions {
+            program: plan.mainstay.clone(),
+            vip: VIP,
+            timing: plan.timing,
+            log_level: 0,
+            settings: plan.agent_settings(),
+        };
         let agent = Agent::prepare(&host, &options, (&plan.directory, &plan.logs), access)?;
         Ok(Self { host, agent })
     }

@@ -58,6 +58,9 @@ pub struct Status {
     pub api_servers: Vec<ApiServer>,
     /// Why there is no access to any API server, if there is none.
     pub api_trouble: Option<String>,
+    /// What the VIP serves on this host, where that is checked.
+    #[serde(default)]
+    pub local_service: Option<LocalService>,
     /// The snapshot's file.
     pub state: State,
     /// The control plane's tasks.
@@ -157,6 +160,20 @@ pub struct DataPlane {
     pub address_failure: Option<String>,
     /// The latest that the loop ever was for a deadline.
     pub worst_loop_lag_seconds: f64,
+}
+
+/// What the VIP serves on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalService {
+    /// What is asked.
+    pub url: String,
+    /// `unknown`, `healthy`, `failing` (not often enough yet) or `unhealthy`.
+    pub state: String,
+    /// Failures in a row.
+    pub failures_in_a_row: u32,
+    /// Why the last check failed, if it did.
+    pub last_error: Option<String>,
 }
 
 /// One API server.

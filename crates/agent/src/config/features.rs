@@ -135,7 +135,7 @@ pub struct Dhcp {
 /// `control_plane_health_check_*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// The URL to get; `None` where nobody named one.
+    /// The URL to get; `None` where nothing is to be checked.
     pub url: Option<String>,
     /// Between checks.
     pub period: Duration,

@@ -158,6 +158,14 @@ pub(super) fn log_level(number: i32) -> tracing::Level {
     }
 }
 
+/// The word that switches something off which is on by default.
+const OFF: &str = "off";
+
+/// A URL whose answer says whether something lives; `None` is [`OFF`].
+pub(super) fn health_check(text: &str) -> Result<Option<String>, Fault> {
+    if text == OFF { Ok(None) } else { server(text).map(Some) }
+}
+
 /// An API server: a URL, or a host and perhaps a port, meaning HTTPS.
 pub(super) fn server(text: &str) -> Result<String, Fault> {
     let url = match text.parse::<IpAddr>() {

@@ -31,6 +31,8 @@ pub struct AgentOptions {
     pub timing: (u32, u32, u32),
     /// `vip_loglevel`: 0 is information, -4 debug.
     pub log_level: i32,
+    /// Further settings, by their environment variables.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 /// One node's agent: its files, and its process while it runs.
@@ -106,7 +108,7 @@ impl Agent {
     fn environment(&self) -> Vec<(&'static str, String)> {
         let (duration, deadline, retry) = self.options.timing;
         let switch = |name| (name, "true".to_owned());
-        vec![
+        let mut environment = vec![
             switch("cp_enable"),
             switch("vip_arp"),
             switch("vip_leaderelection"),
@@ -121,7 +123,9 @@ impl Agent {
             ("prometheus_server", format!(":{METRICS_PORT}")),
             ("MAINSTAY_STATE_DIR", self.directory.join("state").display().to_string()),
             ("MAINSTAY_ADMIN_SOCKET", self.socket().display().to_string()),
-        ]
+        ];
+        environment.extend(self.options.settings.iter().cloned());
+        environment
     }
 
     /// The host it runs on.
@@ -186,10 +190,16 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// `/v1/status`, as `mainstay status -o json` shows it; `None` while it does not answer.
+    /// The claim in `/v1/status`, as `mainstay status -o json` shows it; `None` while it does not answer.
     #[must_use]
     pub fn status(&self) -> Option<Value> {
         status(&self.socket())
+    }
+
+    /// What it finds behind the VIP on its own host; `Null` while it does not answer, or looks for nothing.
+    #[must_use]
+    pub fn local_service(&self) -> Value {
+        ask(&self.socket()).map(|mut status| status["localService"].take()).unwrap_or_default()
     }
 
     /// The sum of a counter of its metrics over the samples whose labels contain `label`.
@@ -207,14 +217,17 @@ impl Agent {
 /// The first claim of an agent's `/v1/status`; `None` while it does not answer.
 #[must_use]
 pub fn status(socket: &Path) -> Option<Value> {
+    ask(socket)?.get("claims")?.get(0).cloned()
+}
+
+fn ask(socket: &Path) -> Option<Value> {
     let mut stream = UnixStream::connect(socket).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
-    let status: Value = serde_json::from_str(body).ok()?;
-    status.get("claims")?.get(0).cloned()
+    serde_json::from_str(body).ok()
 }
 
 fn scrape(address: SocketAddr) -> Result<String> {

@@ -59,12 +59,20 @@ impl Resolver<'_> {
 
     fn health_check(&self) -> Result<HealthCheck, Refusal> {
         Ok(HealthCheck {
-            url: self.optional(Key::HealthAddress, value::server)?,
+            url: self.health_check_url()?,
             period: self.seconds(Key::HealthPeriod)?,
             timeout: self.seconds(Key::HealthTimeout)?,
             failure_threshold: self.number(Key::HealthThreshold)?,
             ca: self.file(Key::HealthCa),
         })
+    }
+
+    /// By default the local API server, as the kubelet asks it.
+    fn health_check_url(&self) -> Result<Option<String>, Refusal> {
+        match self.optional(Key::HealthAddress, value::health_check)? {
+            Some(named) => Ok(named),
+            None => Ok(Some(format!("https://127.0.0.1:{}/livez", self.number::<u16>(Key::Port)?))),
+        }
     }
 
     fn balancer(&self) -> Result<Balancer, Refusal> {

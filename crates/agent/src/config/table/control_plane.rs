@@ -3,7 +3,6 @@
 use super::{Key, Kind, Setting, number};
 use crate::config::value;
 
-const HEALTH: &str = "the local API server's health is not asked for yet";
 const IPVS: &str = "the IPVS load balancer is not built yet";
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -28,10 +27,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         Key::HealthAddress,
         &["control_plane_health_check_address"],
         &["controlPlaneHealthCheckAddress"],
-        Kind::Formed("URL", |text| value::given(text, value::server)),
+        Kind::Formed("URL", |text| value::given(text, value::health_check)),
     )
     .in_file("controlPlaneHealthCheck.address")
-    .not_yet("The URL that says whether the local API server is well", HEALTH),
+    .works("The URL that says whether the local API server lives; none is its /livez, off asks for nothing"),
     Setting::new(
         Key::HealthPeriod,
         &["control_plane_health_check_period_seconds"],
@@ -40,7 +39,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("controlPlaneHealthCheck.periodSeconds")
     .else_is("5")
-    .not_yet("Between health checks", HEALTH),
+    .works("Between health checks"),
     Setting::new(
         Key::HealthTimeout,
         &["control_plane_health_check_timeout_seconds"],
@@ -49,7 +48,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("controlPlaneHealthCheck.timeoutSeconds")
     .else_is("3")
-    .not_yet("How long a health check may take", HEALTH),
+    .works("How long a health check may take"),
     Setting::new(
         Key::HealthThreshold,
         &["control_plane_health_check_failure_threshold"],
@@ -58,7 +57,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("controlPlaneHealthCheck.failureThreshold")
     .else_is("3")
-    .not_yet("How many failures in a row count", HEALTH),
+    .works("How many failures in a row count"),
     Setting::new(
         Key::HealthCa,
         &["control_plane_health_check_ca_path"],
@@ -66,7 +65,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Text("FILE"),
     )
     .in_file("controlPlaneHealthCheck.caPath")
-    .not_yet("The certificate authority of that URL", HEALTH),
+    .works("The certificate authority of that URL; none accepts any certificate"),
     Setting::new(Key::BalancerEnable, &["lb_enable"], &["enableLoadBalancer"], Kind::Switch)
         .not_yet("Spread connections to the VIP over all API servers (IPVS)", IPVS),
     Setting::new(Key::BalancerPort, &["lb_port"], &["lbPort"], number("PORT", 1, 65_535))
