@@ -148,26 +148,59 @@ async fn a_watch_that_falls_silent_is_checked_at_another_server() {
     rig.observed("node-b").await;
 }
 
-/// 403 without the permission; 404 from Kubernetes before 1.21, which has no such EndpointSlices.
+/// 403 without the permission; 404 from Kubernetes before 1.21, which has no such EndpointSlices. A server that breaks
+/// down instead (503) is asked again and again, and is the clock of this test: by then the others would have been, too.
 #[tokio::test]
-async fn a_refusal_of_endpoint_slices_is_asked_once_and_is_no_fault_of_the_server() {
+async fn a_refusal_of_endpoint_slices_is_asked_once() {
+    let mut refused = Vec::new();
     for code in [403, 404] {
-        let server = Double::start().await;
-        {
-            let mut store = server.store.lock().unwrap();
-            store.put(lease("node-a"));
-            store.slices_refused = Some(code);
-        }
-        let mut rig = Rig::start(&server.url, &[]);
-        rig.observed("node-a").await;
-        watching(&server).await;
-        let asked = || server.store.lock().unwrap().count(&["endpointslices"]);
-        eventually("it was asked for EndpointSlices", || asked() > 0).await;
-        // Several times as long as the backoff after an outage is at its longest.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(asked(), 1, "{code}");
-        let servers = rig.handles.servers.borrow();
-        let states: Vec<_> = servers.iter().map(|one| (one.state, &one.last_error)).collect();
-        assert_eq!(states, [(ServerState::Answering, &None)], "{code}");
+        let (server, rig) = refusing_slices(code).await;
+        eventually("it was asked for EndpointSlices", || slices_asked(&server) > 0).await;
+        refused.push((code, server, rig));
     }
+    let (broken, _rig) = refusing_slices(503).await;
+    eventually("an outage is asked about again", || slices_asked(&broken) > 3).await;
+    for (code, server, _rig) in refused {
+        assert_eq!(slices_asked(&server), 1, "{code}");
+    }
+}
+
+/// The refusal is the last that the server says here, so nothing else makes its fault good.
+#[tokio::test]
+async fn a_refusal_of_endpoint_slices_is_no_fault_of_the_server() {
+    let states = |rig: &Rig| rig.handles.servers.borrow().iter().map(|one| one.state).collect::<Vec<_>>();
+    let (server, rig) = followed().await;
+    let (broken, broken_rig) = followed().await;
+    for server in [&server, &broken] {
+        let watched = || server.store.lock().unwrap().count(&["endpointslices", "watch=true"]) > 0;
+        eventually("the EndpointSlices are watched", watched).await;
+    }
+    for (server, code) in [(&server, 403), (&broken, 503)] {
+        let mut store = server.store.lock().unwrap();
+        store.slices_refused = Some(code);
+        store.end_quiet_watches();
+    }
+    eventually("an outage is a fault", || states(&broken_rig) == [ServerState::Failing]).await;
+    let before = slices_asked(&broken);
+    eventually("an outage is asked about again", || slices_asked(&broken) > before + 2).await;
+    assert!(server.store.lock().unwrap().count(&["endpointslices"]) > 2, "the refusal was asked for");
+    assert_eq!(states(&rig), [ServerState::Answering]);
+}
+
+/// A server that answers every request for EndpointSlices with `code`, and an adapter that follows its lease.
+async fn refusing_slices(code: u16) -> (Double, Rig) {
+    let server = Double::start().await;
+    {
+        let mut store = server.store.lock().unwrap();
+        store.put(lease("node-a"));
+        store.slices_refused = Some(code);
+    }
+    let mut rig = Rig::start(&server.url, &[]);
+    rig.observed("node-a").await;
+    watching(&server).await;
+    (server, rig)
+}
+
+fn slices_asked(server: &Double) -> usize {
+    server.store.lock().unwrap().count(&["endpointslices"])
 }
