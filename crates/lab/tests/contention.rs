@@ -87,6 +87,7 @@ impl Bench {
             learned: Vec::new(),
             vips: Vec::new(),
             lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },
+            annotations: std::collections::BTreeMap::new(),
             timing: Timing::for_retry_period(Duration::from_secs(1)),
         });
         let (reports, inputs) = mpsc::channel(64);

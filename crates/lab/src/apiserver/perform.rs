@@ -151,8 +151,9 @@ pub(super) fn perform(
         }
         Verb::Delete => deleted(call, &store.delete_with(&target, &options::delete_options(call, body)?)?),
         _ => {
-            let items: Vec<Value> =
-                store.delete_collection(&call.scan()?).iter().map(|gone| without_kind(gone)).collect();
+            let options = options::delete_options(call, body)?;
+            let gone = store.delete_collection(&call.scan()?, &options);
+            let items: Vec<Value> = gone.iter().map(|gone| without_kind(gone)).collect();
             let kind = format!("{}List", call.resource.kind);
             let version = json!({ "resourceVersion": store.revision().to_string() });
             Outcome::object(

@@ -119,13 +119,14 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), ApiStatus
 /// Kinds whose changes are checked as new objects are, metadata included.
 const CHECKED_AS_NEW: [&str; 4] = ["ConfigMap", "Endpoints", "EndpointSlice", "Service"];
 
-/// Checks what an object is to become. What is wrong with its metadata is found by what all kinds have in common, and
-/// then by its own kind: the real server tells it twice.
+/// Checks what an object is to become. What is wrong with its metadata is found as in a new object, then as in a changed
+/// one, and then by its own kind: the real server tells it as often.
 ///
 /// # Errors
 /// 422 with all that is not valid, or may not change.
 pub(super) fn check_update(resource: &Resource, old: &Value, next: &Value) -> Result<(), ApiStatus> {
-    let mut errors = metadata::of_changed(old, next);
+    let mut errors = metadata::of_new(resource, next);
+    errors.extend(metadata::of_changed(old, next));
     if resource.kind != "EndpointSlice" {
         errors.extend(metadata::of_changed(old, next));
     }

@@ -1,4 +1,4 @@
-//! What to ask: some two hundred requests, for everything that an agent, `kubectl` or client-go lives by.
+//! What to ask: some three hundred requests, for everything that an agent, `kubectl` or client-go lives by.
 
 use serde_json::{Value, json};
 
@@ -6,6 +6,7 @@ use super::{Step, User};
 
 mod access;
 mod applies;
+mod changes;
 mod kinds;
 mod leases;
 mod lists;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Step> {
     applies::all(&mut script);
     lists::all(&mut script);
     kinds::all(&mut script);
+    changes::all(&mut script);
     access::all(&mut script);
     access::the_end(&mut script);
     script.0

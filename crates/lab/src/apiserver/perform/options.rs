@@ -120,6 +120,7 @@ fn propagation(call: &Call, options: &Value) -> Result<Propagation, FieldError> 
     }
     match given {
         "" if orphans == Some(true) => Ok(Propagation::Orphan),
+        "" if orphans.is_none() => Ok(Propagation::Unsaid),
         "" | "Background" => Ok(Propagation::Background),
         "Foreground" => Ok(Propagation::Foreground),
         "Orphan" => Ok(Propagation::Orphan),

@@ -29,8 +29,10 @@ pub struct Preconditions {
 /// What becomes of the objects that the deleted one owns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
-    /// They are deleted after it.
+    /// Nobody said: what a finalizer on it says, or else [`Propagation::Background`].
     #[default]
+    Unsaid,
+    /// They are deleted after it.
     Background,
     /// They are deleted before it.
     Foreground,
@@ -86,16 +88,20 @@ impl Store {
         Ok(self.delete_key(&mut state, &target.key(), target.resource, options))
     }
 
-    /// Deletes everything the scan covers, and returns it.
-    pub fn delete_collection(&self, scan: &Scan) -> Vec<Arc<Value>> {
+    /// Deletes everything the scan covers, by these options, and returns it as it was.
+    pub fn delete_collection(&self, scan: &Scan, options: &DeleteOptions) -> Vec<Arc<Value>> {
         let mut state = self.lock();
         let chosen = |(key, object): &(&Key, &Arc<Value>)| scan.covers(key) && scan.selector.matches(object);
-        let keys: Vec<Key> = state.objects.iter().filter(chosen).map(|(key, _)| key.clone()).collect();
-        let options = DeleteOptions::default();
-        let delete = |key: Key| match self.delete_key(&mut state, &key, scan.resource, &options) {
-            Deleted::Gone(object) | Deleted::Pending(object) => object,
-        };
-        keys.into_iter().map(delete).collect()
+        let chosen = state.objects.iter().filter(chosen);
+        let chosen: Vec<(Key, Arc<Value>)> =
+            chosen.map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
+        for (key, _) in chosen.iter().filter(|_| options.mode == Mode::Real) {
+            // What an earlier one took along is gone.
+            if state.objects.contains_key(key) {
+                self.delete_key(&mut state, key, scan.resource, options);
+            }
+        }
+        chosen.into_iter().map(|(_, object)| object).collect()
     }
 
     /// Deletes one object that exists.
@@ -290,8 +296,11 @@ fn doomed(resource: &Resource, current: &Value, options: &DeleteOptions) -> Valu
         begin_deletion(resource, &mut next, grace(resource, current, options));
         return next;
     }
-    // Of a deletion that is under way, only the grace can change, and it can only become shorter.
+    // Of a deletion that is under way, the policy can change, and the grace become shorter.
     let left = current["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0);
+    if left == 0 {
+        keep_for(&mut next, options.propagation);
+    }
     if let Some(shorter) = options.grace_seconds.filter(|asked| *asked < left) {
         let metadata = metadata(&mut next);
         metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(shorter));
@@ -303,6 +312,7 @@ fn doomed(resource: &Resource, current: &Value, options: &DeleteOptions) -> Valu
 /// The finalizers that a policy asks for; the background needs none.
 fn keep_for(object: &mut Value, propagation: Propagation) {
     let wanted = match propagation {
+        Propagation::Unsaid => return,
         Propagation::Background => None,
         Propagation::Foreground => Some(FOREGROUND),
         Propagation::Orphan => Some(ORPHAN),
