@@ -13,6 +13,7 @@ use kube::client::middleware::{AuthLayer, ExtraHeadersLayer};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use secrecy::ExposeSecret as _;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder};
 
@@ -61,6 +62,7 @@ impl Access {
         let token_file =
             config.auth_info.token.is_none().then(|| config.auth_info.token_file.take()).flatten();
         let token_file = token_file.map(|path| TokenFile::open(path.into())).transpose()?.map(Arc::new);
+        check_token(&config)?;
         let strict = client_config(&mut config)?;
         let server_name = config.tls_server_name.clone().map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| format!("tls-server-name: {error}"))?;
@@ -139,6 +141,13 @@ fn lenient(config: &Config, strict: &ClientConfig) -> Result<ClientConfig, Strin
         names.into_iter().flatten().filter_map(|name| ServerName::try_from(name.to_owned()).ok()).collect();
     lenient.dangerous().set_certificate_verifier(Arc::new(AnyName::new(inner, others)));
     Ok(lenient)
+}
+
+/// kube-rs panics at a token that no header can carry: one with a line break in it.
+fn check_token(config: &Config) -> Result<(), String> {
+    let Some(token) = &config.auth_info.token else { return Ok(()) };
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    header.map(drop).map_err(|_| "the user's token has a character that no header can carry".to_owned())
 }
 
 fn host(url: &Uri) -> Option<&str> {

@@ -88,3 +88,24 @@ fn leads_elsewhere(file: &Kubeconfig) -> bool {
     };
     file.auth_infos.iter().any(user) || file.clusters.iter().any(cluster)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target `kubeconfig`: kube-rs panicked.
+    #[test]
+    fn a_token_with_a_line_break_is_refused() {
+        let config = |token: &str| {
+            serde_json::json!({
+                "clusters": [{ "name": "c", "cluster": { "server": "http://192.0.2.1" } }],
+                "users": [{ "name": "u", "user": { "token": token } }],
+                "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+                "current-context": "x",
+            })
+        };
+        let refused = kubeconfig(&config("a\nb").to_string()).expect("it leads nowhere else").unwrap_err();
+        assert_eq!(refused, "the user's token has a character that no header can carry");
+        assert!(kubeconfig(&config("ab").to_string()).expect("it leads nowhere else").is_ok());
+    }
+}

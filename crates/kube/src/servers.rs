@@ -274,7 +274,8 @@ pub fn normalise(text: &str) -> Option<String> {
     let uri: Uri = full.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
     let authority = uri.authority().filter(|authority| !authority.host().is_empty())?;
-    Some(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')))
+    let path = uri.path().trim_end_matches(|c: char| c == '/' || c.is_whitespace());
+    Some(format!("{scheme}://{authority}{path}"))
 }
 
 fn host_address(url: &str) -> Option<IpAddr> {

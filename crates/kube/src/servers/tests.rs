@@ -138,4 +138,6 @@ fn addresses_become_urls() {
     ] {
         assert_eq!(normalise(text).as_deref(), url, "{text:?}");
     }
+    // Found by the fuzz target `endpoint-slices`: a normal form that was another's text.
+    assert_eq!(normalise("https://a/b/\u{a0}/").as_deref(), Some("https://a/b"));
 }

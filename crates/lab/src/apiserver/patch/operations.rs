@@ -2,16 +2,31 @@
 
 use serde_json::Value;
 
+/// As many operations as the real server does (`maxJSONPatchOperations`).
+const MOST_OPERATIONS: usize = 10_000;
+/// How much all copies of a patch may add, in bytes: the real server's limit of a body (`AccumulatedCopySizeLimit`). An
+/// object that is copied into itself doubles.
+const COPIES_LIMIT: usize = 3 << 20;
+/// How deep an object may be nested: `serde_json` reads no deeper one, and to walk one takes stack.
+const DEEPEST: usize = 120;
+
 /// Does every operation, in order.
 ///
 /// # Errors
 /// Why one of them cannot be done.
 pub(super) fn apply(target: &mut Value, operations: &[Value]) -> Result<(), String> {
-    operations.iter().try_for_each(|operation| operate(target, operation))
+    let count = operations.len();
+    if count > MOST_OPERATIONS {
+        return Err(format!(
+            "The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}"
+        ));
+    }
+    let mut copied = 0;
+    operations.iter().try_for_each(|operation| operate(target, operation, &mut copied))
 }
 
-/// One operation of RFC 6902 section 4.
-fn operate(target: &mut Value, operation: &Value) -> Result<(), String> {
+/// One operation of RFC 6902 section 4; `copied` counts the bytes that copies added.
+fn operate(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), String> {
     let text =
         |name: &str| operation[name].as_str().ok_or_else(|| format!("JSON patch operation lacks \"{name}\""));
     let value =
@@ -21,20 +36,45 @@ fn operate(target: &mut Value, operation: &Value) -> Result<(), String> {
         "add" => add(target, path, value()?),
         "remove" => remove(target, path).map(drop),
         "replace" => {
-            *at(target, path)? = value()?;
+            let value = value()?;
+            check_depth(path, &value)?;
+            *at(target, path)? = value;
             Ok(())
         }
         "test" if *at(target, path)? == value()? => Ok(()),
         "test" => Err(format!("testing path {path} failed")),
         "copy" => {
-            let copied = at(target, text("from")?)?.clone();
-            add(target, path, copied)
+            let source = at(target, text("from")?)?;
+            *copied += source.to_string().len();
+            if *copied > COPIES_LIMIT {
+                return Err(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPIES_LIMIT}"
+                ));
+            }
+            let value = source.clone();
+            add(target, path, value)
         }
         "move" => {
             let moved = remove(target, text("from")?)?;
             add(target, path, moved)
         }
         other => Err(format!("unknown JSON patch operation \"{other}\"")),
+    }
+}
+
+/// Whether `value` at `path` is not too deep. It is not too deep itself: it was read, or is part of what was checked.
+fn check_depth(path: &str, value: &Value) -> Result<(), String> {
+    if path.matches('/').count() + depth(value) > DEEPEST {
+        return Err(format!("path {path}: nested deeper than {DEEPEST} levels"));
+    }
+    Ok(())
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -49,6 +89,7 @@ fn parent<'a>(target: &'a mut Value, path: &str) -> Result<(&'a mut Value, Strin
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *target = value;
         return Ok(());

@@ -86,3 +86,16 @@ fn what_cannot_be_patched_is_refused() {
     assert_eq!(Patch::parse("application/merge-patch+json", b"{").unwrap_err().code, 400);
     assert_eq!(Patch::parse("application/merge-patch+json", b"[]").unwrap_err().code, 400);
 }
+
+/// For the fuzz target `api-patch`: a small patch, an object that no memory holds or no stack walks.
+#[test]
+fn an_object_copied_into_itself_does_not_grow_without_end() {
+    let refused =
+        |operations: Vec<Value>| operations::apply(&mut json!({"a": "b"}), &operations).expect_err("a limit");
+    let wide = (0..40).map(|number| json!({"op": "copy", "from": "", "path": format!("/{number}")}));
+    assert!(refused(wide.collect()).contains("exceeding the limit"));
+    let deep = (0..200).map(|_| json!({"op": "copy", "from": "", "path": "/a"}));
+    assert!(refused(deep.collect()).contains("nested deeper"));
+    let many = vec![json!({"op": "test", "path": "/a", "value": "b"}); 10_001];
+    assert!(refused(many).contains("maximum operations"));
+}
