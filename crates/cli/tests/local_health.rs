@@ -29,8 +29,8 @@ fn with_three_api_servers(name: &str, test: fn(Cluster)) {
         .with_setting("control_plane_health_check_failure_threshold", &THRESHOLD.to_string());
     let cluster = Cluster::up(plan).expect("a cluster that settles");
     let all_healthy = || {
-        let states = cluster.nodes.iter().map(|node| node.agent.local_service());
-        Ok(states.map(|service| service["state"] == "healthy").all(|healthy| healthy).then_some(()))
+        let mut states = cluster.nodes.iter().map(|node| node.agent.local_service());
+        Ok(states.all(|service| service["state"] == "healthy").then_some(()))
     };
     wait_for(PATIENCE, all_healthy).expect("agents answer").expect("every API server lives");
     test(cluster);
@@ -67,8 +67,8 @@ fn nothing_moves_when_every_api_server_is_dead() {
         let died = probe::now();
         cluster.api.fail(mainstay_lab::cluster::Outage::Refused).expect("an outage");
         let all_ill = || {
-            let states = cluster.nodes.iter().map(|node| node.agent.local_service());
-            Ok(states.map(|service| service["state"] == "unhealthy").all(|ill| ill).then_some(()))
+            let mut states = cluster.nodes.iter().map(|node| node.agent.local_service());
+            Ok(states.all(|service| service["state"] == "unhealthy").then_some(()))
         };
         wait_for(PATIENCE, all_ill).expect("agents answer").expect("every agent finds its own dead");
         cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");

@@ -104,6 +104,7 @@ fn a_status_without_an_agent_fails_and_says_what_to_look_at() {
 const COMPATIBLE: &[(&str, i32)] = &[
     ("pod-arp-controlplane.yaml", 0),
     ("pod-arp-controlplane-vip-cidr.yaml", 0),
+    ("pod-arp-controlplane-dual-stack.yaml", 0),
     ("daemonset-arp-controlplane-services.yaml", 1),
     ("daemonset-arp-services.yaml", 1),
     ("daemonset-bgp-controlplane-services.yaml", 1),
@@ -174,6 +175,9 @@ fn a_file_of_settings_is_read_below_flags_and_environment() {
     assert!(refused(&["manager"], &[("config_file", path)]).starts_with(&named));
     assert!(refused(&["run", "--config", path, "--port", "70002"], &[]).contains(r#"--port="70002""#));
     assert!(refused(&["run", "--config", path], &[("port", "70003")]).contains(r#": port="70003""#));
+    let other = [("config_file", "/nonexistent.yaml")];
+    assert!(refused(&["run", "--config", path], &other).starts_with(&named), "the flag's file");
+    assert!(refused(&["manager", "--config", path], &other).contains(r#"config_file="/nonexistent.yaml""#));
     std::fs::write(&file, "prot: 6443\n").unwrap();
     assert_eq!(
         refused(&["run", "--config", path], &[]),

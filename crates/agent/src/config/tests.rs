@@ -252,6 +252,17 @@ fn run_lets_flags_win_in_silence_and_manager_lets_the_environment_win_aloud() {
 }
 
 #[test]
+fn a_difference_between_secrets_does_not_tell_them() {
+    let flags = Layer::default().with_flag(Key::BgpPeerPassword, "hunter2");
+    let layers = Layers::new(flags, &environment(&[("bgp_peerpass", "hunter3")]));
+    let resolved = resolve(layers, Precedence::EnvironmentFirst, &host()).unwrap();
+    let difference =
+        r#"bgp_peerpass="(secret)" is used and --peerPass="(secret)" is not: set one of them only"#;
+    assert!(resolved.warnings.contains(&Warning(difference.into())), "{:?}", resolved.warnings);
+    assert!(!format!("{resolved:?}").contains("hunter"));
+}
+
+#[test]
 fn warnings_are_one_line_each() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
