@@ -6,6 +6,7 @@
 
 mod agent;
 mod config;
+mod manifest;
 mod output;
 mod replay;
 mod status;
@@ -59,6 +60,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check a manifest or a file of settings, or print the reference of all settings
     Config(config::ConfigArgs),
+    /// Print the objects that run Mainstay in a cluster: a static Pod, a DaemonSet, and what they may do
+    Manifest(manifest::ManifestArgs),
     /// Give a recording of `run --record FILE` to the same core, and show what it orders and tells
     #[command(after_help = REPLAY_HELP)]
     Replay(replay::ReplayArgs),
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
         Command::Status(args) => done(status::show(&args)),
         Command::Config(args) => config::run(&args),
+        Command::Manifest(args) => manifest::run(&args),
         Command::Replay(args) => done(replay::run(&args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo(&args),

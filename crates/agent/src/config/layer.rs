@@ -160,6 +160,12 @@ impl Layer {
         self.0.get(&key)
     }
 
+    /// The same as environment variables, for a manifest: names in the order of the table, and the texts.
+    pub fn as_variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let variable = |(setting, given): (&'static Setting, _)| Some((*setting.environment.first()?, given));
+        self.iter().filter_map(variable).map(|(name, given): (_, &Given)| (name, given.text.as_str()))
+    }
+
     /// All that was written.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Given)> {
         self.0.iter().map(|(key, given)| (setting(*key), given))

@@ -2,16 +2,18 @@
 
 use super::{Key, Kind, Setting};
 
-const GENERATOR: &str = "manifests are not generated yet";
+const ALWAYS: &str = "permissions are always a Role's, for single objects: `mainstay manifest rbac`";
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::InCluster, &[], &["inCluster"], Kind::Switch)
-        .not_yet("Use a service account in place of a kubeconfig", GENERATOR),
-    Setting::new(Key::Image, &[], &["image"], Kind::Text("IMAGE")).not_yet("The image", GENERATOR),
-    Setting::new(Key::Taint, &[], &["taint"], Kind::Switch)
-        .not_yet("Run on control-plane nodes only, and in spite of their taints", GENERATOR),
+        .works("For `mainstay manifest`: use a service account in place of a kubeconfig"),
+    Setting::new(Key::Image, &[], &["image"], Kind::Text("IMAGE"))
+        .works("For `mainstay manifest`: the image"),
+    Setting::new(Key::Taint, &[], &["taint"], Kind::Switch).works(
+        "For `mainstay manifest daemonset`: run on control-plane nodes only, and in spite of their taints",
+    ),
     Setting::new(Key::Role, &[], &["role"], Kind::Switch)
-        .not_yet("A Role in place of a ClusterRole", GENERATOR),
+        .accepted("A Role in place of a ClusterRole", ALWAYS),
     Setting::new(Key::RoleBinding, &[], &["rolebinding"], Kind::Switch)
-        .not_yet("A RoleBinding in place of a ClusterRoleBinding", GENERATOR),
+        .accepted("A RoleBinding in place of a ClusterRoleBinding", ALWAYS),
 ];

@@ -1,0 +1,208 @@
+//! `mainstay manifest`: the objects that run Mainstay in a cluster, with kube-vip's flags.
+//!
+//! Every privilege is one that the agent uses: the two capabilities of its sockets and addresses, and uid 0 because
+//! kubeadm's admin.conf and the state's directory are root's. Nothing of the container can be written but that state.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, Subcommand};
+use mainstay_agent::config::{CheckReport, CheckedSetting, Layer, SettingFlags, check};
+use serde_json::{Value, json};
+
+use crate::{DONE, FAILED, REFUSED, complain};
+
+/// Where a kubeconfig is mounted, as kube-vip has it; it is what `k8s_config_file` names by default.
+const KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+/// The defaults of `MAINSTAY_STATE_DIR` and of the admin socket's directory.
+const STATE_DIR: &str = "/var/lib/mainstay";
+const RUN_DIR: &str = "/run/mainstay";
+/// The port of `prometheus_server`, with `/healthz` and `/readyz`.
+const METRICS_PORT: u16 = 2112;
+/// What an agent may do, as the project's own tests run it.
+const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
+
+#[derive(Args)]
+pub(crate) struct ManifestArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A static Pod, for kubeadm: put it into /etc/kubernetes/manifests on each control-plane node
+    #[command(after_help = POD_HELP)]
+    Pod(Generated),
+    /// A DaemonSet, for clusters that run already (k3s, RKE2, kubeadm); it uses the service account `mainstay`
+    #[command(after_help = DAEMONSET_HELP)]
+    Daemonset(Generated),
+    /// The service account `mainstay`, and all that it may do
+    Rbac,
+}
+
+const POD_HELP: &str = "\
+  mainstay manifest pod --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection \\
+    > /etc/kubernetes/manifests/mainstay.yaml";
+
+const DAEMONSET_HELP: &str = "\
+  mainstay manifest rbac | kubectl apply -f -
+  mainstay manifest daemonset --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection --taint \\
+    | kubectl apply -f -";
+
+#[derive(Args)]
+struct Generated {
+    /// The image
+    #[arg(long, value_name = "IMAGE", default_value = concat!("mainstay:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// Use the service account `mainstay` in place of a kubeconfig; a DaemonSet always does
+    #[arg(long = "inCluster", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    in_cluster: bool,
+    /// For a DaemonSet: run on control-plane nodes only, and in spite of their taints
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    taint: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// Where the agent has its credentials from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// kubeadm's file on the host.
+    AdminConf,
+    /// The Pod's service account.
+    ServiceAccount,
+}
+
+/// Runs the command; the exit code says what became of it.
+pub(crate) fn run(args: &ManifestArgs) -> u8 {
+    let printed = match &args.command {
+        Command::Rbac => return print(PERMISSIONS),
+        Command::Pod(generated) => serde_saphyr::to_string(&pod(generated)),
+        Command::Daemonset(generated) => serde_saphyr::to_string(&daemonset(generated)),
+    };
+    let checked = printed.map_err(anyhow::Error::from).and_then(|text| Ok((check("manifest", &text)?, text)));
+    match checked {
+        Ok((report, _)) if refuses(&report) => REFUSED,
+        Ok((_, text)) => print(&text),
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            FAILED
+        }
+    }
+}
+
+fn print(text: &str) -> u8 {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Ok(()) => DONE,
+        Err(_) => FAILED,
+    }
+}
+
+/// Says what an agent would make of the settings; whether it would not start with them.
+fn refuses(report: &CheckReport) -> bool {
+    for part in &report.parts {
+        for setting in part.settings.iter().filter(|setting| !setting.fine) {
+            complain(&format!("{}={:?}: {}: {}", setting.name, setting.value, setting.verdict, setting.note));
+        }
+        part.problems.iter().for_each(|problem| complain(problem));
+    }
+    let refused = |setting: &CheckedSetting| matches!(setting.verdict.as_str(), "refused" | "unknown");
+    report.parts.iter().any(|part| !part.problems.is_empty() || part.settings.iter().any(refused))
+}
+
+fn pod(generated: &Generated) -> Value {
+    let credentials = if generated.in_cluster { Credentials::ServiceAccount } else { Credentials::AdminConf };
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "mainstay", "namespace": "kube-system", "labels": labels()},
+        "spec": spec(generated, credentials),
+    })
+}
+
+fn daemonset(generated: &Generated) -> Value {
+    let mut spec = spec(generated, Credentials::ServiceAccount);
+    if generated.taint {
+        spec["tolerations"] = json!([{"effect": "NoSchedule", "operator": "Exists"}, {"effect": "NoExecute", "operator": "Exists"}]);
+        spec["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [
+                {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]}]}}});
+    }
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "mainstay", "namespace": "kube-system", "labels": labels()},
+        "spec": {
+            "selector": {"matchLabels": labels()},
+            // One node at a time: each hands over before it stops.
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "template": {"metadata": {"labels": labels()}, "spec": spec},
+        },
+    })
+}
+
+fn labels() -> Value {
+    json!({"app.kubernetes.io/name": "mainstay"})
+}
+
+fn spec(generated: &Generated, credentials: Credentials) -> Value {
+    let mut mounts =
+        vec![json!({"name": "state", "mountPath": STATE_DIR}), json!({"name": "run", "mountPath": RUN_DIR})];
+    let mut volumes = vec![directory("state", STATE_DIR), directory("run", RUN_DIR)];
+    let mut spec = json!({
+        "hostNetwork": true,
+        "priorityClassName": "system-node-critical",
+        // A hand-over takes one lease duration at most.
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    });
+    match credentials {
+        Credentials::AdminConf => {
+            mounts.push(json!({"name": "kubeconfig", "mountPath": KUBECONFIG, "readOnly": true}));
+            volumes.push(json!({"name": "kubeconfig", "hostPath": {"path": KUBECONFIG, "type": "File"}}));
+            spec["automountServiceAccountToken"] = json!(false);
+        }
+        Credentials::ServiceAccount => spec["serviceAccountName"] = json!("mainstay"),
+    }
+    spec["containers"] = json!([container(generated, &mounts)]);
+    spec["volumes"] = json!(volumes);
+    spec
+}
+
+fn directory(name: &str, path: &str) -> Value {
+    json!({"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
+}
+
+fn container(generated: &Generated, mounts: &[Value]) -> Value {
+    let probe = |path: &str| json!({"httpGet": {"host": "127.0.0.1", "path": path, "port": METRICS_PORT}});
+    let mut container = json!({
+        "name": "mainstay",
+        "image": generated.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["manager"],
+        "env": environment(&generated.settings.0),
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "runAsUser": 0,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+        },
+        "volumeMounts": mounts,
+    });
+    // Another place of the metrics may be behind any address; who moves it knows how to probe it.
+    if !generated.settings.0.as_variables().any(|(name, _)| name == "prometheus_server") {
+        container["livenessProbe"] = probe("/healthz");
+        container["livenessProbe"]["failureThreshold"] = json!(6);
+        container["readinessProbe"] = probe("/readyz");
+    }
+    container
+}
+
+fn environment(flags: &Layer) -> Vec<Value> {
+    let named = flags.as_variables().any(|(name, _)| name == "vip_nodename");
+    let node = json!({"name": "vip_nodename", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}});
+    let given = flags.as_variables().map(|(name, text)| json!({"name": name, "value": text}));
+    given.chain((!named).then_some(node)).collect()
+}

@@ -1,0 +1,84 @@
+//! What `mainstay manifest` prints: accepted by `mainstay config check`, and with no privilege that is not used.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SETTINGS: [&str; 6] = [
+    "--interface=eth0",
+    "--address=192.0.2.10",
+    "--controlplane",
+    "--arp",
+    "--leaderElection",
+    "--leaseDuration=20",
+];
+
+fn mainstay(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mainstay")).args(args).output().expect("it runs")
+}
+
+fn printed(kind: &str, more: &[&str]) -> Value {
+    let output = mainstay(&[&["manifest", kind], &SETTINGS[..], more].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+    serde_saphyr::from_slice(&output.stdout).expect("YAML")
+}
+
+fn variable<'a>(container: &'a Value, name: &str) -> &'a Value {
+    let all = container["env"].as_array().expect("an environment");
+    all.iter().find(|variable| variable["name"] == name).expect(name)
+}
+
+#[test]
+fn a_static_pod_has_its_settings_and_two_capabilities() {
+    let pod = printed("pod", &[]);
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!((&pod["kind"], &container["args"][0]), (&"Pod".into(), &"manager".into()));
+    for (name, value) in [("address", "192.0.2.10"), ("vip_interface", "eth0"), ("vip_leaseduration", "20")] {
+        assert_eq!(variable(container, name)["value"], value);
+    }
+    assert_eq!(variable(container, "vip_nodename")["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN", "NET_RAW"]));
+    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    let paths: Vec<_> = pod["spec"]["volumes"].as_array().expect("volumes").iter().collect();
+    let paths: Vec<_> = paths.iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+    assert_eq!(paths, ["/var/lib/mainstay", "/run/mainstay", "/etc/kubernetes/admin.conf"]);
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn a_daemonset_uses_its_service_account() {
+    let daemonset = printed("daemonset", &["--taint", "--image=example.org/mainstay:1"]);
+    let spec = &daemonset["spec"]["template"]["spec"];
+    assert_eq!(spec["serviceAccountName"], "mainstay");
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
+    assert_eq!(spec["containers"][0]["image"], "example.org/mainstay:1");
+    let labels = &daemonset["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&daemonset["spec"]["selector"]["matchLabels"], labels);
+}
+
+#[test]
+fn what_an_agent_would_refuse_is_not_printed() {
+    let output = mainstay(&[
+        "manifest",
+        "pod",
+        "--interface=eth0",
+        "--address=192.0.2.300",
+        "--controlplane",
+        "--arp",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("192.0.2.300"), "{errors}");
+}
+
+#[test]
+fn permissions_are_those_that_the_laboratory_runs_agents_with() {
+    let output = mainstay(&["manifest", "rbac"]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), include_str!("../../../manifests/rbac.yaml"));
+}
