@@ -32,7 +32,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = ["cargo", "test", "--quiet", "-p", "mainstay-core"]
+# Without optimisation: these tests are quick, and compiling them is not.
+QUICKLY = ["--config", "profile.dev.package.mainstay-core.opt-level=0"]
+CORE = ["cargo", "test", "--quiet", *QUICKLY, "-p", "mainstay-core"]
 SIMULATION = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim_rules"]
 SCHEDULES = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim", "no_schedule"]
 MODEL = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "model", "no_interleaving"]
