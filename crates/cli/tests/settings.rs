@@ -182,7 +182,7 @@ fn a_file_of_settings_is_read_below_flags_and_environment() {
     assert_eq!(
         refused(&["run", "--config", path], &[]),
         format!(
-            r#"mainstay: {path}: prot="6443": there is no such setting; remove it, or did you mean port?"#
+            r#"mainstay: {path}: prot="(not shown)": there is no such setting; remove it, or did you mean port?"#
         )
     );
 }

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::effective::note;
-use super::file::{documents, flattened, known, layer, name_in, text, text_of};
-use super::layer::{Layer, Layers, nearest};
+use super::file::{documents, flattened, known, layer, name_in, no_setting, text_of};
+use super::layer::{Layer, Layers};
 use super::refusal::Refusal;
 use super::resolve::{Precedence, asks_for_something, merge, resolve};
-use super::table::{Setting, settings};
+use super::table::{NOT_SHOWN, Setting};
 use super::{Host, value};
 use manifest::{Part, parts};
 
@@ -62,7 +62,7 @@ impl CheckedPart {
 pub struct CheckedSetting {
     /// Its name as written: `vip_arp`, `--arp`.
     pub name: String,
-    /// Its value as written, masked if it is a secret; where it is not in the file, where it comes from.
+    /// Its value as written, masked if it is a secret or may be one; where it is not in the file, where it comes from.
     pub value: String,
     /// What it is in the end. As written, if that cannot be told.
     pub effective: String,
@@ -132,13 +132,13 @@ fn configuration_file(file: &str, mapping: &Map<String, Value>) -> CheckedPart {
 
 fn file_row(file: &str, key: &str, value: &Value) -> CheckedSetting {
     let name = name_in(file, key);
-    let setting = known(key);
-    let text = setting.map_or_else(|| text(value), |setting| text_of(setting, value));
-    let text = text.unwrap_or_else(|| value.to_string());
-    match setting {
-        Some(setting) if text.is_empty() || value.is_null() => row(setting, &name, setting.default),
-        Some(setting) => row(setting, &name, &text),
-        None => unknown(&name, &text, nearest(key, settings().map(Setting::file_key))),
+    let Some(setting) = known(key) else {
+        let (problem, remedy) = no_setting(key);
+        return unknown(&name, format!("{problem}; {remedy}"));
+    };
+    match text_of(setting, value).unwrap_or_else(|| value.to_string()) {
+        text if text.is_empty() || value.is_null() => row(setting, &name, setting.default),
+        text => row(setting, &name, &text),
     }
 }
 
@@ -162,13 +162,14 @@ fn row(setting: &Setting, name: &str, text: &str) -> CheckedSetting {
     }
 }
 
-fn unknown(name: &str, value: &str, nearest: &str) -> CheckedSetting {
+/// What is no setting. Its value is not shown: its name may be a secret's, misspelt.
+fn unknown(name: &str, note: String) -> CheckedSetting {
     CheckedSetting {
         name: name.to_owned(),
-        value: value.to_owned(),
+        value: NOT_SHOWN.to_owned(),
         effective: String::new(),
         verdict: "unknown".to_owned(),
-        note: format!("no setting of kube-vip's or ours; did you mean {nearest}?"),
+        note,
         fine: false,
     }
 }

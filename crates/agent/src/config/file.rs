@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::layer::{Given, Layer, Layers, Origin, nearest};
 use super::refusal::Refusal;
 use super::resolve::Precedence;
-use super::table::{Empty, Key, Setting, settings};
+use super::table::{Empty, Key, NOT_SHOWN, Setting, setting, settings};
 
 /// Reads the file that flags or environment name, if one of them does, into `layers`.
 ///
@@ -80,16 +80,17 @@ pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, R
     let mut layer = Layer::default();
     for (key, value) in &flattened(mapping) {
         let name = name_in(file, key);
-        let refused = |value: &Value, problem: &str, remedy: String| Refusal {
+        let refused = |shown: String, problem: &str, remedy: String| Refusal {
             setting: name.clone(),
-            value: text(value).unwrap_or_else(|| value.to_string()),
+            value: shown,
             problem: problem.to_owned(),
             remedy,
         };
         let setting = known(key).ok_or_else(|| {
-            let nearest = nearest(key, settings().filter(|s| s.is_for_agents()).map(Setting::file_key));
-            refused(value, "there is no such setting", format!("remove it, or did you mean {nearest}?"))
+            let (problem, remedy) = no_setting(key);
+            refused(NOT_SHOWN.to_owned(), problem, remedy)
         })?;
+        let shown = || setting.shown(&text(value).unwrap_or_else(|| value.to_string()));
         // As in the environment, what is empty says nothing.
         let is_empty = value.as_str().is_some_and(|text| text.trim().is_empty());
         if value.is_null() || (is_empty && setting.empty == Empty::Unset) {
@@ -97,38 +98,48 @@ pub(super) fn layer(file: &str, mapping: &Map<String, Value>) -> Result<Layer, R
         }
         let text = text_of(setting, value).ok_or_else(|| {
             refused(
-                value,
+                shown(),
                 "neither a text nor a list of texts",
                 "write one value, or a list of them".to_owned(),
             )
         })?;
         if let Some(other) = layer.written(setting.key) {
             let remedy = format!("remove it, or remove {}", other.name);
-            return Err(refused(value, "it is said twice", remedy));
+            return Err(refused(shown(), "it is said twice", remedy));
         }
         layer = layer.with(setting.key, Given { text, name, origin: Origin::File });
     }
     Ok(layer)
 }
 
-/// The mapping with what it nests as paths of keys, but for what is a mapping by right.
+/// What is wrong with a key that is no setting, and what to do about it.
+pub(super) fn no_setting(key: &str) -> (&'static str, String) {
+    if setting(Key::ConfigFile).is_called(key) {
+        return ("a file cannot name another", "remove it, and put everything into one file".to_owned());
+    }
+    let keys = settings().filter(|other| other.is_for_agents() && other.key != Key::ConfigFile);
+    let nearest = nearest(key, keys.map(Setting::file_key));
+    ("there is no such setting", format!("remove it, or did you mean {nearest}?"))
+}
+
+/// The mapping with what it nests as paths of keys. A setting's own value is left whole: what is in it may be a secret,
+/// and a key is shown.
 pub(super) fn flattened(mapping: &Map<String, Value>) -> Map<String, Value> {
     let mut flat = Map::new();
-    for (key, value) in mapping {
-        match value {
-            Value::Object(inner) if !inner.is_empty() && !may_be_mapping(key) => {
-                let inner = flattened(inner).into_iter();
-                flat.extend(inner.map(|(rest, value)| (format!("{key}.{rest}"), value)));
-            }
-            _ => drop(flat.insert(key.clone(), value.clone())),
-        }
-    }
+    flatten("", mapping, &mut flat);
     flat
 }
 
-/// Whether the setting of that name is JSON elsewhere.
-fn may_be_mapping(key: &str) -> bool {
-    known(key).is_some_and(|setting| setting.key == Key::LeaseAnnotations)
+fn flatten(above: &str, mapping: &Map<String, Value>, flat: &mut Map<String, Value>) {
+    for (key, value) in mapping {
+        let path = format!("{above}{key}");
+        match value {
+            Value::Object(inner) if !inner.is_empty() && known(&path).is_none() => {
+                flatten(&format!("{path}."), inner, flat);
+            }
+            _ => drop(flat.insert(path, value.clone())),
+        }
+    }
 }
 
 /// The text of a value; a setting that is JSON elsewhere may be a mapping here.

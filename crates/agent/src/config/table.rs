@@ -123,6 +123,9 @@ pub enum Secrecy {
 /// What a secret is shown as.
 pub const MASK: &str = "(secret)";
 
+/// What the value of a name that is no setting is shown as: the name may be a secret's, misspelt.
+pub const NOT_SHOWN: &str = "(not shown)";
+
 /// What an empty environment variable means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Empty {

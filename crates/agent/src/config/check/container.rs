@@ -6,11 +6,14 @@ use super::manifest::{Container, Written};
 use super::{CheckedPart, CheckedSetting, in_force, row, unknown};
 use crate::config::layer::{Layer, Layers, by_flag, by_variable, nearest};
 use crate::config::resolve::Precedence;
-use crate::config::table::{Key, Setting, settings};
+use crate::config::table::{Key, MASK, NOT_SHOWN, Secrecy, Setting, settings};
 
 /// Variables that programs are given besides their settings.
 const NO_SETTINGS: &[&str] =
     &["HOME", "HTTPS_PROXY", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "NO_PROXY", "PATH", "TZ"];
+
+/// The commands that run an agent.
+const COMMANDS: [&str; 2] = ["run", "manager"];
 
 pub(super) fn check(container: &Container) -> CheckedPart {
     let arguments = read_arguments(&container.arguments);
@@ -39,7 +42,7 @@ pub(super) fn check(container: &Container) -> CheckedPart {
 fn variables(container: &Container) -> BTreeMap<String, String> {
     let known = container.environment.iter().filter_map(|(name, written)| match written {
         Written::Here(text) => Some((name.clone(), text.clone())),
-        Written::There(_) => stand_in(name).map(|text| (name.clone(), text)),
+        Written::There(_) | Written::Composed(_) => stand_in(name).map(|text| (name.clone(), text)),
     });
     known.collect()
 }
@@ -69,25 +72,24 @@ fn environment_rows(container: &Container) -> Vec<CheckedSetting> {
         let reference = format!("$({name})");
         let uses = |text: &str| text.contains(&reference);
         let in_variables = container.environment.iter().any(|(_, written)| match written {
-            Written::Here(text) | Written::There(text) => uses(text),
+            Written::Here(text) | Written::Composed(text) => uses(text),
+            Written::There(_) => false,
         });
         in_variables || container.arguments.iter().any(|argument| uses(argument))
     };
     let rows = container.environment.iter().map(|(name, written)| match by_variable(name) {
         Some(setting) => variable_row(setting, name, written),
-        None if NO_SETTINGS.contains(&name.as_str()) || used(name) => ignored(name, written),
+        None if NO_SETTINGS.contains(&name.as_str()) || used(name) => ignored(name),
         None => {
             let known = settings().flat_map(|setting| setting.environment).copied();
-            unknown(name, shown(written), nearest(name, known))
+            unknown(name, not_ours(nearest(name, known)))
         }
     });
     rows.collect()
 }
 
-fn shown(written: &Written) -> &str {
-    match written {
-        Written::Here(text) | Written::There(text) => text,
-    }
+fn not_ours(nearest: &str) -> String {
+    format!("no setting of kube-vip's or ours; did you mean {nearest}?")
 }
 
 fn variable_row(setting: &Setting, name: &str, written: &Written) -> CheckedSetting {
@@ -95,21 +97,36 @@ fn variable_row(setting: &Setting, name: &str, written: &Written) -> CheckedSett
         // As kube-vip's generator writes what nobody named.
         Written::Here(text) if text.is_empty() => row(setting, name, setting.default),
         Written::Here(text) => row(setting, name, text),
-        Written::There(source) => CheckedSetting {
-            name: name.to_owned(),
-            value: format!("({source})"),
-            effective: format!("({source})"),
-            verdict: setting.verdict.word().to_owned(),
-            note: setting.verdict.reason().to_owned(),
-            fine: setting.verdict.is_heeded(),
-        },
+        Written::There(source) => elsewhere_row(setting, name, format!("({source})")),
+        Written::Composed(text) => elsewhere_row(setting, name, composed(setting, text)),
     }
 }
 
-fn ignored(name: &str, written: &Written) -> CheckedSetting {
+/// A text that the kubelet completes, as it may be shown: what stands around the `$(NAME)` may be the secret itself.
+fn composed(setting: &Setting, text: &str) -> String {
+    match setting.secrecy {
+        Secrecy::Secret => MASK.to_owned(),
+        Secrecy::Open => format!("({text}, put in by the kubelet)"),
+    }
+}
+
+/// A setting whose value is known only where the Pod runs.
+fn elsewhere_row(setting: &Setting, name: &str, shown: String) -> CheckedSetting {
     CheckedSetting {
         name: name.to_owned(),
-        value: shown(written).to_owned(),
+        value: shown.clone(),
+        effective: shown,
+        verdict: setting.verdict.word().to_owned(),
+        note: setting.verdict.reason().to_owned(),
+        fine: setting.verdict.is_heeded(),
+    }
+}
+
+/// What is for others. Its value is not shown: it may be what a secret is made of.
+fn ignored(name: &str) -> CheckedSetting {
+    CheckedSetting {
+        name: name.to_owned(),
+        value: NOT_SHOWN.to_owned(),
         effective: String::new(),
         verdict: "ignored".to_owned(),
         note: "no setting".to_owned(),
@@ -129,14 +146,15 @@ struct Arguments {
 /// Reads `--flag=value`, `--flag value`, `--switch` and `-n value`.
 fn read_arguments(arguments: &[String]) -> Arguments {
     let mut read = Arguments::default();
-    let mut rest = arguments.iter();
+    let mut rest = arguments.iter().peekable();
     while let Some(argument) = rest.next() {
+        let position = arguments.len() - rest.len();
         let Some(flag) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
             if read.command.is_none() {
                 read.command = Some(argument.clone());
             } else {
-                let known = settings().filter_map(Setting::flag);
-                read.rows.push(unknown(argument, "", nearest(argument, known)));
+                let note = "neither a command nor a flag: a flag's value follows it, or its =".to_owned();
+                read.rows.push(unknown(&format!("argument {position}"), note));
             }
             continue;
         };
@@ -150,11 +168,15 @@ fn read_arguments(arguments: &[String]) -> Arguments {
             name => name,
         };
         match by_flag(name) {
-            None => read.rows.push(unknown(
-                argument,
-                value.as_deref().unwrap_or_default(),
-                nearest(name, settings().filter_map(Setting::flag)),
-            )),
+            None => {
+                let nearest = nearest(name, settings().filter_map(Setting::flag));
+                let written_as = argument.split('=').next().unwrap_or_default();
+                read.rows.push(unknown(written_as, not_ours(nearest)));
+                if value.is_none() {
+                    // What follows may be its value, and is no command.
+                    rest.next_if(|next| !next.starts_with('-') && !COMMANDS.contains(&next.as_str()));
+                }
+            }
             Some(setting) => {
                 let standing_alone =
                     || if setting.is_switch() { Some("true".to_owned()) } else { rest.next().cloned() };

@@ -29,6 +29,8 @@ pub(super) struct Container {
 pub(super) enum Written {
     /// As written.
     Here(String),
+    /// As written, but for the `$(NAME)` in it, which the kubelet replaces by another variable's value.
+    Composed(String),
     /// Known only where the Pod runs: `the Pod's field spec.nodeName`.
     There(String),
 }
@@ -97,16 +99,11 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// The kubelet puts another variable's value in place of `$(NAME)`.
 fn written(entry: &Value) -> Written {
     let from = &entry["valueFrom"];
     if !from.is_object() {
         let text = scalar(&entry["value"]);
-        return if text.contains("$(") {
-            Written::There(format!("{text}, put in by the kubelet"))
-        } else {
-            Written::Here(text)
-        };
+        return if text.contains("$(") { Written::Composed(text) } else { Written::Here(text) };
     }
     let field = |name: &str| Some(&from[name]).filter(|source| source.is_object());
     let key_of = |kind: &str, reference: &Value| {

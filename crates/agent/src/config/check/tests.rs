@@ -59,6 +59,36 @@ fn each_setting_has_its_verdict() {
 }
 
 #[test]
+fn no_row_tells_a_secret() {
+    let environments = [
+        "[{name: BGPPW, value: hunter2}, {name: bgp_peerpass, value: $(BGPPW)}]",
+        "[{name: N, value: x}, {name: bgp_peers, value: '192.0.2.1:65000:hunter2$(N)'}]",
+        "[{name: bgp_peerpas, value: hunter2}]",
+        "[{name: bgp_peerpas, value: 'hunter2$(N)'}]",
+        "[{name: bgp_peerpass, value: hunter2}, {name: bgp_peerpass, value: hunter3}]",
+        "[{name: TZ, value: hunter2}]",
+    ];
+    for environment in environments {
+        let part = pod(environment, "[manager, --peerPass, hunter4]");
+        assert!(!format!("{part:?}").contains("hunter"), "{part:?}");
+    }
+    let arguments = [
+        "[manager, --peerPas=hunter2]",
+        "[manager, --peerPas, hunter2]",
+        "[--peerPas, hunter2, manager]",
+        "[manager, --peerPass, a, hunter2]",
+        "[manager, --peerPass=hunter2]",
+    ];
+    for arguments in arguments {
+        let part = pod(&format!("[{GOOD}]"), arguments);
+        assert!(!format!("{part:?}").contains("hunter"), "{part:?}");
+        assert!(!part.is_fine() && part.problems.is_empty(), "{part:?}");
+    }
+    let misspelt = pod(&format!("[{GOOD}]"), "[--peerPas, manager]");
+    assert_eq!((find(&misspelt, "--peerPas").value.as_str(), misspelt.problems.len()), ("(not shown)", 0));
+}
+
+#[test]
 fn what_is_in_force_follows_the_commands_precedence() {
     let more = "{name: port, value: '6444'}, {name: vip_arpRate, value: '100'}";
     let manager = pod(&good_and(more), "[manager, --port, '6445']");

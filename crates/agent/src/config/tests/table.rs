@@ -73,6 +73,12 @@ fn a_name_means_one_setting_and_a_key_is_in_its_place() {
             assert_eq!(called, [one.key], "{name} in a file");
         }
     }
+    // A value that is a mapping is the setting's own, and no path to others.
+    for path in settings().map(|one| one.go_name).filter(|name| name.contains('.')) {
+        for (end, _) in path.match_indices('.') {
+            assert!(settings().all(|other| !other.is_called(&path[..end])), "{path}");
+        }
+    }
     assert_eq!(GROUPS.iter().map(|group| group.settings.len()).sum::<usize>(), settings().count());
 }
 
