@@ -1,5 +1,8 @@
 //! Rule 5: two claim one VIP, and what the clients have at the end.
 
+use mainstay_core::names::ClaimId;
+use mainstay_core::placement::score;
+
 use super::*;
 
 #[test]
@@ -37,6 +40,41 @@ fn rule_05_the_lower_mark_yields_at_once() {
         let reason = yielded(&sim, holder, since).map(|(_, reason)| reason);
         assert_eq!(reason, Some(YieldReason::Outranked), "seed {seed}");
     }
+}
+
+#[test]
+fn rule_05_the_tenure_comes_before_the_epoch() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let since = sim.now();
+        sim.forge(other, Some(Mark { tenure: Tenure::Provisional, epoch: 99, node: sim.node_id(other) }));
+        sim.run_for(seconds(2));
+        assert_eq!(verdicts(&sim, holder, since), [Verdict::Defend], "seed {seed}");
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_05_of_equals_the_better_rank_stays() {
+    let mut stayed = 0;
+    for seed in 0..10 {
+        for step in 1..3 {
+            let (mut sim, holder) = settled(seed, 3);
+            let other = (holder + step) % 3;
+            sim.begin(outage(ApiForm::Refused));
+            sim.run_for(seconds(6));
+            let epoch = sim.mark(holder).map_or(0, |mark| mark.epoch);
+            sim.forge(other, Some(Mark { tenure: Tenure::Detached, epoch, node: sim.node_id(other) }));
+            sim.run_for(ms(10));
+            let score = |node| score(&ClaimId::control_plane(), sim.node_id(node));
+            assert_eq!(sim.wears(holder), score(holder) > score(other), "seed {seed}: {holder} and {other}");
+            stayed += usize::from(sim.wears(holder));
+        }
+    }
+    assert!(stayed > 0, "some were the better");
 }
 
 #[test]

@@ -42,6 +42,37 @@ fn rule_01_a_strict_singleton_lets_go() {
 }
 
 #[test]
+fn rule_01_a_strict_singleton_is_not_taken_on_evidence() {
+    for seed in 0..5 {
+        let strict = Some(OnAuthorityLoss::ReleaseAfter(seconds(8)));
+        let mut sim = started(seed, 3, Tune { on_authority_loss: strict, ..Tune::default() });
+        sim.run_for(seconds(13));
+        let holder = only_holder(&sim);
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(3));
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}: silent, and not expired yet");
+        let taken = sim.run_until(seconds(12), |sim| sim.holder().is_some());
+        assert!(taken && sim.holder() != Some(holder), "seed {seed}: it is taken when it has expired");
+    }
+}
+
+#[test]
+fn rule_02_a_node_that_nobody_answers_leaves_the_claim_to_others() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 2);
+        let alone = other_than(holder);
+        sim.begin(Kind::Isolated(alone));
+        sim.run_for(seconds(40));
+        let since = sim.now();
+        let lease = sim.lease().cloned().expect("there is a lease");
+        sim.put_lease(LeaseRecord { holder: None, ..lease });
+        sim.run_for(seconds(4));
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}: whoever wears it asks for it");
+        assert_eq!(took(&sim, since), [], "seed {seed}");
+    }
+}
+
+#[test]
 fn rule_02_no_campaign_while_the_link_is_down() {
     for seed in 0..5 {
         let mut sim = started(seed, 1, Tune::default());
@@ -80,6 +111,16 @@ fn rule_02_nobody_takes_without_a_grant() {
             assert_eq!(sim.lease_holder(), Some(node), "seed {seed}");
         }
         clean(&sim);
+    }
+}
+
+#[test]
+fn rule_03_the_address_is_there_before_it_is_announced() {
+    for seed in 0..10 {
+        let mut sim = started(seed, 3, Tune::default());
+        assert!(sim.run_until(seconds(10), |sim| !sim.log.announcements.is_empty()), "seed {seed}");
+        let (at, node, _) = sim.log.announcements[0];
+        assert!(sim.wears(node), "seed {seed}: node {node} announces at {at:?} what it does not have");
     }
 }
 
@@ -163,6 +204,71 @@ fn rule_04_a_lower_epoch_or_a_new_object_is_a_reset() {
             assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed));
             clean(&sim);
         }
+    }
+}
+
+/// What the Lease is set to has to be contested, however slow the API is: a reset is no denial.
+fn reset_while_the_api_is_slow(seed: u64, reset: impl Fn(&mut Sim, LeaseRecord)) {
+    let (mut sim, holder) = settled(seed, 3);
+    sim.begin(Kind::Crash(holder));
+    sim.run_for(seconds(14));
+    sim.end(Kind::Crash(holder));
+    sim.run_for(seconds(12));
+    let (second, other) = (only_holder(&sim), holder);
+    assert_ne!(second, other, "seed {seed}: there was a move, so there is an epoch to go back to");
+    sim.begin(Kind::Api(Whom::Node(second), ApiForm::Refused));
+    sim.run_for(ms(1_500));
+    sim.end(Kind::Api(Whom::Node(second), ApiForm::Refused));
+    let slow = Kind::Api(Whom::Node(second), ApiForm::Slow);
+    sim.begin(slow);
+    let lease = sim.lease().cloned().expect("there is a lease");
+    let elsewhere = LeaseRecord { holder: Some("somebody-else".to_owned()), ..lease };
+    reset(&mut sim, elsewhere);
+    for _ in 0..40 {
+        sim.run_for(ms(100));
+        assert!(sim.wears(second), "seed {seed}: it holds on at {:?}", sim.now());
+    }
+    sim.end(slow);
+    sim.run_for(seconds(20));
+    assert_eq!((only_holder(&sim), sim.lease_holder()), (second, Some(second)), "seed {seed}: it contested");
+}
+
+#[test]
+fn rule_04_a_lower_epoch_is_no_denial() {
+    for seed in 0..5 {
+        reset_while_the_api_is_slow(seed, |sim, lease| {
+            sim.put_lease(LeaseRecord { transitions: lease.transitions - 1, ..lease });
+        });
+    }
+}
+
+#[test]
+fn rule_04_another_object_is_no_denial_whatever_its_epoch() {
+    for seed in 0..5 {
+        reset_while_the_api_is_slow(seed, |sim, lease| {
+            sim.begin(Kind::LeaseDeleted);
+            sim.put_lease(LeaseRecord { transitions: lease.transitions + 7, ..lease });
+        });
+    }
+}
+
+#[test]
+fn rule_04_another_object_is_no_denial_after_a_restart_either() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Crash(holder));
+        sim.run_for(ms(200));
+        let lease = sim.lease().cloned().expect("there is a lease");
+        sim.begin(Kind::LeaseDeleted);
+        let (transitions, elsewhere) = (lease.transitions + 7, Some("somebody-else".to_owned()));
+        sim.put_lease(LeaseRecord { holder: elsewhere, transitions, ..lease });
+        sim.end(Kind::Crash(holder));
+        for _ in 0..40 {
+            sim.run_for(ms(100));
+            assert!(sim.wears(holder), "seed {seed}: it holds on at {:?}", sim.now());
+        }
+        sim.run_for(seconds(20));
+        assert_eq!((only_holder(&sim), sim.lease_holder()), (holder, Some(holder)), "seed {seed}");
     }
 }
 
