@@ -90,9 +90,25 @@ fn rule_05_a_confirmed_holder_verifies_a_higher_epoch() {
             *who == holder && *at >= since && *at - since <= ms(20) && asks
         });
         assert!(asked, "seed {seed}: it asks the authority, with a deadline of 1 s");
+        let defended = announced(&sim, holder, since).first().is_some_and(|at| *at - since <= ms(10));
+        assert!(defended, "seed {seed}: and defends meanwhile");
         assert_eq!(verdicts(&sim, holder, since).first(), Some(&Verdict::Verify));
         sim.run_for(seconds(3));
         assert_eq!(only_holder(&sim), holder, "seed {seed}: the authority says that it holds");
+    }
+}
+
+#[test]
+fn rule_05_a_holder_whose_renewals_go_unanswered_has_nobody_to_ask() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(ms(1_800));
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}: its grant is young");
+        sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch: 99, node: sim.node_id(other) }));
+        sim.run_for(ms(10));
+        assert!(!sim.wears(holder), "seed {seed}: it yields at once");
     }
 }
 
