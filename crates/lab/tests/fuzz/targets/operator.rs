@@ -69,8 +69,11 @@ pub(super) fn config_file(data: &[u8]) {
     match check("m.yaml", &text) {
         Err(unreadable) => assert!(is_one_line(&unreadable.to_string()), "{unreadable:?}"),
         Ok(report) => {
-            let problems = report.parts.iter().flat_map(|part| &part.problems);
-            assert!(!report.is_fine() || problems.count() == 0, "fine, with problems");
+            let said = report.parts.iter().flat_map(|part| part.problems.iter().chain(&part.remarks));
+            let notes = report.parts.iter().flat_map(|part| &part.settings).map(|setting| &setting.note);
+            for line in said.chain(notes) {
+                assert!(line.is_empty() || is_one_line(line), "{line:?}");
+            }
         }
     }
 }
