@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::input::{Health, Input};
-use mainstay_kube::Liveness;
+use mainstay_kube::{Liveness, LivenessError};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::admin::reply::LocalService;
 
@@ -25,7 +25,7 @@ pub(crate) struct ServiceCheck {
     pub(crate) period: Duration,
     /// The longest wait for an answer.
     pub(crate) longest: Duration,
-    /// Failures in a row before it counts as dead.
+    /// Failures in a row before it counts as dead, and answers in a row before that one counts as alive again.
     pub(crate) failure_threshold: u32,
     /// A PEM file with the certificates that sign the server's; `None` accepts any.
     pub(crate) authority: Option<PathBuf>,
@@ -41,37 +41,44 @@ impl ServiceView {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, url: &str, streak: &Streak, answer: &Result<(), String>) {
+    fn set(&self, url: &str, streak: &Streak, error: Option<String>) {
         let found = LocalService {
             url: url.to_owned(),
             state: streak.word().to_owned(),
             failures_in_a_row: streak.failures,
-            last_error: answer.as_ref().err().cloned(),
+            last_error: error,
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 }
 
-/// Failures in a row, and what was made of them.
+/// Failures or answers in a row, and what was made of them.
 #[derive(Clone, Debug)]
 struct Streak {
     threshold: u32,
     failures: u32,
+    answers: u32,
     told: Option<Health>,
 }
 
 impl Streak {
     fn new(threshold: u32) -> Self {
-        Self { threshold: threshold.max(1), failures: 0, told: None }
+        Self { threshold: threshold.max(1), failures: 0, answers: 0, told: None }
     }
 
-    /// Takes one answer in. What it changes is to be told: dead after so many failures, alive with the first answer.
+    /// Takes one answer in. What it changes is to be told: dead after so many failures in a row, and alive again after
+    /// so many answers: servers that answer now and then, as all do that share an overloaded etcd, move nothing. The
+    /// first answer of all is believed.
     fn take<E>(&mut self, answer: &Result<(), E>) -> Option<Health> {
-        self.failures = if answer.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        (self.failures, self.answers) = match answer {
+            Ok(()) => (0, self.answers.saturating_add(1)),
+            Err(_) => (self.failures.saturating_add(1), 0),
+        };
+        let enough = if self.told.is_none() { 1 } else { self.threshold };
         let now = match answer {
-            Ok(()) => Health::Healthy,
+            Ok(()) if self.answers >= enough => Health::Healthy,
             Err(_) if self.failures >= self.threshold => Health::Unhealthy,
-            Err(_) => return None,
+            _ => return None,
         };
         (self.told.replace(now) != Some(now)).then_some(now)
     }
@@ -86,8 +93,8 @@ impl Streak {
     }
 }
 
-/// Checks for ever, and tells the core what changes. Through the VIP only while the local server lives: what is found
-/// there matters to nobody else (rule 6).
+/// Checks for ever, and tells the core what changes. The two checks do not wait for each other: through the VIP a black
+/// hole may be asked.
 ///
 /// # Errors
 /// When an address cannot be checked at all (another start may find the file that is missing), or nobody takes the news.
@@ -96,23 +103,48 @@ pub(crate) async fn run(
     inputs: &mpsc::Sender<Input>,
     view: &ServiceView,
 ) -> anyhow::Result<()> {
-    let ask = |url: &str| Liveness::new(url, check.authority.clone(), check.longest);
-    let (local, through_vip) = (ask(&check.local)?, ask(&check.through_vip)?);
-    let (mut ours, mut served) = (Streak::new(check.failure_threshold), Streak::new(check.failure_threshold));
-    let mut every = interval(check.period);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        let answer = local.check().await;
-        if let Some(health) = ours.take(&answer) {
-            inputs.send(Input::Health(health)).await.context("the loop is gone")?;
+    let (local, through_vip) = match (check.of(&check.local), check.of(&check.through_vip)) {
+        (Ok(local), Ok(through_vip)) => (local, through_vip),
+        (Err(error), _) | (_, Err(error)) => {
+            view.set(&check.local, &Streak::new(check.failure_threshold), Some(error.to_string()));
+            return Err(error.into());
         }
-        view.set(&check.local, &ours, &answer);
-        if answer.is_ok()
-            && let Some(health) = served.take(&through_vip.check().await)
-        {
-            inputs.send(Input::Service(health)).await.context("the loop is gone")?;
+    };
+    let ours = async {
+        let (mut streak, mut every) = check.rhythm();
+        loop {
+            every.tick().await;
+            let answer = local.check().await;
+            if let Some(health) = streak.take(&answer) {
+                inputs.send(Input::Health(health)).await.context("the loop is gone")?;
+            }
+            view.set(&check.local, &streak, answer.err());
         }
+    };
+    let served = async {
+        let (mut streak, mut every) = check.rhythm();
+        loop {
+            every.tick().await;
+            if let Some(health) = streak.take(&through_vip.check().await) {
+                inputs.send(Input::Service(health)).await.context("the loop is gone")?;
+            }
+        }
+    };
+    tokio::select! {
+        ended = ours => ended,
+        ended = served => ended,
+    }
+}
+
+impl ServiceCheck {
+    fn of(&self, url: &str) -> Result<Liveness, LivenessError> {
+        Liveness::new(url, self.authority.clone(), self.longest)
+    }
+
+    fn rhythm(&self) -> (Streak, Interval) {
+        let mut every = interval(self.period);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        (Streak::new(self.failure_threshold), every)
     }
 }
 
@@ -122,12 +154,14 @@ mod tests {
 
     /// Answers in order, `.` alive and `x` not; what is told of each: `+`, `-` or nothing.
     #[test]
-    fn it_is_dead_after_the_threshold_and_alive_with_the_first_answer() {
+    fn it_is_dead_and_alive_again_after_the_threshold() {
         for (threshold, answers, expected) in [
             (3, "...", "+  "),
             (3, "xxxx", "  - "),
             (3, ".xx.xx.", "+      "),
-            (3, ".xxx.x", "+  -+ "),
+            (3, ".xxx.x", "+  -  "),
+            (3, ".xxx..x...", "+  -     +"),
+            (3, "xx.", "  +"),
             (1, "x.x", "-+-"),
             (0, "x.", "-+"),
         ] {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use common::Scratch;
 use mainstay_lab::apiserver::Fault;
-use mainstay_lab::cluster::{Cluster, Layout, Plan, VIP, wait_for};
+use mainstay_lab::cluster::{Cluster, Layout, Outage, Plan, VIP, wait_for};
 use mainstay_lab::netns;
 use mainstay_lab::probe::{self, Probe};
 
 /// `control_plane_health_check_period_seconds` and `_failure_threshold`.
 const PERIOD: Duration = Duration::from_secs(1);
 const THRESHOLD: u32 = 2;
+/// `control_plane_health_check_timeout_seconds`.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,6 +28,7 @@ fn with_three_api_servers(name: &str, test: fn(Cluster)) {
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0)
         .with_layout(Layout::OnEachNode)
         .with_setting("control_plane_health_check_period_seconds", &PERIOD.as_secs().to_string())
+        .with_setting("control_plane_health_check_timeout_seconds", &TIMEOUT.as_secs().to_string())
         .with_setting("control_plane_health_check_failure_threshold", &THRESHOLD.to_string());
     let cluster = Cluster::up(plan).expect("a cluster that settles");
     let all_healthy = || {
@@ -41,22 +44,50 @@ fn others(holder: usize) -> Vec<usize> {
 }
 
 #[test]
-fn the_vip_leaves_a_node_whose_api_server_is_dead() {
-    with_three_api_servers("local-health", |cluster| {
+fn the_vip_leaves_a_node_whose_api_server_refuses() {
+    with_three_api_servers("refusing", |cluster| it_leaves(&cluster, Fault::Refuse, Duration::ZERO));
+}
+
+#[test]
+fn the_vip_leaves_a_node_whose_api_server_hangs() {
+    with_three_api_servers("hanging", |cluster| it_leaves(&cluster, Fault::Hang, TIMEOUT));
+}
+
+/// The holder's API server has this fault; each check of it lasts for `checked`.
+fn it_leaves(cluster: &Cluster, fault: Fault, checked: Duration) {
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let probe = Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP))).expect("a probe");
+    let died = probe::now();
+    cluster.api.embedded().expect("embedded").fronts[holder].inject(fault);
+    let next = cluster.wait_holder(&others(holder), PATIENCE).expect("a healthy node holds");
+    let moved = probe::now().since(died);
+    let limit = PERIOD * THRESHOLD + checked + Duration::from_secs(1);
+    assert!(moved < limit, "moved after {moved:?}, promised within {limit:?}");
+    cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
+    let let_go = || Ok((cluster.holders()? == [next]).then_some(()));
+    wait_for(PATIENCE, let_go).expect("kernels answer").expect("the ill node lets it go");
+    let report = probe.settled_report(died, probe::now());
+    assert!(report.longest_dark < Duration::from_millis(500), "{report:?}");
+}
+
+/// Nobody could serve then, and nobody may wait for one that could.
+#[test]
+fn the_holder_dies_when_every_api_server_is_dead() {
+    with_three_api_servers("all-dead", |mut cluster| {
         let holder = cluster.wait_settled(PATIENCE).expect("settled");
-        let probe = Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP))).expect("a probe");
-        let died = probe::now();
-        cluster.api.embedded().expect("embedded").fronts[holder].inject(Fault::Refuse);
-        let next = cluster.wait_holder(&others(holder), PATIENCE).expect("a healthy node holds");
-        let moved = probe::now().since(died);
-        let limit = PERIOD * THRESHOLD + Duration::from_secs(1);
-        assert!(moved < limit, "moved after {moved:?}, promised within {limit:?}");
-        cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
-        let let_go = || Ok((cluster.holders()? == [next]).then_some(()));
-        wait_for(PATIENCE, let_go).expect("kernels answer").expect("the ill node lets it go");
-        let report = probe.settled_report(died, probe::now());
-        assert!(report.longest_dark < Duration::from_millis(500), "{report:?}");
+        cluster.api.fail(Outage::Refused).expect("an outage");
+        wait_for(PATIENCE, || all_are(&cluster, "unhealthy")).expect("agents answer").expect("all find out");
+        cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
+        cluster.segment.partition(&cluster.nodes[holder].host).expect("partitioned");
+        // About 3 s; without the rule it is a whole lease of 15 s.
+        let succeeded = cluster.wait_holder(&others(holder), Duration::from_secs(8));
+        assert!(succeeded.is_ok(), "{succeeded:?}");
     });
+}
+
+fn all_are(cluster: &Cluster, state: &str) -> anyhow::Result<Option<()>> {
+    let all = cluster.nodes.iter().all(|node| node.agent.local_service()["state"] == state);
+    Ok(all.then_some(()))
 }
 
 #[test]
@@ -65,12 +96,10 @@ fn nothing_moves_when_every_api_server_is_dead() {
         let holder = cluster.wait_settled(PATIENCE).expect("settled");
         let probe = Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP))).expect("a probe");
         let died = probe::now();
-        cluster.api.fail(mainstay_lab::cluster::Outage::Refused).expect("an outage");
-        let all_ill = || {
-            let mut states = cluster.nodes.iter().map(|node| node.agent.local_service());
-            Ok(states.all(|service| service["state"] == "unhealthy").then_some(()))
-        };
-        wait_for(PATIENCE, all_ill).expect("agents answer").expect("every agent finds its own dead");
+        cluster.api.fail(Outage::Refused).expect("an outage");
+        wait_for(PATIENCE, || all_are(&cluster, "unhealthy"))
+            .expect("agents answer")
+            .expect("every agent finds its own dead");
         cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
         cluster.api.heal().expect("they are back");
         cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("confirmed");

@@ -89,17 +89,25 @@ impl Neighbour {
 /// When each neighbour is asked again.
 struct Schedule {
     interval: Duration,
-    /// Since when in turns, and how long a turn lasts.
-    turns: Option<(Moment, Duration)>,
+    turns: Option<Turns>,
+}
+
+/// The neighbours are asked in turns.
+struct Turns {
+    since: Moment,
+    turn: Duration,
+    at_once: usize,
 }
 
 impl Schedule {
     /// When the neighbour at `place` of the list is due; `None` is at once.
     fn due(&self, place: usize, neighbour: &Neighbour) -> Option<Moment> {
         let asked = neighbour.asked?;
-        let before = u32::try_from(place / WITNESSES_ASKED_AT_ONCE).unwrap_or(u32::MAX);
         match self.turns {
-            Some((since, turn)) if asked < since => Some(since + turn.saturating_mul(before)),
+            Some(Turns { since, turn, at_once }) if asked < since => {
+                let before = u32::try_from(place / at_once).unwrap_or(u32::MAX);
+                Some(since + turn.saturating_mul(before))
+            }
             _ => Some(asked + neighbour.interval(self.interval)),
         }
     }
@@ -392,10 +400,15 @@ impl Watcher {
     fn schedule(&self, now: Moment, pace: Pace, outage: bool) -> Schedule {
         match self.suspected_at(pace) {
             Some(at) if now >= at && now.since(at) < self.long_silence() * 3 => {
-                let turns = self.neighbours.len().div_ceil(WITNESSES_ASKED_AT_ONCE);
-                let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+                // Everybody is asked within ten intervals, for rank among the living is counted after that.
+                let count = self.neighbours.len();
+                let at_once = WITNESSES_ASKED_AT_ONCE.max(count.div_ceil(10));
+                let turns = u32::try_from(count.div_ceil(at_once)).unwrap_or(u32::MAX);
                 let turn = self.detection.interval;
-                Schedule { interval: turn.saturating_mul(turns), turns: Some((at, turn)) }
+                Schedule {
+                    interval: turn.saturating_mul(turns),
+                    turns: Some(Turns { since: at, turn, at_once }),
+                }
             }
             _ if outage => Schedule { interval: MEMBER_INTERVAL_IN_OUTAGE, turns: None },
             _ => Schedule { interval: MEMBER_INTERVAL, turns: None },

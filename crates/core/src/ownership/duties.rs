@@ -255,7 +255,7 @@ impl Machine {
     }
 
     /// Moments at which a condition of time alone turns true.
-    fn thresholds(&self, now: Moment) -> [Option<Moment>; 15] {
+    fn thresholds(&self, now: Moment) -> [Option<Moment>; 17] {
         let lease = self.settings.lease.duration;
         let silent = self.watcher.silent_since();
         let expires = self.lease.expires_at();
@@ -284,6 +284,8 @@ impl Machine {
             Some(silent + self.watcher.long_silence()),
             Some(silent + self.settings.detection.interval * 3),
             Some(silent + self.authority_patience()),
+            Some(silent + self.unfit_delay(now)),
+            Some(self.lease.unchanged_since() + self.unfit_delay(now)),
             Some(silent + lease),
             Some(silent + lease * 2),
             self.watcher.settled_at(),

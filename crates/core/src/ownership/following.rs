@@ -34,9 +34,7 @@ impl Machine {
         }
         match self.lease.standing() {
             Standing::Unknown | Standing::Granted { .. } => None,
-            Standing::Vacant { .. } => {
-                (self.handicap(now) == Duration::ZERO || self.is_dark(now)).then_some(TakeReason::Free)
-            }
+            Standing::Vacant { .. } => self.may_take_what_is_free(now).then_some(TakeReason::Free),
             Standing::Absent => self.expired(now).map(|_| TakeReason::Free),
             Standing::Denied { holder, .. } => self.campaign_against(now, &holder),
         }
@@ -86,9 +84,7 @@ impl Machine {
     }
 
     fn may_take_on_evidence(&self, now: Moment) -> bool {
-        !self.is_strict()
-            && self.lease.holder_is_mainstay()
-            && (self.handicap(now) == Duration::ZERO || self.is_dark(now))
+        !self.is_strict() && self.lease.holder_is_mainstay() && self.has_waited_for_others(now)
     }
 
     /// Nobody but the holder itself could be asked whether our link works: two nodes, and no gateway.
@@ -136,25 +132,49 @@ impl Machine {
         self.watcher.silence(now, patience).is_ok()
     }
 
-    /// Nobody has worn the VIP for a whole lease duration.
-    fn is_dark(&self, now: Moment) -> bool {
-        self.is_silent_for(now, self.settings.lease.duration)
-    }
-
     /// Rule 2's exception: a node that could not serve, or that nobody on the link answers, campaigns all the same
     /// when the claim has been dark for so much longer that nobody else can.
+    fn has_waited_for_others(&self, now: Moment) -> bool {
+        let handicap = self.handicap(now);
+        handicap == Duration::ZERO || self.is_silent_for(now, handicap)
+    }
+
+    /// The same where the Lease names nobody. Whoever hands it over still wears the VIP, so it is not dark.
+    fn may_take_what_is_free(&self, now: Moment) -> bool {
+        let passed_over =
+            !self.is_alone(now) && now.since(self.lease.unchanged_since()) >= self.handicap(now);
+        passed_over || self.has_waited_for_others(now)
+    }
+
+    /// For how much longer than others this node waits.
     fn handicap(&self, now: Moment) -> Duration {
+        if self.is_alone(now) {
+            self.settings.lease.duration
+        } else if self.health == Some(Health::Unhealthy) {
+            self.unfit_delay(now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Whoever could serve has acted by half of this. Where nobody could, as when every API server is down, the VIP has
+    /// not to be without a holder for longer.
+    pub(super) fn unfit_delay(&self, now: Moment) -> Duration {
+        self.watcher.long_silence().max(self.evidence_patience(now)) * 2
+    }
+
+    /// Nobody on the link answers.
+    fn is_alone(&self, now: Moment) -> bool {
         // Of two nodes the other is no company when it is dead; the authority over our link is.
         let reached = self.watcher.reached_at().is_some_and(|at| now.since(at) <= NEIGHBOUR_MEMORY);
         let answered = self.has_no_other_witness() && reached;
-        let alone = !answered && self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false);
-        let unfit = self.health == Some(Health::Unhealthy);
-        if alone || unfit { self.settings.lease.duration } else { Duration::ZERO }
+        !answered && self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false)
     }
 
     fn invitation_for_us(&self) -> bool {
         let invited = self.lease.facts().invited;
-        invited && self.health != Some(Health::Unhealthy)
+        // One that has not looked yet may be no better.
+        invited && self.health == Some(Health::Healthy)
     }
 
     /// Whoever wears the VIP asks for the grant: on a record that is free, expired, ours by another run, or older than
@@ -224,12 +244,17 @@ impl Machine {
         }
     }
 
-    /// The other members, while the Lease lists nobody.
+    /// The other members, while the Lease lists nobody. One with addresses that were never heard may be long gone.
     fn remembered_members(&self) -> BTreeMap<NodeName, Member> {
         if !self.lease.facts().members.is_empty() {
             return BTreeMap::new();
         }
-        let others = self.members.iter().filter(|(name, _)| **name != self.settings.node);
+        let heard = |member: &Member| {
+            let addresses = &member.addresses;
+            addresses.is_empty() || addresses.iter().any(|at| self.watcher.neighbour_heard(at).is_some())
+        };
+        let others =
+            self.members.iter().filter(|(name, member)| **name != self.settings.node && heard(member));
         others.map(|(name, member)| (name.clone(), member.clone())).collect()
     }
 
@@ -421,7 +446,7 @@ impl Machine {
 
     fn may_succeed(&self, now: Moment) -> bool {
         let out = self.lease.out_since().is_some();
-        let unfit = self.health == Some(Health::Unhealthy) && !self.is_dark(now);
+        let unfit = self.health == Some(Health::Unhealthy) && !self.is_silent_for(now, self.unfit_delay(now));
         out && !unfit && !self.is_strict() && self.may_hold(now) && self.is_silent_enough(now)
     }
 

@@ -73,6 +73,7 @@ impl<M: Machine + Clone + Hash> World<M> {
         });
         self.watch_connect(h);
         self.handle(h, &Input::Tick);
+        self.tell_health(h);
     }
 
     /// Ends the host's agent at once; what it ordered of the kernel is undone only if it was not begun.

@@ -87,15 +87,45 @@ fn rule_02_no_campaign_while_the_link_is_down() {
 #[test]
 fn rule_02_a_node_whose_service_is_down_waits_for_others() {
     for seed in 0..5 {
-        let (mut sim, holder) = settled(seed, 2);
-        let other = other_than(holder);
-        sim.begin(Kind::Unhealthy(other));
+        let (mut sim, holder) = settled(seed, 3);
+        let (ill, fit) = ((holder + 1) % 3, (holder + 2) % 3);
+        sim.begin(Kind::Unhealthy(ill));
+        sim.begin(Kind::Api(Whom::Node(fit), ApiForm::Slow));
         sim.run_for(seconds(1));
         sim.begin(Kind::PowerLoss(holder));
-        sim.run_for(seconds(4));
-        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}: it leaves the claim to others at first");
-        sim.run_for(seconds(10));
-        assert_eq!(sim.holder(), Some(other), "seed {seed}: dark, and nobody else can");
+        sim.run_for(ms(1_800));
+        assert_eq!(sim.holder(), Some(fit), "seed {seed}: the one that could serve, though it is slow");
+    }
+}
+
+/// When every API server is down, nobody could serve; the VIP is there all the same when they come back.
+#[test]
+fn rule_02_where_nobody_could_serve_the_vip_is_dark_for_3_s_at_most() {
+    for seed in 0..5 {
+        for reach in [None, Some(outage(ApiForm::Refused))] {
+            let (mut sim, holder) = settled(seed, 3);
+            (0..3).for_each(|node| sim.begin(Kind::Unhealthy(node)));
+            reach.into_iter().for_each(|form| sim.begin(form));
+            sim.run_for(seconds(8));
+            assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "seed {seed}: nothing moves");
+            sim.begin(Kind::PowerLoss(holder));
+            sim.run_for(seconds(4));
+            assert!(sim.holder().is_some_and(|next| next != holder), "seed {seed} {reach:?}");
+            assert!(dark(&sim) <= seconds(3), "seed {seed} {reach:?}: dark for {:?}", dark(&sim));
+        }
+    }
+}
+
+#[test]
+fn rule_11_a_hand_over_where_nobody_could_serve_loses_nothing() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        (0..3).for_each(|node| sim.begin(Kind::Unhealthy(node)));
+        sim.run_for(seconds(2));
+        sim.begin(Kind::Shutdown(holder));
+        sim.run_for(seconds(6));
+        assert!(!sim.wears(holder) && sim.holder().is_some(), "seed {seed}: it is handed over");
+        assert_eq!(lost(&sim), 0, "seed {seed}");
     }
 }
 

@@ -62,6 +62,12 @@ impl LeaseMachine {
         self.contact.is_some() && self.out_since.is_none()
     }
 
+    /// Since when this node has seen the election as it is.
+    #[must_use]
+    pub fn unchanged_since(&self) -> Moment {
+        self.observed_at
+    }
+
     /// The last successful contact.
     #[must_use]
     pub fn contact(&self) -> Option<Moment> {

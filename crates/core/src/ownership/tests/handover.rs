@@ -33,7 +33,7 @@ fn an_unhealthy_holder_invites_holds_on_and_yields_to_the_guest() {
 
 #[test]
 fn an_invitation_is_answered_by_the_healthy_only() {
-    for (health, takes) in [(Some(Health::Unhealthy), false), (Some(Health::Healthy), true), (None, true)] {
+    for (health, takes) in [(Some(Health::Unhealthy), false), (Some(Health::Healthy), true), (None, false)] {
         let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
         if let Some(health) = health {
             world.give(Input::Health(health));
