@@ -446,8 +446,8 @@ impl Machine {
 
     fn may_succeed(&self, now: Moment) -> bool {
         let out = self.lease.out_since().is_some();
-        let unfit = self.health == Some(Health::Unhealthy) && !self.is_silent_for(now, self.unfit_delay(now));
-        out && !unfit && !self.is_strict() && self.may_hold(now) && self.is_silent_enough(now)
+        // Whether this node could serve does not matter: no API server is in reach, so nobody could.
+        out && !self.is_strict() && self.may_hold(now) && self.is_silent_enough(now)
     }
 
     /// Silent for ten intervals, with rule 7's guards. Where a guard cannot be had (the holder was never heard; there
