@@ -6,6 +6,7 @@ use super::Config;
 use super::layer::{Layer, Origin};
 use super::resolve::asks_for_something;
 use super::table::{Key, Setting, Verdict, settings};
+use super::value::OFF;
 
 /// One setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +35,8 @@ fn one(setting: &Setting, layer: &Layer, config: &Config) -> Effective {
     let given = layer.get(setting.key);
     let derived = derived(setting.key, config).filter(|value| *value != given.text);
     let origin = match (&derived, given.origin) {
-        (Some(_), Origin::Default) => Origin::Host,
+        // A default that follows from other settings, not from the host.
+        (Some(_), Origin::Default) if setting.key != Key::HealthAddress => Origin::Host,
         (_, origin) => origin,
     };
     let value = derived.unwrap_or(given.text);
@@ -68,6 +70,9 @@ fn derived(key: Key, config: &Config) -> Option<String> {
         Key::NodeName => Some(config.node.to_string()),
         Key::Witnesses => Some(joined(config.witnesses.iter().map(ToString::to_string).collect())),
         Key::Namespace => Some(config.lease.namespace.clone()),
+        Key::HealthAddress => {
+            Some(config.features.health_check.url.clone().unwrap_or_else(|| OFF.to_owned()))
+        }
         Key::ArpRate => Some(config.announce_every.as_millis().to_string()),
         _ => None,
     }

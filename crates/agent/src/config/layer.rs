@@ -178,7 +178,19 @@ fn differs(setting: &Setting, used: &Given, hidden: &Given) -> Warning {
 }
 
 /// What an environment variable that is a setting begins with; other programs' do not.
-const PREFIXES: [&str; 5] = [OWN_PREFIX, "vip_", "cp_", "svc_", "bgp_"];
+const PREFIXES: [&str; 11] = [
+    OWN_PREFIX,
+    "vip_",
+    "cp_",
+    "svc_",
+    "bgp_",
+    "control_plane_",
+    "egress_",
+    "mpbgp_",
+    "zebra_",
+    "dhcp_",
+    "lb_",
+];
 
 /// What to say of a variable that looks like a setting and is none.
 fn unknown(name: &str) -> Option<Warning> {

@@ -15,7 +15,8 @@ file (`--config FILE`) and defaults. Under `mainstay run` the first of these tha
   `lb_class_name`, for which the empty text is a value.
 - A file is a mapping. Its keys are the flags' names, or the variables', or those of kube-vip's own file (`enableARP`,
   `bgpConfig: {routerID: ..}`), in any case; any other key is refused. A value is a text, a number, true or false, or a
-  list of these; an empty one says nothing.
+  list of these; an empty one says nothing. `bgpConfig.peers` is not read yet, and refused as any other key: write the
+  peers as `bgp_peers`.
 - A setting that cannot work is refused at start, in one line that names it as it was written, its value, and what to
   write instead. Exit code 2.
 - `mainstay config check FILE` says all of this of a manifest (Pod, DaemonSet, several documents) or of such a file,

@@ -159,11 +159,23 @@ pub(super) fn log_level(number: i32) -> tracing::Level {
 }
 
 /// The word that switches something off which is on by default.
-const OFF: &str = "off";
+pub(super) const OFF: &str = "off";
 
-/// A URL whose answer says whether something lives; `None` is [`OFF`].
+/// A URL whose answer says whether something lives; `None` is [`OFF`]. Without a path it is `/livez`.
 pub(super) fn health_check(text: &str) -> Result<Option<String>, Fault> {
-    if text == OFF { Ok(None) } else { server(text).map(Some) }
+    // In YAML, `off` without quotes is false.
+    if [OFF, "false"].iter().any(|off| text.eq_ignore_ascii_case(off)) {
+        return Ok(None);
+    }
+    let fault = |problem: &str| {
+        Fault::new(problem, "write a URL such as https://127.0.0.1:6443/livez, or off to ask for nothing")
+    };
+    if !text.contains(['.', ':', '/']) {
+        return Err(fault("neither a URL nor off"));
+    }
+    let url = server(text).map_err(|_| fault("no URL"))?;
+    let is_bare = url.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', '#']));
+    Ok(Some(if is_bare { format!("{url}/livez") } else { url }))
 }
 
 /// An API server: a URL, or a host and perhaps a port, meaning HTTPS.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::settings::Authority;
+
 use super::Resolver;
 use crate::config::features::{
     Balancer, Bgp, BgpPeer, Dhcp, DhcpMode, DnsMode, Egress, Etcd, Features, Forwarding, HealthCheck,
@@ -67,11 +69,15 @@ impl Resolver<'_> {
         })
     }
 
-    /// By default the local API server, as the kubelet asks it.
+    /// By default the local API server, as the kubelet asks it, where the API servers elect. An agent without an
+    /// authority may serve anything, on a host without an API server; it asks for what somebody names.
     fn health_check_url(&self) -> Result<Option<String>, Refusal> {
-        match self.optional(Key::HealthAddress, value::health_check)? {
-            Some(named) => Ok(named),
-            None => Ok(Some(format!("https://127.0.0.1:{}/livez", self.number::<u16>(Key::Port)?))),
+        match (self.optional(Key::HealthAddress, value::health_check)?, self.authority()?) {
+            (Some(named), _) => Ok(named),
+            (None, Authority::Standalone) => Ok(None),
+            (None, Authority::Lease) => {
+                Ok(Some(format!("https://127.0.0.1:{}/livez", self.number::<u16>(Key::Port)?)))
+            }
         }
     }
 

@@ -30,7 +30,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Formed("URL", |text| value::given(text, value::health_check)),
     )
     .in_file("controlPlaneHealthCheck.address")
-    .works("The URL that says whether the local API server lives; none is its /livez, off asks for nothing"),
+    .works(
+        "The URL whose answer says that the local API server lives: any answer below 500 does, 401 and 404 as well. \
+         Without a path it is /livez; off asks for nothing [default: https://127.0.0.1:PORT/livez where a Lease \
+         elects, else off]",
+    ),
     Setting::new(
         Key::HealthPeriod,
         &["control_plane_health_check_period_seconds"],
