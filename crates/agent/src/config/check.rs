@@ -5,18 +5,19 @@
 
 mod container;
 mod manifest;
+mod together;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::effective::note;
 use super::file::{documents, flattened, known, layer, name_in, no_setting, text_of};
-use super::layer::{Layer, Layers};
-use super::refusal::Refusal;
-use super::resolve::{Precedence, asks_for_something, merge, resolve};
+use super::layer::Layers;
+use super::resolve::{Precedence, asks_for_something};
 use super::table::{NOT_SHOWN, Setting};
-use super::{Host, value};
+use super::value;
 use manifest::{Part, parts};
+use together::{in_force, refuse};
 
 /// What becomes of everything that a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +125,10 @@ fn configuration_file(file: &str, mapping: &Map<String, Value>) -> CheckedPart {
         remarks: Vec::new(),
     };
     match layer(file, mapping) {
-        Ok(layer) => in_force(&mut part, Layers { file: layer, ..Layers::default() }, Precedence::FlagsFirst),
+        Ok(layer) => {
+            let layers = Layers { file: layer, ..Layers::default() };
+            in_force(&mut part, (layers, Precedence::FlagsFirst), &[]);
+        }
         Err(refusal) => refuse(&mut part, &refusal),
     }
     part
@@ -171,49 +175,6 @@ fn unknown(name: &str, note: String) -> CheckedSetting {
         verdict: "unknown".to_owned(),
         note,
         fine: false,
-    }
-}
-
-/// Adds what the settings are together: their effective values, or what they contradict each other in.
-fn in_force(part: &mut CheckedPart, layers: Layers, precedence: Precedence) {
-    let (layer, differences) = merge(layers.clone(), precedence);
-    part.remarks.extend(differences.into_iter().map(|warning| warning.0));
-    match resolve(layers, precedence, &imagined(&layer)) {
-        Err(refusal) => refuse(part, &refusal),
-        Ok(resolved) => {
-            for row in &mut part.settings {
-                let same = |written: &str| written == row.name;
-                let found = resolved.effective.iter().find(|one| one.written_as.as_deref().is_some_and(same));
-                if let Some(found) = found {
-                    row.effective.clone_from(&found.value);
-                }
-            }
-        }
-    }
-}
-
-/// Marks the setting that is refused; what no row says is a problem of its own.
-fn refuse(part: &mut CheckedPart, refusal: &Refusal) {
-    let Refusal { setting, problem, remedy, .. } = refusal;
-    match part.settings.iter_mut().find(|row| row.name == *setting) {
-        Some(row) if row.verdict == "refused" || row.verdict == "unknown" => {}
-        Some(row) => {
-            row.verdict = "refused".to_owned();
-            row.note = format!("{problem}; {remedy}");
-            row.fine = false;
-        }
-        None => part.problems.push(refusal.to_string()),
-    }
-}
-
-/// A host on which whatever depends on the host is well.
-fn imagined(layer: &Layer) -> Host {
-    let interface = layer.get(super::table::Key::Interface).text;
-    Host {
-        interfaces: vec![interface],
-        default_interface: Some("(the default route's)".to_owned()),
-        hostname: Some("node".to_owned()),
-        ..Host::default()
     }
 }
 

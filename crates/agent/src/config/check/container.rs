@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::manifest::{Container, Written};
-use super::{CheckedPart, CheckedSetting, in_force, row, unknown};
+use super::together::{Elsewhere, in_force};
+use super::{CheckedPart, CheckedSetting, row, unknown};
 use crate::config::layer::{Layer, Layers, by_flag, by_variable, nearest};
 use crate::config::resolve::Precedence;
-use crate::config::table::{Key, MASK, NOT_SHOWN, Secrecy, Setting, settings};
+use crate::config::table::{MASK, NOT_SHOWN, Secrecy, Setting, settings};
 
 /// Variables that programs are given besides their settings.
 const NO_SETTINGS: &[&str] =
@@ -20,7 +21,7 @@ pub(super) fn check(container: &Container) -> CheckedPart {
     let mut part = CheckedPart {
         name: container.name.clone(),
         settings: environment_rows(container),
-        problems: Vec::new(),
+        problems: container.problems.clone(),
         remarks: remarks(container),
     };
     part.settings.extend(arguments.rows);
@@ -34,26 +35,43 @@ pub(super) fn check(container: &Container) -> CheckedPart {
         }
     };
     let layers = Layers { flags: arguments.flags, ..Layers::new(Layer::default(), &variables(container)) };
-    in_force(&mut part, layers, precedence);
+    let mut elsewhere = elsewhere(container);
+    elsewhere.extend(arguments.elsewhere);
+    in_force(&mut part, (layers, precedence), &elsewhere);
     part
 }
 
-/// The variables whose values are known here. Of two of one name the container gets the last.
+/// What the environment is, by name: of two of one name the container gets the last.
+fn last_written(container: &Container) -> BTreeMap<&str, &Written> {
+    container.environment.iter().map(|(name, written)| (name.as_str(), written)).collect()
+}
+
+/// The variables whose values are known here.
 fn variables(container: &Container) -> BTreeMap<String, String> {
-    let known = container.environment.iter().filter_map(|(name, written)| match written {
-        Written::Here(text) => Some((name.clone(), text.clone())),
-        Written::There(_) | Written::Composed(_) => stand_in(name).map(|text| (name.clone(), text)),
+    let known = last_written(container).into_iter().filter_map(|(name, written)| match written {
+        Written::Here(text) => Some((name.to_owned(), text.clone())),
+        Written::There(_) | Written::Composed(_) => None,
     });
     known.collect()
 }
 
-/// For a value that is known only where the Pod runs, one that is well formed where a setting needs one.
-fn stand_in(name: &str) -> Option<String> {
-    let text = match by_variable(name)?.key {
-        Key::Address => "192.0.2.10",
-        _ => return None,
+/// The settings whose values are known only where the Pod runs, and why. A whole map may have any that is not written.
+fn elsewhere(container: &Container) -> Vec<Elsewhere> {
+    let written = last_written(container);
+    let of = |name: &str, source: String| {
+        by_variable(name).map(|setting| Elsewhere { key: setting.key, why: format!("{name} {source}") })
     };
-    Some(text.to_owned())
+    let single = written.iter().filter_map(|(name, written)| match written {
+        Written::Here(_) => None,
+        Written::There(source) => of(name, format!("comes from {source}")),
+        Written::Composed(_) => of(name, "is put together by the kubelet".to_owned()),
+    });
+    let is_written = |setting: &Setting| setting.environment.iter().any(|name| written.contains_key(name));
+    let maps = container.elsewhere.iter().flat_map(|map| {
+        let open = settings().filter(|setting| !is_written(setting));
+        open.filter_map(move |setting| of(setting.environment.first()?, format!("may come from {map}")))
+    });
+    single.chain(maps).collect()
 }
 
 fn remarks(container: &Container) -> Vec<String> {
@@ -140,6 +158,8 @@ struct Arguments {
     /// The first that is no flag.
     command: Option<String>,
     flags: Layer,
+    /// Those that the kubelet completes.
+    elsewhere: Vec<Elsewhere>,
     rows: Vec<CheckedSetting>,
 }
 
@@ -182,6 +202,12 @@ fn read_arguments(arguments: &[String]) -> Arguments {
                     || if setting.is_switch() { Some("true".to_owned()) } else { rest.next().cloned() };
                 let text = value.or_else(standing_alone).unwrap_or_default();
                 let written_as = format!("--{}", setting.flag().unwrap_or(name));
+                if text.contains("$(") {
+                    read.rows.push(elsewhere_row(setting, &written_as, composed(setting, &text)));
+                    let why = format!("{written_as} is put together by the kubelet");
+                    read.elsewhere.push(Elsewhere { key: setting.key, why });
+                    continue;
+                }
                 read.rows.push(row(setting, &written_as, &text));
                 read.flags = std::mem::take(&mut read.flags).with_flag(setting.key, &text);
             }

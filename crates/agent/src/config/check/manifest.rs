@@ -22,6 +22,8 @@ pub(super) struct Container {
     pub(super) arguments: Vec<String>,
     /// Whole maps of variables that are elsewhere: `ConfigMap kube-vip`.
     pub(super) elsewhere: Vec<String>,
+    /// What Kubernetes would refuse: values that are no texts.
+    pub(super) problems: Vec<String>,
 }
 
 /// A variable's value.
@@ -43,7 +45,8 @@ pub(super) fn parts(object: &Map<String, Value>) -> Vec<Part> {
     let name = object_name(object);
     let containers: Vec<_> = containers(object).collect();
     let alone = containers.len() == 1;
-    let ours = containers.into_iter().filter(|container| alone || is_ours(container));
+    let ours =
+        containers.into_iter().filter(|container| (alone || is_ours(container)) && !is_cousin(container));
     let parts: Vec<_> = ours.map(|found| Part::Container(container(&name, found))).collect();
     if parts.is_empty() { vec![Part::Other(name)] } else { parts }
 }
@@ -79,13 +82,32 @@ fn is_ours(container: &Value) -> bool {
     named("name") || named("image")
 }
 
+/// kube-vip's cloud provider gives Services their addresses; its settings are others.
+fn is_cousin(container: &Value) -> bool {
+    ["name", "image"].iter().any(|field| text(&container[*field]).contains("kube-vip-cloud-provider"))
+}
+
+/// Kubernetes takes texts alone, and refuses the whole object for one `value: true`.
+fn no_texts(environment: &[Value], arguments: &[Value]) -> Vec<String> {
+    let is_text = |value: &Value| value.is_null() || value.is_string();
+    let values = environment.iter().filter(|entry| !is_text(&entry["value"]));
+    let values =
+        values.map(|entry| format!("env {}: its value is no text; put it in quotes", text(&entry["name"])));
+    let arguments = arguments.iter().enumerate().filter(|(_, argument)| !is_text(argument));
+    let arguments =
+        arguments.map(|(index, _)| format!("argument {}: it is no text; put it in quotes", index + 1));
+    values.chain(arguments).collect()
+}
+
 fn container(object: &str, container: &Value) -> Container {
     let list = |field: &str| container[field].as_array().cloned().unwrap_or_default();
-    let arguments = list("command").into_iter().skip(1).chain(list("args"));
+    let arguments: Vec<_> = list("command").into_iter().skip(1).chain(list("args")).collect();
+    let environment = list("env");
     Container {
         name: format!("{object}, container {}", text(&container["name"])),
-        environment: list("env").iter().map(|entry| (text(&entry["name"]), written(entry))).collect(),
-        arguments: arguments.map(|argument| scalar(&argument)).collect(),
+        problems: no_texts(&environment, &arguments),
+        environment: environment.iter().map(|entry| (text(&entry["name"]), written(entry))).collect(),
+        arguments: arguments.iter().map(scalar).collect(),
         elsewhere: list("envFrom").iter().map(elsewhere).collect(),
     }
 }

@@ -150,7 +150,66 @@ fn templates_lists_and_several_documents_are_gone_through() {
     assert_eq!(report.without_settings, ["ServiceAccount kube-vip"]);
     let names: Vec<_> = report.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["DaemonSet ds, container a"]);
-    assert_eq!(report.parts[0].remarks, ["what ConfigMap m sets is not seen here"]);
+    let remarks = &report.parts[0].remarks;
+    assert_eq!(
+        *remarks,
+        [
+            "what ConfigMap m sets is not seen here",
+            "not decided here: cp_enable may come from ConfigMap m",
+            "not decided here: vip_arp may come from ConfigMap m",
+            "not decided here: address may come from ConfigMap m",
+        ]
+    );
+    assert!(report.is_fine(), "{report:?}");
+}
+
+#[test]
+fn what_hangs_on_a_value_from_elsewhere_is_not_decided() {
+    let from = |name: &str| format!("{{name: {name}, valueFrom: {{configMapKeyRef: {{name: m, key: k}}}}}}");
+    let good = |without: &str| {
+        let all = [("address", "192.0.2.9"), ("vip_arp", "'true'"), ("cp_enable", "'true'")];
+        let kept = all.iter().filter(|(name, _)| *name != without);
+        kept.map(|(name, value)| format!("{{name: {name}, value: {value}}}, ")).collect::<String>()
+    };
+    for name in ["cp_enable", "vip_arp", "address"] {
+        let part = pod(&format!("[{}{}]", good(name), from(name)), "[manager]");
+        assert!(part.is_fine(), "{part:?}");
+        assert_eq!(part.remarks, [format!("not decided here: {name} comes from key k of ConfigMap m")]);
+        assert_eq!(find(&part, name).effective, "(key k of ConfigMap m)", "nothing invented is shown");
+        // The rest is judged all the same.
+        let more = format!("[{}{}, {{name: vip_leaseduration, value: '5'}}]", good(name), from(name));
+        assert_eq!(find(&pod(&more, "[manager]"), "vip_leaseduration").verdict, "refused");
+    }
+    let renew = "{name: vip_renewdeadline, value: '20'}";
+    let part = pod(&good_and(&format!("{renew}, {}", from("vip_leaseduration"))), "[manager]");
+    assert_eq!(part.remarks, ["not decided here: vip_leaseduration comes from key k of ConfigMap m"]);
+    assert!(part.is_fine() && find(&part, "vip_renewdeadline").effective == "20", "{part:?}");
+    let flag = pod(&format!("[{}]", good("address")), "[manager, '--address=$(VIP)']");
+    assert_eq!(flag.remarks, ["not decided here: --address is put together by the kubelet"]);
+    assert!(flag.is_fine(), "{flag:?}");
+}
+
+#[test]
+fn what_is_no_text_is_a_problem_as_for_kubernetes() {
+    let part = pod(&good_and("{name: port, value: 6443}, {name: bgp_peerpass, value: 4711}"), "[manager, 5]");
+    assert_eq!(
+        part.problems,
+        [
+            "env port: its value is no text; put it in quotes",
+            "env bgp_peerpass: its value is no text; put it in quotes",
+            "argument 2: it is no text; put it in quotes",
+        ]
+    );
+    assert!(!pod(&good_and("{name: vip_ddns, value: false}"), "[manager]").is_fine());
+}
+
+#[test]
+fn the_cloud_provider_is_no_agent() {
+    let provider = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: kube-vip-cloud-provider}\n\
+                    spec: {template: {spec: {containers: [{name: c, image: ghcr.io/kube-vip/kube-vip-cloud-provider:v0.0.12}]}}}\n";
+    let report = check("f.yaml", provider).unwrap();
+    assert_eq!(report.without_settings, ["Deployment kube-vip-cloud-provider"]);
+    assert!(report.parts.is_empty());
 }
 
 #[test]
