@@ -8,7 +8,9 @@ use mainstay_core::settings::{Authority, OnAuthorityLoss};
 use super::table::{Key, settings};
 use super::*;
 
+mod health;
 mod properties;
+mod secrets;
 mod table;
 
 fn host() -> Host {
@@ -252,50 +254,6 @@ fn run_lets_flags_win_in_silence_and_manager_lets_the_environment_win_aloud() {
 }
 
 #[test]
-fn a_health_check_is_a_url_or_off() {
-    let parse = |text| value::health_check(text).ok();
-    for off in ["off", "OFF", "Off", "false"] {
-        assert_eq!(parse(off), Some(None), "{off}");
-    }
-    for (text, url) in [
-        ("https://127.0.0.1:6443/livez", "https://127.0.0.1:6443/livez"),
-        ("https://127.0.0.1:6443/readyz?verbose", "https://127.0.0.1:6443/readyz?verbose"),
-        ("https://127.0.0.1:6443", "https://127.0.0.1:6443/livez"),
-        ("http://[::1]:8080/", "http://[::1]:8080/livez"),
-        ("localhost:6443", "https://localhost:6443/livez"),
-        ("127.0.0.1", "https://127.0.0.1:6443/livez"),
-    ] {
-        assert_eq!(parse(text), Some(Some(url.to_owned())), "{text}");
-    }
-    for bad in ["none", "disabled", "true", "localhost", "ftp://a/livez"] {
-        let refused = run(&[("control_plane_health_check_address", bad)]).unwrap_err().to_string();
-        let remedy = "; write a URL such as https://127.0.0.1:6443/livez, or off to ask for nothing";
-        assert!(refused.ends_with(remedy), "{refused}");
-    }
-}
-
-#[test]
-fn the_local_api_server_is_asked_by_default_where_a_lease_elects() {
-    let in_force = |changes: &[(&str, &str)]| {
-        let resolved = run(changes).unwrap();
-        let found = resolved.effective.iter().find(|one| one.setting == "control_plane_health_check_address");
-        let (shown, origin) = found.map(|one| (one.value.clone(), one.origin)).unwrap();
-        assert_eq!(resolved.config.features.health_check.url.as_deref().unwrap_or("off"), shown);
-        (shown, origin)
-    };
-    let lease = ("vip_leaderelection", "true");
-    let named = ("control_plane_health_check_address", "https://10.0.0.9");
-    let off = ("control_plane_health_check_address", "OFF");
-    assert_eq!(
-        in_force(&[lease, ("port", "7443")]),
-        ("https://127.0.0.1:7443/livez".to_owned(), Origin::Default)
-    );
-    assert_eq!(in_force(&[]), ("off".to_owned(), Origin::Default));
-    assert_eq!(in_force(&[named]), ("https://10.0.0.9/livez".to_owned(), Origin::Environment));
-    assert_eq!(in_force(&[lease, off]), ("off".to_owned(), Origin::Environment));
-}
-
-#[test]
 fn a_misspelt_name_of_any_family_is_warned_of() {
     for (name, meant) in [
         ("control_plane_health_check_adress", "control_plane_health_check_address"),
@@ -308,17 +266,6 @@ fn a_misspelt_name_of_any_family_is_warned_of() {
         let line = format!("{name} is no setting and is ignored: did you mean {meant}?");
         assert_eq!(warnings(&[(name, "x")]), [line]);
     }
-}
-
-#[test]
-fn a_difference_between_secrets_does_not_tell_them() {
-    let flags = Layer::default().with_flag(Key::BgpPeerPassword, "hunter2");
-    let layers = Layers::new(flags, &environment(&[("bgp_peerpass", "hunter3")]));
-    let resolved = resolve(layers, Precedence::EnvironmentFirst, &host()).unwrap();
-    let difference =
-        r#"bgp_peerpass="(secret)" is used and --peerPass="(secret)" is not: set one of them only"#;
-    assert!(resolved.warnings.contains(&Warning(difference.into())), "{:?}", resolved.warnings);
-    assert!(!format!("{resolved:?}").contains("hunter"));
 }
 
 #[test]
@@ -440,26 +387,6 @@ fn what_a_file_cannot_say_is_refused_with_its_key() {
         let mapping: serde_json::Value = serde_json::from_str(json).unwrap();
         let refused = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap_err().to_string();
         assert_eq!(refused, line);
-    }
-}
-
-#[test]
-fn no_refusal_of_a_file_tells_a_secret() {
-    for (yaml, problem) in [
-        ("{bgp_peerpass: a, peerPass: hunter2}", "it is said twice"),
-        ("{bgp_peers: [[hunter2]]}", "neither a text"),
-        ("{bgp_peers: [{address: a, password: hunter2}]}", "neither a text"),
-        ("{bgp_peers: {'192.0.2.1:65000:hunter2': }}", "neither a text"),
-        ("{bgpConfig: {peers: [{address: a, as: 1, password: hunter2}]}}", "there is no such setting"),
-        ("{bgpPeerConfig: {password: {x: hunter2}}}", "neither a text"),
-        ("{bgp_peerpass: {x: hunter2}}", "neither a text"),
-        ("{bgp_peerpas: hunter2}", "there is no such setting"),
-        ("{config_file: hunter2}", "a file cannot name another"),
-    ] {
-        let refused = file::read_text(("config", "f.yaml"), yaml).unwrap_err().to_string();
-        assert!(refused.contains(problem) && !refused.contains("hunter"), "{yaml}: {refused}");
-        let report = format!("{:?}", check("f.yaml", yaml).unwrap());
-        assert!(!report.contains("hunter"), "{yaml}: {report}");
     }
 }
 
