@@ -25,7 +25,7 @@ pub(crate) struct ServiceCheck {
     pub(crate) period: Duration,
     /// The longest wait for an answer.
     pub(crate) longest: Duration,
-    /// Failures in a row before it counts as dead, and answers in a row before that one counts as alive again.
+    /// Failures in a row before it counts as dead.
     pub(crate) failure_threshold: u32,
     /// A PEM file with the certificates that sign the server's; `None` accepts any.
     pub(crate) authority: Option<PathBuf>,
@@ -52,33 +52,28 @@ impl ServiceView {
     }
 }
 
-/// Failures or answers in a row, and what was made of them.
+/// Failures in a row, and what was made of them.
 #[derive(Clone, Debug)]
 struct Streak {
     threshold: u32,
     failures: u32,
-    answers: u32,
     told: Option<Health>,
 }
 
 impl Streak {
     fn new(threshold: u32) -> Self {
-        Self { threshold: threshold.max(1), failures: 0, answers: 0, told: None }
+        Self { threshold: threshold.max(1), failures: 0, told: None }
     }
 
-    /// Takes one answer in. What it changes is to be told: dead after so many failures in a row, and alive again after
-    /// so many answers: servers that answer now and then, as all do that share an overloaded etcd, move nothing. The
-    /// first answer of all is believed.
+    /// Takes one answer in. What it changes is to be told: dead after so many failures in a row, alive with the first
+    /// answer, so that a holder whose server is back does not invite. (For how long it has to be back before this node
+    /// answers an invitation, the core knows.)
     fn take<E>(&mut self, answer: &Result<(), E>) -> Option<Health> {
-        (self.failures, self.answers) = match answer {
-            Ok(()) => (0, self.answers.saturating_add(1)),
-            Err(_) => (self.failures.saturating_add(1), 0),
-        };
-        let enough = if self.told.is_none() { 1 } else { self.threshold };
+        self.failures = if answer.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let now = match answer {
-            Ok(()) if self.answers >= enough => Health::Healthy,
+            Ok(()) => Health::Healthy,
             Err(_) if self.failures >= self.threshold => Health::Unhealthy,
-            _ => return None,
+            Err(_) => return None,
         };
         (self.told.replace(now) != Some(now)).then_some(now)
     }
@@ -154,13 +149,12 @@ mod tests {
 
     /// Answers in order, `.` alive and `x` not; what is told of each: `+`, `-` or nothing.
     #[test]
-    fn it_is_dead_and_alive_again_after_the_threshold() {
+    fn it_is_dead_after_the_threshold_and_alive_with_the_first_answer() {
         for (threshold, answers, expected) in [
             (3, "...", "+  "),
             (3, "xxxx", "  - "),
             (3, ".xx.xx.", "+      "),
-            (3, ".xxx.x", "+  -  "),
-            (3, ".xxx..x...", "+  -     +"),
+            (3, ".xxx.x", "+  -+ "),
             (3, "xx.", "  +"),
             (1, "x.x", "-+-"),
             (0, "x.", "-+"),

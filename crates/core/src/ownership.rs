@@ -165,6 +165,8 @@ pub(crate) struct Machine {
     promised: Option<Moment>,
     link_down_since: Option<Moment>,
     health: Option<Health>,
+    /// When it became healthy again.
+    recovered_at: Option<Moment>,
     service: Option<Health>,
     stay_out_until: Option<Moment>,
     stopping: bool,
@@ -238,6 +240,7 @@ impl Machine {
             promised: None,
             link_down_since: (!found.link_up).then_some(now),
             health: None,
+            recovered_at: None,
             service: None,
             stay_out_until: None,
             stopping: false,
@@ -301,7 +304,7 @@ impl Machine {
             Input::Link(link) => self.on_link(now, *link, out),
             Input::Lease(report) => self.on_report(now, report, out),
             Input::Outcome { id, outcome } => self.on_outcome(now, *id, outcome, out),
-            Input::Health(health) => self.on_health(*health, out),
+            Input::Health(health) => self.on_health(now, *health, out),
             Input::Service(health) => self.service = Some(*health),
             Input::Shutdown => self.on_shutdown(now, out),
         }
@@ -367,8 +370,10 @@ impl Machine {
         }
     }
 
-    fn on_health(&mut self, health: Health, out: &mut Output) {
-        if self.health.replace(health) != Some(health) {
+    fn on_health(&mut self, now: Moment, health: Health, out: &mut Output) {
+        let before = self.health.replace(health);
+        if before != Some(health) {
+            self.recovered_at = before.map(|_| now);
             out.events.push(Event::HealthChanged { healthy: health == Health::Healthy });
         }
     }

@@ -255,7 +255,7 @@ impl Machine {
     }
 
     /// Moments at which a condition of time alone turns true.
-    fn thresholds(&self, now: Moment) -> [Option<Moment>; 17] {
+    fn thresholds(&self, now: Moment) -> [Option<Moment>; 18] {
         let lease = self.settings.lease.duration;
         let silent = self.watcher.silent_since();
         let expires = self.lease.expires_at();
@@ -276,6 +276,7 @@ impl Machine {
             strict,
             self.lease.fresh_until(),
             self.stay_out_until,
+            self.steady_at(),
             self.link_down_since.map(|since| since + LINK_PATIENCE),
             expires,
             expires.map(|at| at + self.settings.lifetime.max(lease)),

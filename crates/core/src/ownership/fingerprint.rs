@@ -30,6 +30,7 @@ impl Hash for Machine {
             promised,
             link_down_since,
             health,
+            recovered_at,
             service,
             stay_out_until,
             stopping,
@@ -56,7 +57,8 @@ impl Hash for Machine {
         } = self;
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
-        (link_down_since, health, service, stay_out_until, stopping, stop_after, held_at_stop).hash(state);
+        (link_down_since, health, recovered_at, service, stay_out_until, stopping, stop_after, held_at_stop)
+            .hash(state);
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, restores, announcer, members).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);

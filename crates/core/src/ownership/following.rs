@@ -44,7 +44,7 @@ impl Machine {
         if !self.lease.is_current(now) {
             return None;
         }
-        if self.invitation_for_us() {
+        if self.invitation_for_us(now) {
             return Some(TakeReason::Invitation);
         }
         // Our own name under another run: this node rebooted, or two share a name; the wire tells which.
@@ -171,10 +171,16 @@ impl Machine {
         !answered && self.watcher.company(now, NEIGHBOUR_MEMORY) == Some(false)
     }
 
-    fn invitation_for_us(&self) -> bool {
+    /// When what is behind the VIP here has been well for long enough, if it ever was not.
+    pub(super) fn steady_at(&self) -> Option<Moment> {
+        self.recovered_at.map(|at| at + self.settings.lease.duration)
+    }
+
+    fn invitation_for_us(&self, now: Moment) -> bool {
         let invited = self.lease.facts().invited;
-        // One that has not looked yet may be no better.
-        invited && self.health == Some(Health::Healthy)
+        // One that has not looked yet may be no better, and what has just come back may go again: when all come back
+        // together, the holder's does, too.
+        invited && self.health == Some(Health::Healthy) && self.steady_at().is_none_or(|at| now >= at)
     }
 
     /// Whoever wears the VIP asks for the grant: on a record that is free, expired, ours by another run, or older than

@@ -113,3 +113,27 @@ fn a_strict_singleton_withdraws_before_it_releases() {
     assert!(withdrawn.is_some() && withdrawn < released, "{:?}", world.effects);
     assert!(world.stopped);
 }
+
+/// Rule 12: API servers that come back together, or answer now and then, do not make the VIP wander.
+#[test]
+fn who_was_ill_answers_no_invitation_for_one_lease_duration() {
+    let lease = settings().lease.duration;
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    for health in [Health::Healthy, Health::Unhealthy, Health::Healthy] {
+        world.give(Input::Health(health));
+    }
+    world.grant_peer(3);
+    world.peer_announces(Tenure::Confirmed, 3);
+    let grant = Grant { holder: "n2".to_owned(), epoch: 3, instance: InstanceId(2) };
+    let text = serde_json::to_string(&grant).expect("plain data");
+    world.lease.as_mut().expect("granted").annotations.insert(annotations::INVITATION.to_owned(), text);
+    world.touch();
+    world.vip_answers = true;
+    for _ in 0..lease.as_secs() - 1 {
+        world.run(Duration::from_secs(1));
+        world.renew_peer();
+        assert!(!world.worn, "it may go again");
+    }
+    world.run(Duration::from_secs(2));
+    assert!(world.worn, "well for long enough");
+}

@@ -101,10 +101,6 @@ impl Run {
                 }
             }
             Input::Lease(LeaseReport::Observed(record)) => self.see(record),
-            // An order that is under way may have been carried out after that.
-            Input::Address(AddressChange::Removed { vip, .. }) if self.start.settings.vips == [*vip] => {
-                self.worn = false;
-            }
             _ => {}
         }
     }
@@ -127,8 +123,6 @@ impl Run {
             }
             Effect::Withdraw { id, vips, .. } => {
                 assert_eq!(vips, ours, "addresses that are not the claim's");
-                self.worn = false;
-                self.assigned.clear();
                 self.open.push(*id);
             }
             Effect::Announce { vips, mark, .. } => {
