@@ -143,18 +143,18 @@ impl Checker {
             if node.agent != AgentState::Running {
                 continue;
             }
+            let resets = self.marked_under(view, i);
             for j in 0..i {
                 let other = &view.nodes[j];
-                let same = other
-                    .announces
-                    .is_some_and(|mark| mark.tenure == Tenure::Confirmed && mark.epoch == epoch);
+                let confirmed = |mark: Mark| mark.tenure == Tenure::Confirmed && mark.epoch == epoch;
+                // Of one history: a node that is confirmed was looked at before this one.
+                let same = other.announces.is_some_and(confirmed) && self.marked[j].1 == resets;
                 if same && other.agent == AgentState::Running {
                     self.report(view, Invariant::OneConfirmed, i * view.nodes.len() + j, || {
                         format!("nodes {j} and {i} are both confirmed in epoch {epoch}")
                     });
                 }
             }
-            let resets = self.marked_under(view, i);
             let owner = *self.confirmed.entry((resets, epoch)).or_insert(i);
             if owner != i {
                 self.report(view, Invariant::OneConfirmed, i, || {

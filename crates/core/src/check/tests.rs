@@ -215,14 +215,15 @@ fn a_mark_of_before_a_reset_says_nothing_of_the_epochs_after_it() {
     // The Lease is set back to the second node's epoch 0, which the first has not heard of yet.
     (view.at, view.lease) = (MS, lease(1, 0));
     checker.observe(&view);
-    // The third takes it from there, by epoch 1 of the new history.
+    // The third takes it from there, by epoch 1 of the new history. That the first still announces its own is for the
+    // bound on pairs.
     (view.at, view.lease) = (2 * MS, lease(1, 1));
-    (view.nodes[0].wears, view.nodes[0].announces) = (false, None);
     (view.nodes[2].wears, view.nodes[2].announces) = (true, mark(Tenure::Confirmed, 1));
     checker.observe(&view);
     assert_eq!(found(&checker), []);
     // In one history it stays forbidden.
     view.at = 3 * MS;
+    (view.nodes[0].wears, view.nodes[0].announces) = (false, None);
     (view.nodes[2].wears, view.nodes[2].announces) = (false, None);
     (view.nodes[1].wears, view.nodes[1].announces) = (true, mark(Tenure::Confirmed, 1));
     checker.observe(&view);

@@ -31,6 +31,16 @@ fn an_unhealthy_holder_invites_holds_on_and_yields_to_the_guest() {
     assert!(!world.worn);
 }
 
+/// `n2` holds, cannot serve, and says so.
+fn a_peer_invites(world: &mut World) {
+    world.grant_peer(3);
+    world.peer_announces(Tenure::Confirmed, 3);
+    let grant = Grant { holder: "n2".to_owned(), epoch: 3, instance: InstanceId(2) };
+    let text = serde_json::to_string(&grant).expect("plain data");
+    world.lease.as_mut().expect("granted").annotations.insert(annotations::INVITATION.to_owned(), text);
+    world.touch();
+}
+
 #[test]
 fn an_invitation_is_answered_by_the_healthy_only() {
     for (health, takes) in [(Some(Health::Unhealthy), false), (Some(Health::Healthy), true), (None, false)] {
@@ -38,12 +48,7 @@ fn an_invitation_is_answered_by_the_healthy_only() {
         if let Some(health) = health {
             world.give(Input::Health(health));
         }
-        world.grant_peer(3);
-        world.peer_announces(Tenure::Confirmed, 3);
-        let grant = Grant { holder: "n2".to_owned(), epoch: 3, instance: InstanceId(2) };
-        let text = serde_json::to_string(&grant).expect("plain data");
-        world.lease.as_mut().expect("granted").annotations.insert(annotations::INVITATION.to_owned(), text);
-        world.touch();
+        a_peer_invites(&mut world);
         world.run(Duration::from_millis(100));
         assert_eq!(world.worn, takes, "{health:?}");
     }
@@ -122,12 +127,7 @@ fn who_was_ill_answers_no_invitation_for_one_lease_duration() {
     for health in [Health::Healthy, Health::Unhealthy, Health::Healthy] {
         world.give(Input::Health(health));
     }
-    world.grant_peer(3);
-    world.peer_announces(Tenure::Confirmed, 3);
-    let grant = Grant { holder: "n2".to_owned(), epoch: 3, instance: InstanceId(2) };
-    let text = serde_json::to_string(&grant).expect("plain data");
-    world.lease.as_mut().expect("granted").annotations.insert(annotations::INVITATION.to_owned(), text);
-    world.touch();
+    a_peer_invites(&mut world);
     world.vip_answers = true;
     for _ in 0..lease.as_secs() - 1 {
         world.run(Duration::from_secs(1));
