@@ -184,7 +184,7 @@ fn every_spelling_of_go_is_understood() {
 
 #[test]
 fn the_interface_defaults_to_the_default_routes() {
-    assert_eq!(without("vip_interface", &host()).unwrap().config.interface, "eth0");
+    assert_eq!(without("vip_interface", &host()).expect("settings that work").config.interface, "eth0");
 
     let routeless = Host { default_interface: None, ..host() };
     let refused = without("vip_interface", &routeless).unwrap_err();
@@ -204,7 +204,11 @@ fn several_addresses_move_together() {
 fn the_leases_namespace_is_the_pods_unless_the_name_carries_one() {
     let pod = Host { namespace: Some("vips".into()), ..host() };
     let lease = |changes: &[(&str, &str)]| {
-        resolve(layers(changes), Precedence::FlagsFirst, &pod).unwrap().config.lease.namespace
+        resolve(layers(changes), Precedence::FlagsFirst, &pod)
+            .expect("settings that work")
+            .config
+            .lease
+            .namespace
     };
     assert_eq!(lease(&[("cp_namespace", "elsewhere")]), "vips");
     assert_eq!(lease(&[("vip_leasename", "here/cp")]), "here");
@@ -402,7 +406,7 @@ fn kube_vips_own_file_is_understood() {
     assert_eq!(config.features.lease_annotations["team"], "network");
     assert_eq!(config.features.health_check.period, Duration::from_secs(2));
     assert_eq!(config.features.bgp.local_as, 65_001);
-    let report = check("f.yaml", yaml).unwrap();
+    let report = check("f.yaml", yaml).expect("a file that can be read");
     assert!(report.parts[0].settings.iter().all(|row| row.verdict != "unknown"), "{report:?}");
 }
 

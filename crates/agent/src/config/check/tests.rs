@@ -3,7 +3,7 @@
 use super::*;
 
 fn part(yaml: &str) -> CheckedPart {
-    check("f.yaml", yaml).unwrap().parts.remove(0)
+    check("f.yaml", yaml).expect("a file that can be read").parts.remove(0)
 }
 
 /// A Pod whose one container has this environment and these arguments, each in YAML.
@@ -207,7 +207,7 @@ fn what_is_no_text_is_a_problem_as_for_kubernetes() {
 fn the_cloud_provider_is_no_agent() {
     let provider = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: kube-vip-cloud-provider}\n\
                     spec: {template: {spec: {containers: [{name: c, image: ghcr.io/kube-vip/kube-vip-cloud-provider:v0.0.12}]}}}\n";
-    let report = check("f.yaml", provider).unwrap();
+    let report = check("f.yaml", provider).expect("a file that can be read");
     assert_eq!(report.without_settings, ["Deployment kube-vip-cloud-provider"]);
     assert!(report.parts.is_empty());
 }
