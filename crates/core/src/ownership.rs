@@ -373,7 +373,7 @@ impl Machine {
     fn on_health(&mut self, now: Moment, health: Health, out: &mut Output) {
         let before = self.health.replace(health);
         if before != Some(health) {
-            self.recovered_at = before.map(|_| now);
+            self.recovered_at = before.filter(|_| health == Health::Healthy).map(|_| now);
             out.events.push(Event::HealthChanged { healthy: health == Health::Healthy });
         }
     }
