@@ -305,6 +305,8 @@ MUTANTS = [
            "self.refresh_due = now + self.settings.lifetime / 3;", "self.refresh_due = now + self.settings.lifetime * 2;"),
     mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
            "if count < RESTORES_AT_ONCE { now } else", "if count > RESTORES_AT_ONCE { now } else"),
+    mutant("10-announced-deleted", "goes on announcing an address that was deleted, and not anew when it is back", DUTIES,
+           "        if self.address == Address::Present {\n            self.address = Address::Ordered;\n        }\n", ""),
     mutant("10-expired", "an expired address is put back as a deleted one is", DUTIES, "if !expired {", "if true {"),
     # --- 11: hand over
     mutant("11-make-before-break", "withdraws, then releases", TRANSITIONS,

@@ -143,7 +143,14 @@ impl Machine {
     }
 
     /// Puts an address back that somebody deleted: at once, but a tool that deletes it in a loop is not met in a loop.
+    /// Until the kernel has it again it is not announced (rule 3), and then with a burst: whoever asked for it meanwhile
+    /// was not answered.
     fn restore(&mut self, now: Moment, vip: Vip, out: &mut Output) {
+        if self.address == Address::Present {
+            self.address = Address::Ordered;
+        }
+        // What was ordered before it was deleted says nothing about it now.
+        self.pending.retain(|_, pending| *pending != Pending::Assign);
         let (since, count) =
             self.restores.filter(|(since, _)| now.since(*since) < RESTORE_WINDOW).unwrap_or((now, 0));
         self.restores = Some((since, count.saturating_add(1)));

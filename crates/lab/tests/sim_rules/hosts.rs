@@ -86,9 +86,13 @@ fn rule_10_dead_agent_address_expires_and_next_holder_within_1_s() {
 fn rule_10_a_deleted_address_is_put_back() {
     for seed in 0..5 {
         let (mut sim, holder) = settled(seed, 3);
+        let since = sim.now();
         sim.begin(Kind::AddressDeleted(holder));
         assert!(!sim.wears(holder));
         assert!(sim.run_until(ms(100), |sim| sim.wears(holder)), "seed {seed}");
+        sim.run_for(ms(600));
+        let times = announced(&sim, holder, since);
+        assert!(times.len() >= 4, "seed {seed}: and announced anew, for who was not answered: {times:?}");
         sim.run_for(seconds(5));
         assert_eq!(only_holder(&sim), holder, "seed {seed}");
     }

@@ -56,6 +56,25 @@ fn an_address_deleted_by_hand_is_ordered_again_at_once() {
     world.give(Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
     assert!(world.worn, "within the same step");
     assert_eq!(world.happened("AddressRestored"), 1);
+    assert!(
+        matches!(
+            world.effects[..],
+            [Effect::Assign { .. }, Effect::Silence { .. }, Effect::Announce { pace: Pace::Burst, .. }]
+        ),
+        "announced anew when the kernel has it: {:?}",
+        world.effects
+    );
+}
+
+#[test]
+fn a_deleted_address_that_the_kernel_refuses_is_no_longer_announced() {
+    let mut world = World::holder();
+    world.kernel_refuses = true;
+    world.effects.clear();
+    world.give(Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
+    world.run(Duration::from_secs(5));
+    assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Announce { .. })));
+    assert_eq!(world.happened("Yielded"), 1, "a peer lives, and its kernel may take it");
 }
 
 #[test]

@@ -100,9 +100,18 @@ impl Run {
                     self.see(record);
                 }
             }
+            Input::Address(AddressChange::Removed { vip, .. }) if self.start.settings.vips.contains(vip) => {
+                self.unassign();
+            }
             Input::Lease(LeaseReport::Observed(record)) => self.see(record),
             _ => {}
         }
+    }
+
+    /// What was ordered before says nothing about the address from now on.
+    fn unassign(&mut self) {
+        self.worn = false;
+        self.assigned.clear();
     }
 
     fn see(&mut self, record: &LeaseRecord) {
@@ -123,6 +132,7 @@ impl Run {
             }
             Effect::Withdraw { id, vips, .. } => {
                 assert_eq!(vips, ours, "addresses that are not the claim's");
+                self.unassign();
                 self.open.push(*id);
             }
             Effect::Announce { vips, mark, .. } => {
