@@ -35,7 +35,7 @@ pub use random::Random;
 pub use schedule::{ApiForm, Fault, FrontEnds, Kind, Schedule, Whom};
 pub use segment::{Habit, Tally};
 pub use shrink::{Failure, shrink};
-pub use world::{Tune, World};
+pub use world::{Tune, Witness, World};
 
 /// What a run showed.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The way to the API servers: a client that tries several servers, its watch, and all that can go wrong with them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 use super::host::Machine;
 use super::random::nanos;
 use super::schedule::{ApiForm, FrontEnds};
-use super::world::{Ev, World};
+use super::world::{Ev, Witness, World};
 
 const MS: u64 = 1_000_000;
 /// How long a server may be silent until the next is asked, and until a request counts as unanswered.
@@ -18,6 +19,10 @@ const PATIENCE: u64 = 500 * MS;
 const KEEP_ALIVE: u64 = 3_000 * MS;
 /// The longest pause between attempts to watch.
 const LONGEST_PAUSE: u64 = 2_000 * MS;
+/// Where the one API server is that no node runs.
+const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 200));
+/// A node's address on another link.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// A lease request on its way.
 #[derive(Debug)]
@@ -237,8 +242,21 @@ impl<M: Machine> World<M> {
         match self.form(self.requests[number].host, server) {
             Some(ApiForm::Hung | ApiForm::ReplyLost) => self.requests[number].silent = true,
             Some(ApiForm::Refused) => self.finish(number, LeaseOutcome::Unknown),
-            _ => self.finish(number, outcome),
+            _ => {
+                self.tell_reached(self.requests[number].host);
+                self.finish(number, outcome);
+            }
         }
+    }
+
+    /// Between which addresses the answer came, where that is not the gateway's affair.
+    fn tell_reached(&mut self, h: usize) {
+        let local = match self.tune.witness {
+            Witness::Gateway => return,
+            Witness::ApiServer => self.hosts[h].own,
+            Witness::Nobody => ELSEWHERE,
+        };
+        self.feed(h, Input::Lease(LeaseReport::Reached { local, remote: API_SERVER }));
     }
 
     /// What stalled is answered.

@@ -20,7 +20,7 @@ use mainstay_dataplane::announce::Pacer;
 use super::clock::Clock;
 use super::random::nanos;
 use super::segment::{Packet, To};
-use super::world::{Ev, World};
+use super::world::{Ev, Witness, World};
 
 mod kernel;
 
@@ -202,7 +202,7 @@ impl<M: Machine> World<M> {
             claim: ClaimId::control_plane(),
             vips: vec![VIP],
             own: Member { macs: vec![host.mac], addresses: vec![host.own] },
-            witnesses: vec![GATEWAY],
+            witnesses: if self.tune.witness == Witness::Gateway { vec![GATEWAY] } else { vec![] },
             lease: LeaseTiming {
                 duration: Duration::from_secs(duration),
                 renew_deadline: Duration::from_secs(deadline),

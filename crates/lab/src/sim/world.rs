@@ -111,6 +111,17 @@ impl Ord for Due {
     }
 }
 
+/// Who tells a node that its link works, when no other member answers (rule 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The gateway.
+    Gateway,
+    /// The API server, which is reached over the VIP's link; there is no gateway.
+    ApiServer,
+    /// Nobody: there is no gateway, and the API server is reached by another link.
+    Nobody,
+}
+
 /// What a run may have otherwise than usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tune {
@@ -124,6 +135,8 @@ pub struct Tune {
     pub authority: Option<Authority>,
     /// Another rule 1.
     pub on_authority_loss: Option<OnAuthorityLoss>,
+    /// Who else but the members answers.
+    pub witness: Witness,
     /// Keep a recording of every run of every agent.
     pub record: bool,
 }
@@ -136,6 +149,7 @@ impl Default for Tune {
             trace: false,
             authority: None,
             on_authority_loss: None,
+            witness: Witness::Gateway,
             record: false,
         }
     }

@@ -112,6 +112,49 @@ fn rule_05_a_holder_whose_renewals_go_unanswered_has_nobody_to_ask() {
     }
 }
 
+/// Unverified is unconfirmed: it waits for the authority's answer for 800 ms, and its grant is young still.
+#[test]
+fn rule_05_a_verification_without_an_answer_ends() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let renewed = sim.lease().map(|lease| lease.renew_time.clone());
+        sim.run_until(seconds(2), |sim| sim.lease().map(|lease| lease.renew_time.clone()) != renewed);
+        sim.run_for(ms(200));
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Stalled));
+        sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch: 99, node: sim.node_id(other) }));
+        sim.run_for(ms(700));
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}: it asks");
+        sim.run_for(ms(200));
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Detached), "seed {seed}: and was not answered");
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+    }
+}
+
+/// Another elector took the Lease in an epoch that denies nothing, and its node announces. It reads no marks: the
+/// holder defends once, and goes when it speaks again.
+#[test]
+fn rule_05_a_foreign_electors_node_is_answered_once() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let lease = sim.lease().cloned().expect("there is a lease");
+        let elsewhere = Some("kube-vip-node".to_owned());
+        sim.put_lease(LeaseRecord { holder: elsewhere, annotations: Default::default(), ..lease });
+        sim.run_for(ms(20));
+        sim.begin(outage(ApiForm::Stalled));
+        sim.run_for(ms(400));
+        let since = sim.now();
+        sim.begin(Kind::Rogue);
+        sim.run_for(ms(500));
+        assert!(sim.wears(holder), "seed {seed}: not at its first frame");
+        assert!(!announced(&sim, holder, since).is_empty(), "seed {seed}: that is answered");
+        sim.run_for(ms(2_500));
+        assert!(!sim.wears(holder), "seed {seed}: at a later one");
+        let reason = yielded(&sim, holder, since).map(|(_, reason)| reason);
+        assert_eq!(reason, Some(YieldReason::Defended), "seed {seed}");
+    }
+}
+
 #[test]
 fn rule_05_an_unmarked_frame_of_a_member_is_a_misconfigured_kernel() {
     for seed in 0..5 {

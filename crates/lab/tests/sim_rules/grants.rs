@@ -282,6 +282,32 @@ fn rule_04_another_object_is_no_denial_whatever_its_epoch() {
     }
 }
 
+/// A record that was reset denies nothing: its holder goes on asking for its own, and does not wait for the other's
+/// lease to run out.
+#[test]
+fn rule_04_a_reset_is_contested_at_once() {
+    for seed in 0..5 {
+        for same_object in [true, false] {
+            let (mut sim, first) = settled(seed, 3);
+            sim.begin(Kind::PowerLoss(first));
+            sim.run_for(seconds(2));
+            sim.end(Kind::PowerLoss(first));
+            sim.run_for(seconds(12));
+            let (holder, lease) = (only_holder(&sim), sim.lease().cloned().expect("there is a lease"));
+            assert!(lease.transitions > 0, "seed {seed}: there is an epoch to go back to");
+            let transitions = if same_object { lease.transitions - 1 } else { lease.transitions + 7 };
+            if !same_object {
+                sim.begin(Kind::LeaseDeleted);
+            }
+            let elsewhere = Some("somebody-else".to_owned());
+            sim.put_lease(LeaseRecord { holder: elsewhere, transitions, ..lease });
+            sim.run_for(seconds(1));
+            assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}, same object: {same_object}");
+            assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn rule_04_another_object_is_no_denial_after_a_restart_either() {
     for seed in 0..5 {
@@ -299,6 +325,23 @@ fn rule_04_another_object_is_no_denial_after_a_restart_either() {
         }
         sim.run_for(seconds(20));
         assert_eq!((only_holder(&sim), sim.lease_holder()), (holder, Some(holder)), "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_09_a_strict_singleton_keeps_nothing_through_a_start_in_an_outage() {
+    for seed in 0..5 {
+        let strict = Some(OnAuthorityLoss::ReleaseAfter(seconds(8)));
+        let mut sim = started(seed, 3, Tune { on_authority_loss: strict, ..Tune::default() });
+        sim.run_for(seconds(13));
+        let holder = only_holder(&sim);
+        sim.begin(outage(ApiForm::Refused));
+        sim.begin(Kind::Crash(holder));
+        sim.run_for(ms(500));
+        sim.end(Kind::Crash(holder));
+        sim.run_for(seconds(3));
+        assert!(!sim.wears(holder), "seed {seed}: it cannot know whether it may hold");
+        assert_eq!(sim.view().holders().count(), 0, "seed {seed}");
     }
 }
 

@@ -12,7 +12,7 @@ use mainstay_core::input::LeaseRecord;
 use mainstay_core::node::Node;
 use mainstay_core::settings::OnAuthorityLoss;
 use mainstay_core::vip::{Mark, Tenure};
-use mainstay_lab::sim::{ApiForm, FrontEnds, Kind, Schedule, Tune, Whom, World};
+use mainstay_lab::sim::{ApiForm, FrontEnds, Kind, Schedule, Tune, Whom, Witness, World};
 
 mod conflicts;
 mod grants;

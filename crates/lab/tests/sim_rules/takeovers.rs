@@ -37,6 +37,72 @@ fn rule_07_a_node_that_is_cut_off_has_no_evidence() {
     }
 }
 
+/// Without a gateway, with one confirmed holder.
+fn settled_without_gateway(seed: u64, nodes: usize, witness: Witness) -> (Sim, usize) {
+    let mut sim = started(seed, nodes, Tune { witness, ..Tune::default() });
+    sim.run_for(seconds(13));
+    let holder = only_holder(&sim);
+    sim.reset_tallies();
+    (sim, holder)
+}
+
+/// Of two nodes without a gateway the survivor asks the API server, and its answer over the link is the witness.
+#[test]
+fn rule_07_the_api_server_is_the_survivors_witness() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled_without_gateway(seed, 2, Witness::ApiServer);
+        let since = sim.now();
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(3));
+        let taken: Vec<_> = took(&sim, since).iter().map(|took| (took.1, took.3)).collect();
+        assert_eq!(taken, [(other_than(holder), TakeReason::Evidence)], "seed {seed}");
+        assert!(dark(&sim) <= ms(2_000), "seed {seed}: it asks as soon as it needs to: {:?}", dark(&sim));
+        clean(&sim);
+    }
+}
+
+#[test]
+fn rule_07_an_answer_that_came_another_way_is_no_witness() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled_without_gateway(seed, 2, Witness::Nobody);
+        let since = sim.now();
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(15));
+        let reasons: Vec<TakeReason> = took(&sim, since).iter().map(|took| took.3).collect();
+        assert_eq!(reasons, [TakeReason::Expired], "seed {seed}");
+    }
+}
+
+/// The wire between two nodes is cut, and both reach the API server.
+#[test]
+fn rule_07_a_holder_that_renews_is_not_taken_on_the_authoritys_word() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled_without_gateway(seed, 2, Witness::ApiServer);
+        let other = other_than(holder);
+        // It has to read what it is not told, and is answered over its link.
+        sim.begin(Kind::WatchSilent(other));
+        sim.begin(Kind::Isolated(other));
+        sim.run_for(seconds(30));
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}");
+        assert_eq!(sim.lease().map(|lease| lease.transitions), Some(0), "seed {seed}");
+    }
+}
+
+/// Where another member could be the witness and does not answer, it may well be our own link that is broken.
+#[test]
+fn rule_07_the_api_server_is_no_witness_where_a_member_could_be() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled_without_gateway(seed, 3, Witness::ApiServer);
+        let (alone, third) = ((holder + 1) % 3, (holder + 2) % 3);
+        let since = sim.now();
+        sim.begin(Kind::Isolated(alone));
+        [Kind::PowerLoss(third), Kind::PowerLoss(holder)].into_iter().for_each(|kind| sim.begin(kind));
+        sim.run_for(seconds(20));
+        let taken: Vec<_> = took(&sim, since).iter().map(|took| (took.1, took.3)).collect();
+        assert_eq!(taken, [(alone, TakeReason::Expired)], "seed {seed}");
+    }
+}
+
 #[test]
 fn rule_07_another_electors_lease_is_waited_for() {
     for seed in 0..5 {
