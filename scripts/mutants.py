@@ -11,7 +11,7 @@ or SURVIVED. The tree itself is never touched. Needs python3 and cargo, nothing 
     scripts/mutants.py --check         only whether each text to replace is there exactly once
     scripts/mutants.py --jobs 2        two at a time, each with a build directory of its own
     scripts/mutants.py --build DIR     keep the build directories under DIR, for the next time
-    scripts/mutants.py --proof         first random schedules, then scenarios, then the model, then the core's tests; the
+    scripts/mutants.py --proof         first scenarios, then random schedules, then the model, then the core's tests; the
                                        table says which of them, and with which seed
     scripts/mutants.py --proof --write and puts each row into the table in docs/robustness.md at once, so that a run can
                                        be interrupted and go on with the mutants that are left
@@ -492,7 +492,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="only look whether each text is there once, and end")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     parser.add_argument("--build", type=Path, help="where to keep the build directories")
-    parser.add_argument("--proof", action="store_true", help="by schedules and the model before the core's own tests")
+    parser.add_argument("--proof", action="store_true", help="by the simulation and the model before the core's own tests")
     parser.add_argument("--write", action="store_true", help="put the table into docs/robustness.md")
     arguments = parser.parse_args()
     if arguments.list:
@@ -504,7 +504,7 @@ def main():
         return 2
     if arguments.check:
         return 0
-    commands = [SCHEDULES, SIMULATION, MODEL, CORE] if arguments.proof else [CORE, SIMULATION]
+    commands = [SIMULATION, SCHEDULES, MODEL, CORE] if arguments.proof else [CORE, SIMULATION]
     done = write_row if arguments.write else lambda _name, _row: None
     return try_all(chosen(arguments.names), commands, done, (arguments.jobs, arguments.build))
 
