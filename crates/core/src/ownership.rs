@@ -197,6 +197,8 @@ pub(crate) struct Machine {
     authority_is_beyond_link: bool,
     /// When another node last asked for one of our addresses: it can reach us.
     asked_at: Option<Moment>,
+    /// When somebody answered for the VIP of whom it cannot be known whether it holds: no member is known yet.
+    stranger_at: Option<Moment>,
 }
 
 impl Machine {
@@ -262,6 +264,7 @@ impl Machine {
             false_takeovers: None,
             authority_is_beyond_link: false,
             asked_at: None,
+            stranger_at: None,
             settings,
         };
         machine.watch_neighbours(now);

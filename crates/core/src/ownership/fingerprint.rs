@@ -54,13 +54,14 @@ impl Hash for Machine {
             false_takeovers,
             authority_is_beyond_link,
             asked_at,
+            stranger_at,
         } = self;
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
         (link_down_since, health, recovered_at, service, stay_out_until, stopping, stop_after, held_at_stop)
             .hash(state);
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
-        (may_have_rival, forced_until, restores, announcer, members).hash(state);
+        (may_have_rival, forced_until, restores, announcer, members, stranger_at).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -463,10 +463,27 @@ impl Machine {
     fn is_silent_enough(&self, now: Moment) -> bool {
         let lease = self.settings.lease.duration;
         let standalone = self.settings.authority == Authority::Standalone;
+        let unheard = if self.is_first(now) { self.watcher.long_silence() } else { lease };
         self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
             || (standalone && self.is_silent_for(now, self.watcher.long_silence()))
-            || (self.watcher.is_witnessed() && self.is_silent_for(now, lease))
+            || (self.watcher.is_witnessed() && self.is_silent_for(now, unheard))
             || self.is_silent_for(now, lease * 2)
+    }
+
+    /// Whether this may be the first node of a cluster. A kernel that answers in the VIP's name may be a holder's: a node
+    /// that joins without access to the API hears no mark of it for seconds.
+    fn is_first(&self, now: Moment) -> bool {
+        let answered = self.stranger_at.is_some_and(|at| now.since(at) < self.watcher.long_silence());
+        self.knows_nobody() && !answered
+    }
+
+    /// Whether there was never a holder that could be waited for: the first node of a cluster, before there is an API
+    /// server. No Lease was ever read, and nothing is remembered.
+    pub(super) fn knows_nobody(&self) -> bool {
+        let own = &self.settings.node;
+        self.lease.record().is_none()
+            && self.lease.highest() == 0
+            && self.members.keys().all(|name| name == own)
     }
 
     /// Our place in the claim's order among the members that answered since the VIP fell silent.

@@ -30,6 +30,9 @@ impl Machine {
             self.remember_claimant(frame, mark);
             self.watcher.heard(frame.heard_at, frame.mac, sender);
         }
+        if speaker == Speaker::Unknown && self.knows_nobody() {
+            self.stranger_at = Some(frame.heard_at);
+        }
         if self.counts_as_worn(now, frame, speaker) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             self.watcher.answered(frame.heard_at);

@@ -221,6 +221,58 @@ fn rule_08_succession_in_an_outage() {
     }
 }
 
+/// Bootstrap: the API server is to be reached through the VIP, so nobody can be asked before there is one.
+#[test]
+fn rule_08_the_first_node_waits_for_nobody() {
+    for seed in 0..10 {
+        for form in [ApiForm::Refused, ApiForm::Hung, ApiForm::Forbidden] {
+            let mut sim = started(seed, 1, Tune::default());
+            sim.begin(outage(form));
+            let held = sim.run_until(ms(3_500), |sim| tenure(sim, 0) == Some(Tenure::Provisional));
+            assert!(held, "seed {seed} {form:?}: not after {:?}", sim.now());
+            sim.end(outage(form));
+            let granted = sim.run_until(seconds(20), |sim| tenure(sim, 0) == Some(Tenure::Confirmed));
+            assert!(granted, "seed {seed} {form:?}: it is granted what it holds");
+        }
+    }
+}
+
+/// A node that joins without access to the API (a wrong kubeconfig) knows nobody either, and hears the holder.
+#[test]
+fn rule_08_a_joining_node_without_access_takes_nothing() {
+    for seed in 0..10 {
+        let mut sim = started(seed, 3, Tune::default());
+        sim.begin(Kind::Api(Whom::Node(2), ApiForm::Forbidden));
+        sim.begin(Kind::Crash(2));
+        sim.run_for(seconds(10));
+        let holder = only_holder(&sim);
+        sim.reset_tallies();
+        sim.end(Kind::Crash(2));
+        sim.run_for(seconds(60));
+        assert_eq!((only_holder(&sim), lost(&sim)), (holder, 0), "seed {seed}");
+        assert_eq!(sim.lease().map(|lease| lease.transitions), Some(0), "seed {seed}");
+    }
+}
+
+/// The Lease names a holder that was never heard: it is waited for during one lease duration.
+#[test]
+fn rule_08_a_known_holder_that_was_never_heard_is_waited_for() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 2);
+        let other = other_than(holder);
+        sim.begin(Kind::PowerLoss(holder));
+        sim.begin(Kind::PowerLoss(other));
+        sim.run_for(seconds(1));
+        let since = sim.now();
+        sim.end(Kind::PowerLoss(other));
+        sim.run_for(ms(200));
+        sim.begin(outage(ApiForm::Refused));
+        assert!(sim.run_until(seconds(30), |sim| sim.wears(other)), "seed {seed}");
+        let waited = sim.now() - since;
+        assert!(waited >= seconds(5), "seed {seed}: it has read that there is a holder: {waited:?}");
+    }
+}
+
 #[test]
 fn rule_08_ranks_take_turns() {
     for seed in 0..10 {
