@@ -9,7 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
 
@@ -81,14 +85,18 @@ impl Drop for LogGuard {
 /// When the thread cannot be started, or a log was set up before.
 pub(crate) fn start(settings: LogSettings) -> anyhow::Result<LogGuard> {
     let (queue, guard) = queue(io::stderr())?;
+    // The check of the local API server knows that it asks without a certificate authority; nobody has to be warned.
+    let wanted = Targets::new()
+        .with_default(settings.level)
+        .with_target("kube_client::client::tls", LevelFilter::ERROR);
     let builder = tracing_subscriber::fmt()
         .with_max_level(settings.level)
         .with_target(false)
         .with_ansi(false)
         .with_writer(queue);
     match settings.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.finish().with(wanted).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(wanted).try_init(),
     }
     .map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
     std::panic::set_hook(Box::new(|panic| {

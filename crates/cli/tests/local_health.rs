@@ -36,6 +36,8 @@ fn with_three_api_servers(name: &str, test: fn(Cluster)) {
         Ok(states.all(|service| service["state"] == "healthy").then_some(()))
     };
     wait_for(PATIENCE, all_healthy).expect("agents answer").expect("every API server lives");
+    let log = cluster.nodes[0].agent.log();
+    assert!(!log.contains("bypassed"), "it asks without a certificate authority on purpose:\n{log}");
     test(cluster);
 }
 
