@@ -8,6 +8,7 @@ pub mod apiserver;
 pub mod bench;
 pub mod cluster;
 pub mod demo;
+pub mod elector;
 pub mod model;
 mod netlink;
 pub mod netns;

@@ -21,10 +21,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mainstay_core::time::Moment;
 
 pub use capture::{Capture, Heard, Speech};
 pub use log::{Answerer, Report, Sample, Tally};
+/// A time on that clock.
+pub use mainstay_core::time::Moment;
 pub use ping::ping;
 pub use rogue::Rogue;
 

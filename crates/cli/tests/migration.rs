@@ -1,0 +1,368 @@
+//! From kube-vip to Mainstay and back, node by node, with the VIP up: agents beside electors with client-go's rules, which
+//! hold the VIP as kube-vip does (`lab::elector`: a model of kube-vip's elector, not kube-vip).
+//!
+//! Bounds are wide: they tell a mechanism that works from one that does not. With `--nocapture` each step prints what it
+//! measured, and what an operator sees.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use common::Scratch;
+use mainstay_lab::apiserver::real::assets;
+use mainstay_lab::cluster::{Backend, Cluster, Plan, VIP, wait_for};
+use mainstay_lab::elector::{Chronicle, Elector, Settings, Step, Timing};
+use mainstay_lab::netns::{self, HolderWatch, Host};
+use mainstay_lab::probe::{self, Capture, Moment, Probe, Report};
+
+/// A wide margin for anything that takes seconds at most, a lease's expiry and the incumbent's grace included (20 s).
+const PATIENCE: Duration = Duration::from_secs(40);
+/// kube-vip's samples, and the agents' here.
+const TIMING: Timing = Timing::seconds(5, 3, 1);
+/// `vip_arpRate`, kube-vip's default.
+const ARP_RATE: Duration = Duration::from_secs(3);
+/// What a busy machine may add to anything.
+const MARGIN: Duration = Duration::from_millis(1_500);
+/// The longest pause of an elector that waits for a released Lease: 2.2 retry periods.
+const LONGEST_RETRY: Duration = Duration::from_millis(2_200);
+const ADDRESS: IpAddr = IpAddr::V4(VIP);
+
+/// Each of these runs on the embedded API server, and on a real one where there is one.
+macro_rules! on_both_api_servers {
+    ($($name:literal: $test:ident),* $(,)?) => {
+        mod on_the_embedded_api_server {
+            $(#[test] fn $test() { super::on($name, super::Backend::Embedded, super::$test); })*
+        }
+        mod on_a_real_api_server {
+            $(#[test] fn $test() {
+                match super::assets() {
+                    Ok(assets) => super::on($name, super::Backend::Real(assets), super::$test),
+                    Err(reason) => eprintln!("skipped: {reason}"),
+                }
+            })*
+        }
+    };
+}
+
+on_both_api_servers![
+    "release": an_elector_is_followed_while_it_renews_and_succeeded_when_it_lets_go,
+    "death": an_elector_that_is_killed_is_succeeded_and_what_it_left_is_cleared,
+    "node-death": an_elector_whose_node_dies_is_succeeded_when_its_lease_expires,
+    "back": an_elector_follows_an_agent_and_takes_over_when_it_stops,
+    "roll": a_cluster_is_migrated_node_by_node_and_back,
+];
+
+fn on(name: &str, backend: Backend, test: fn(&mut Mixed)) {
+    if let Err(reason) = netns::ensure_privilege() {
+        return eprintln!("skipped: {reason}");
+    }
+    let kind = if backend == Backend::Embedded { "embedded" } else { "real" };
+    let scratch = Scratch::new(&format!("migration-{name}-{kind}"));
+    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick().with_backend(backend);
+    let mut mixed = Mixed::new(plan);
+    test(&mut mixed);
+    mixed.chronicle.check().expect("the Lease is written as client-go writes it");
+}
+
+/// Three nodes, each with an agent, an elector or neither; and everybody who looks on.
+struct Mixed {
+    probe: Probe,
+    capture: Capture,
+    holders: HolderWatch,
+    chronicle: Chronicle,
+    electors: [Option<Elector>; 3],
+    cluster: Cluster,
+}
+
+impl Mixed {
+    fn new(plan: Plan) -> Self {
+        let cluster = Cluster::new(plan).expect("hosts and an API server");
+        let api = cluster.api_client().expect("a client of the API server");
+        Self {
+            probe: Probe::start(&cluster.client, probe::Plan::new(ADDRESS)).expect("a probe"),
+            capture: Capture::start(&cluster.segment).expect("a capture"),
+            holders: HolderWatch::start(&cluster.hosts()).expect("a watch of the kernels"),
+            chronicle: Chronicle::start(&cluster.client, &api).expect("a watch of the Lease"),
+            electors: [None, None, None],
+            cluster,
+        }
+    }
+
+    fn host(&self, node: usize) -> Host {
+        self.cluster.nodes[node].host.clone()
+    }
+
+    fn name(&self, node: usize) -> String {
+        self.host(node).name().to_owned()
+    }
+
+    fn start_elector(&mut self, node: usize) {
+        let host = self.host(node);
+        let settings = Settings {
+            identity: host.name().to_owned(),
+            timing: TIMING,
+            vip: VIP,
+            arp_rate: ARP_RATE,
+            seed: probe::now().as_nanos(),
+        };
+        let api = self.cluster.api_client().expect("a client of the API server");
+        self.electors[node] = Some(Elector::start(&host, &api, settings).expect("an elector"));
+    }
+
+    fn elector(&mut self, node: usize) -> &mut Elector {
+        self.electors[node].as_mut().expect("an elector runs there")
+    }
+
+    /// An elector on `node`, alone, that holds and has announced.
+    fn elected(&mut self, node: usize) {
+        let begin = probe::now();
+        self.start_elector(node);
+        self.elector(node).wait(&Step::Announced, (begin, 1), PATIENCE).expect("it announces");
+        self.wait_answered_by(node);
+    }
+
+    /// Starts the agent of `node`, and waits until it follows whoever holds.
+    fn follow(&mut self, node: usize) {
+        self.cluster.start(node).expect("started");
+        let holder = self.chronicle.holders().pop().unwrap_or_default();
+        let listed = self.name(node);
+        let follows = || {
+            let claim = self.cluster.claim(node);
+            let members = claim["members"].as_array().cloned().unwrap_or_default();
+            let follows = claim["state"] == "released" && claim["holder"] == holder.as_str();
+            Ok((follows && members.iter().any(|member| *member == listed.as_str())).then_some(()))
+        };
+        wait_for(PATIENCE, follows).expect("it answers").unwrap_or_else(|| {
+            panic!("n{} does not follow {holder}: {:#}", node + 1, self.cluster.claim(node))
+        });
+    }
+
+    /// Waits until one of `among` has the grant, and is the only one whose kernel has the VIP.
+    fn wait_successor(&self, among: &[usize]) -> usize {
+        let succeeded = || {
+            let newest = self.chronicle.holders().pop();
+            let named =
+                among.iter().copied().find(|node| newest.as_deref() == Some(self.name(*node).as_str()));
+            let Some(named) = named else { return Ok(None) };
+            Ok((self.cluster.holders()? == [named]).then_some(named))
+        };
+        wait_for(PATIENCE, succeeded).expect("kernels answer").unwrap_or_else(|| {
+            panic!("none of {among:?} alone: {:?}, {:?}", self.chronicle.holders(), self.cluster.holders())
+        })
+    }
+
+    /// Waits until the client, asking anew, finds the VIP on `node`.
+    fn wait_answered_by(&self, node: usize) {
+        let mac = self.host(node).mac();
+        let reached = || {
+            let answered = probe::ping(&self.cluster.client, ADDRESS, Duration::from_millis(200))?;
+            Ok((answered == Some(mac)).then_some(()))
+        };
+        wait_for(PATIENCE, reached).expect("pings").unwrap_or_else(|| panic!("n{} is not reached", node + 1));
+    }
+
+    fn wait_until(&self, moment: Moment) {
+        let come = || Ok((probe::now() >= moment).then_some(()));
+        wait_for(PATIENCE, come).expect("a clock").expect("time passes");
+    }
+
+    /// What the client saw since `begin`, for longer than whoever holds is silent between two announcements; printed.
+    fn seen(&self, step: &str, begin: Moment) -> Report {
+        self.wait_until(begin + ARP_RATE + Duration::from_secs(1));
+        let report = self.probe.settled_report(begin, probe::now());
+        let two = self.two_holders(begin);
+        eprintln!(
+            "measured: {step}: dark {:.0} ms, {} of {} probes lost, two holders {:.0} ms",
+            report.longest_dark.as_secs_f64() * 1e3,
+            report.lost,
+            report.sent,
+            two.as_secs_f64() * 1e3,
+        );
+        report
+    }
+
+    /// For how long two kernels had the VIP since `begin`.
+    fn two_holders(&self, begin: Moment) -> Duration {
+        let overlaps = self.holders.overlaps(ADDRESS, begin, probe::now());
+        overlaps.iter().map(|overlap| overlap.to.since(overlap.from)).sum()
+    }
+
+    /// Who announced the VIP since `begin`, by the port that the frames came in by.
+    fn announcers(&self, begin: Moment) -> BTreeSet<String> {
+        let heard = self.capture.announcements(ADDRESS, begin, probe::now());
+        heard.into_iter().map(|heard| heard.host).collect()
+    }
+
+    /// Nothing moved since `begin`, and the client noticed nothing.
+    fn assert_nothing_moved(&self, step: &str, holder: usize, begin: Moment) {
+        let report = self.seen(step, begin);
+        assert_eq!((report.lost, report.answerers.len()), (0, 1), "{report:?}");
+        assert_eq!(report.answerers[0].mac, self.host(holder).mac());
+        assert_eq!(self.cluster.holders().expect("kernels answer"), [holder]);
+        assert_eq!(self.chronicle.holders().last(), Some(&self.name(holder)));
+        assert_eq!(self.announcers(begin), BTreeSet::from([self.name(holder)]), "nobody else announced");
+    }
+
+    /// Prints what an operator sees on `node`.
+    fn show(&self, node: usize) {
+        let (agent, host) = (&self.cluster.nodes[node].agent, self.host(node));
+        let mut status = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        let status = status.arg("status").arg("--socket").arg(agent.socket()).output().expect("it runs");
+        let addresses = host.output("ip", &["-4", "-brief", "address", "show", "dev", host.device()]);
+        eprintln!("{}{}", String::from_utf8_lossy(&status.stdout), addresses.expect("ip answers"));
+    }
+}
+
+fn others(node: usize) -> Vec<usize> {
+    (0..3).filter(|index| *index != node).collect()
+}
+
+fn an_elector_is_followed_while_it_renews_and_succeeded_when_it_lets_go(mixed: &mut Mixed) {
+    mixed.elected(0);
+    let begin = probe::now();
+    mixed.follow(1);
+    mixed.follow(2);
+    mixed.show(1);
+    // For longer than its lease lasts, and with the agents' own writes to the same object in between.
+    let since = probe::now();
+    mixed.elector(0).wait(&Step::Renewed, (since, 7), PATIENCE).expect("it renews");
+    mixed.assert_nothing_moved("agents beside an elector", 0, begin);
+
+    let stopped = probe::now();
+    mixed.elector(0).stop(PATIENCE).expect("it ends");
+    let successor = mixed.wait_successor(&others(0));
+    mixed.cluster.wait_tenure(successor, "confirmed", PATIENCE).expect("by a grant");
+    mixed.wait_answered_by(successor);
+    let report = mixed.seen("an elector lets go, an agent takes", stopped);
+    // The elector's own release time: a retry period. An agent that watches does not need it.
+    assert!(report.longest_dark < TIMING.retry_period + MARGIN, "{report:?}");
+    assert!(mixed.two_holders(stopped) < MARGIN, "{:?}", mixed.holders.timeline_of(ADDRESS));
+    let names = [mixed.name(0), String::new(), mixed.name(successor)];
+    assert_eq!(mixed.chronicle.holders(), names, "each by a grant");
+    mixed.show(successor);
+}
+
+fn an_elector_that_is_killed_is_succeeded_and_what_it_left_is_cleared(mixed: &mut Mixed) {
+    mixed.elected(0);
+    mixed.follow(1);
+    mixed.follow(2);
+    let killed = probe::now();
+    mixed.elector(0).kill().expect("it ran");
+    let named = |mixed: &Mixed| {
+        let newest = mixed.chronicle.holders().pop();
+        [1, 2].into_iter().find(|node| newest.as_deref() == Some(mixed.name(*node).as_str()))
+    };
+    let successor =
+        wait_for(PATIENCE, || Ok(named(mixed))).expect("a watch").expect("a grant when it expired");
+    mixed.cluster.wait_tenure(successor, "confirmed", PATIENCE).expect("by a grant");
+    // Its kernel answers on; whom the client has from it is drawn away by announcements.
+    let took = probe::now();
+    mixed.wait_until(took + ARP_RATE + Duration::from_secs(1));
+    let report = mixed.seen("an elector is killed, its kernel answers on", killed);
+    assert!(report.longest_dark < MARGIN, "{report:?}");
+    let kept: Vec<usize> = mixed.cluster.holders().expect("kernels answer");
+    assert!(kept.contains(&0) && kept.contains(&successor), "kube-vip's VIP is there for ever: {kept:?}");
+    assert_eq!(mixed.announcers(took), BTreeSet::from([mixed.name(successor)]), "the last to announce");
+    mixed.show(successor);
+
+    // An agent there clears it. (kube-vip, started again, does as well.)
+    let begin = probe::now();
+    mixed.follow(0);
+    assert_eq!(mixed.wait_successor(&[successor]), successor);
+    mixed.wait_answered_by(successor);
+    let report = mixed.seen("what was left is cleared", begin);
+    assert!(report.longest_dark < MARGIN, "{report:?}");
+    assert_eq!(mixed.chronicle.holders(), [mixed.name(0), mixed.name(successor)], "and nothing moves");
+}
+
+fn an_elector_whose_node_dies_is_succeeded_when_its_lease_expires(mixed: &mut Mixed) {
+    mixed.elected(0);
+    mixed.follow(1);
+    mixed.follow(2);
+    let died = probe::now();
+    mixed.cluster.segment.partition(&mixed.host(0)).expect("partitioned");
+    let successor = mixed.cluster.wait_holder(&[1, 2], PATIENCE).expect("an agent takes it");
+    mixed.wait_answered_by(successor);
+    let report = mixed.seen("an elector's node dies", died);
+    assert!(report.longest_dark < TIMING.lease_duration + MARGIN, "{report:?}");
+    // By itself, it finds that it cannot renew, and lets go.
+    mixed.elector(0).wait(&Step::Removed, (died, 1), PATIENCE).expect("it gives up");
+    mixed.cluster.segment.heal(&mixed.host(0)).expect("healed");
+    assert_eq!(mixed.wait_successor(&[successor]), successor);
+}
+
+fn an_elector_follows_an_agent_and_takes_over_when_it_stops(mixed: &mut Mixed) {
+    for node in [1, 2] {
+        mixed.cluster.start(node).expect("started");
+    }
+    let holder = mixed.cluster.wait_settled(PATIENCE).expect("settled");
+    mixed.wait_answered_by(holder);
+    let follower = others(0).into_iter().find(|node| *node != holder).expect("two agents");
+
+    let begin = probe::now();
+    mixed.start_elector(0);
+    // Longer than the lease lasts.
+    let refused = Step::Refused(mixed.name(holder));
+    mixed.elector(0).wait(&refused, (begin, 6), PATIENCE).expect("it asks, and follows");
+    mixed.assert_nothing_moved("an elector beside agents", holder, begin);
+
+    let begin = probe::now();
+    mixed.cluster.stop(follower, PATIENCE).expect("it ends");
+    mixed.assert_nothing_moved("an agent that follows stops", holder, begin);
+
+    let stopped = probe::now();
+    mixed.cluster.stop(holder, PATIENCE).expect("it ends");
+    assert_eq!(mixed.wait_successor(&[0]), 0);
+    mixed.elector(0).wait(&Step::Announced, (stopped, 1), PATIENCE).expect("it announces");
+    mixed.wait_answered_by(0);
+    let report = mixed.seen("the last agent stops, an elector takes", stopped);
+    assert!(report.longest_dark < LONGEST_RETRY + MARGIN, "{report:?}");
+    assert!(mixed.two_holders(stopped) < MARGIN, "{:?}", mixed.holders.timeline_of(ADDRESS));
+    assert_eq!(mixed.chronicle.holders(), [mixed.name(holder), String::new(), mixed.name(0)]);
+}
+
+fn a_cluster_is_migrated_node_by_node_and_back(mixed: &mut Mixed) {
+    mixed.elected(0);
+    mixed.start_elector(1);
+    mixed.start_elector(2);
+    // Those that follow first, the holder last: the VIP moves once.
+    for node in [1, 2] {
+        let begin = probe::now();
+        mixed.elector(node).stop(PATIENCE).expect("it ends");
+        mixed.follow(node);
+        mixed.assert_nothing_moved("an elector that follows is replaced", 0, begin);
+    }
+    let begin = probe::now();
+    mixed.elector(0).stop(PATIENCE).expect("it ends");
+    let holder = mixed.wait_successor(&[1, 2]);
+    mixed.follow(0);
+    mixed.wait_answered_by(holder);
+    let report = mixed.seen("the elector that holds is replaced", begin);
+    assert!(report.longest_dark < TIMING.retry_period + MARGIN, "{report:?}");
+    assert!(mixed.two_holders(begin) < MARGIN, "{:?}", mixed.holders.timeline_of(ADDRESS));
+    assert_eq!(mixed.cluster.wait_settled(PATIENCE).expect("three agents"), holder);
+
+    for node in others(holder) {
+        let begin = probe::now();
+        mixed.cluster.stop(node, PATIENCE).expect("it ends");
+        mixed.start_elector(node);
+        let refused = Step::Refused(mixed.name(holder));
+        mixed.elector(node).wait(&refused, (begin, 1), PATIENCE).expect("it follows");
+        mixed.assert_nothing_moved("an agent that follows is replaced", holder, begin);
+    }
+    let begin = probe::now();
+    mixed.cluster.stop(holder, PATIENCE).expect("it ends");
+    mixed.start_elector(holder);
+    let last = mixed.wait_successor(&others(holder));
+    mixed.elector(last).wait(&Step::Announced, (begin, 1), PATIENCE).expect("it announces");
+    mixed.wait_answered_by(last);
+    let report = mixed.seen("the agent that holds is replaced", begin);
+    assert!(report.longest_dark < LONGEST_RETRY + MARGIN, "{report:?}");
+    assert!(mixed.two_holders(begin) < MARGIN, "{:?}", mixed.holders.timeline_of(ADDRESS));
+    let names = [0, holder, last].map(|node| mixed.name(node));
+    let [first, second, third] = names;
+    assert_eq!(mixed.chronicle.holders(), [first, String::new(), second, String::new(), third]);
+}
