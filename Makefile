@@ -3,10 +3,12 @@
 CARGO ?= cargo
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
+# The machine's own, named: only then are build scripts not linked statically as well.
+HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release demo test test-long sim sim-long model model-long lab real fuzz check bench bench-long
+.PHONY: help setup release image demo test test-long sim sim-long model model-long lab real fuzz check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,11 @@ fuzz: ## look for inputs that break a parser: TARGET=name, SECONDS=60 for each, 
 
 release: setup ## the agent as it is shipped: target/release/mainstay
 	$(CARGO) build --release --package mainstay --no-default-features
+
+image: setup ## the agent as an OCI image for any container engine: target/image/mainstay.tar; ARGS=--name=registry/name:tag
+	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static" \
+		$(CARGO) build --release --target $(HOST) --package mainstay --no-default-features
+	scripts/image.py $(BUILT)/$(HOST)/release/mainstay $(ARGS)
 
 check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) fmt --all --check

@@ -12,6 +12,7 @@ nft:nftables
 ping:iputils-ping
 unshare:util-linux
 setpriv:util-linux
+setcap:libcap2-bin
 kubectl:kubernetes-client
 "
 

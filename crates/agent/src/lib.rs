@@ -14,6 +14,7 @@ mod insight;
 mod latest;
 mod log;
 mod metrics;
+mod privileges;
 mod probes;
 mod record;
 pub mod replay;

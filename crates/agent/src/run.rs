@@ -32,6 +32,7 @@ use crate::insight::{ApiView, Facts, Insight};
 use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
+use crate::privileges;
 use crate::record::Recorded;
 use crate::service::ServiceView;
 use crate::signals::Signals;
@@ -57,6 +58,8 @@ pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     let Resolved { config, effective, warnings } = resolved;
     let warnings: Vec<_> = warnings.into_iter().map(|Warning(line)| line).collect();
     let _log = log::start(config.log)?;
+    // Threads started from here on have them.
+    privileges::raise();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

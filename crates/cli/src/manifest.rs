@@ -1,7 +1,8 @@
 //! `mainstay manifest`: the objects that run Mainstay in a cluster, with kube-vip's flags.
 //!
-//! Every privilege is one that the agent uses: the two capabilities of its sockets and addresses, and uid 0 because
-//! kubeadm's admin.conf and the state's directory are root's. Nothing of the container can be written but that state.
+//! Every privilege is one that the agent uses: the two capabilities of its sockets and addresses. A static Pod has uid 0,
+//! because kubeadm's admin.conf and the state's directory on the host are root's. A DaemonSet's Pods are an ordinary
+//! user's, who has the capabilities of the image's binary. Nothing of a container can be written but the state.
 
 use std::io::{self, Write as _};
 
@@ -18,6 +19,8 @@ const STATE_DIR: &str = "/var/lib/mainstay";
 const RUN_DIR: &str = "/run/mainstay";
 /// The port of `prometheus_server`, with `/healthz` and `/readyz`.
 const METRICS_PORT: u16 = 2112;
+/// The user `nonroot` of the image.
+const ORDINARY_USER: u32 = 65532;
 /// What an agent may do, as the project's own tests run it.
 const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 
@@ -65,13 +68,41 @@ struct Generated {
     settings: SettingFlags,
 }
 
-/// Where the agent has its credentials from.
+/// Where the agent has its credentials from, and with that who it has to be on the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Credentials {
-    /// kubeadm's file on the host.
+    /// kubeadm's file on the host: root alone may read it.
     AdminConf,
-    /// The Pod's service account.
+    /// The Pod's service account: any user will do.
     ServiceAccount,
+}
+
+impl Credentials {
+    /// A directory of the container. A static Pod is made anew without an API server, and its state lives on the host; a
+    /// DaemonSet's Pod is only replaced with one, after a hand-over.
+    fn directory(self, name: &str, path: &str) -> Value {
+        match self {
+            Self::AdminConf => json!({"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}),
+            Self::ServiceAccount => json!({"name": name, "emptyDir": {"sizeLimit": "16Mi"}}),
+        }
+    }
+
+    /// Of a user other than root the kernel takes the capabilities of the binary, and no more than the two that the
+    /// container is left with. It gains none by that, so it needs no permission to escalate (`no_new_privs`).
+    fn security(self) -> Value {
+        let mut security = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "runAsUser": 0,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+        });
+        if self == Self::ServiceAccount {
+            security["runAsUser"] = json!(ORDINARY_USER);
+            security["runAsGroup"] = json!(ORDINARY_USER);
+            security["runAsNonRoot"] = json!(true);
+        }
+        security
+    }
 }
 
 /// Runs the command; the exit code says what became of it.
@@ -149,7 +180,7 @@ fn labels() -> Value {
 fn spec(generated: &Generated, credentials: Credentials) -> Value {
     let mut mounts =
         vec![json!({"name": "state", "mountPath": STATE_DIR}), json!({"name": "run", "mountPath": RUN_DIR})];
-    let mut volumes = vec![directory("state", STATE_DIR), directory("run", RUN_DIR)];
+    let mut volumes = vec![credentials.directory("state", STATE_DIR), credentials.directory("run", RUN_DIR)];
     let mut spec = json!({
         "hostNetwork": true,
         "priorityClassName": "system-node-critical",
@@ -165,16 +196,12 @@ fn spec(generated: &Generated, credentials: Credentials) -> Value {
         }
         Credentials::ServiceAccount => spec["serviceAccountName"] = json!("mainstay"),
     }
-    spec["containers"] = json!([container(generated, &mounts)]);
+    spec["containers"] = json!([container(generated, &mounts, credentials)]);
     spec["volumes"] = json!(volumes);
     spec
 }
 
-fn directory(name: &str, path: &str) -> Value {
-    json!({"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}})
-}
-
-fn container(generated: &Generated, mounts: &[Value]) -> Value {
+fn container(generated: &Generated, mounts: &[Value], credentials: Credentials) -> Value {
     let probe = |path: &str| json!({"httpGet": {"host": "127.0.0.1", "path": path, "port": METRICS_PORT}});
     let mut container = json!({
         "name": "mainstay",
@@ -183,12 +210,7 @@ fn container(generated: &Generated, mounts: &[Value]) -> Value {
         "args": ["manager"],
         "env": environment(&generated.settings.0),
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "runAsUser": 0,
-            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
-        },
+        "securityContext": credentials.security(),
         "volumeMounts": mounts,
     });
     // Another place of the metrics may be behind any address; who moves it knows how to probe it.

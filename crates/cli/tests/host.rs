@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +19,8 @@ use serde_json::Value;
 
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A user who is not root.
+const ORDINARY: u32 = 65532;
 
 /// Hosts and an API server without an agent, or nothing and the reason on stderr where that cannot be.
 fn hosts(name: &str) -> Option<(Cluster, Scratch)> {
@@ -209,4 +214,67 @@ fn a_holder_whose_hardware_address_changes_is_found_by_the_new_one() {
         .expect("time");
     let settled = cluster.wait_settled(PATIENCE).expect("settled");
     assert_eq!((settled, &cluster.claim(holder)["epoch"]), (holder, &epoch), "nothing moved");
+}
+
+/// A program that starts the agent as a user of its own, as a container's runtime does: with two capabilities, which last
+/// where the binary has them as well, and with no way to gain others. `capabilities` are the binary's.
+fn as_an_ordinary_user(scratch: &Scratch, capabilities: &str) -> PathBuf {
+    let binary = scratch.0.join("mainstay");
+    std::fs::copy(env!("CARGO_BIN_EXE_mainstay"), &binary).expect("copied");
+    let capable = Command::new("setcap").arg(capabilities).arg(&binary).status();
+    assert!(capable.expect("setcap runs").success(), "the temporary directory keeps capabilities of files");
+    let program = scratch.0.join("start");
+    let user = format!("--reuid={ORDINARY} --regid={ORDINARY} --clear-groups");
+    let bounded = "--bounding-set=-all,+net_admin,+net_raw --no-new-privs";
+    let text = format!("#!/bin/sh\nexec setpriv {user} {bounded} {} \"$@\"\n", binary.display());
+    std::fs::write(&program, text).expect("written");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("executable");
+    program
+}
+
+/// Hosts whose agents run as that user.
+fn hosts_of_an_ordinary_user(name: &str, capabilities: &str) -> Option<(Cluster, Scratch)> {
+    if let Err(reason) = netns::ensure_privilege() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let scratch = Scratch::new(&format!("host-{name}"));
+    let program = as_an_ordinary_user(&scratch, capabilities);
+    let plan = Plan::new(&program, &scratch.0).quick();
+    let cluster = Cluster::new(plan).expect("hosts and an API server");
+    for node in &cluster.nodes {
+        chown(scratch.0.join(node.host.name()), Some(ORDINARY), Some(ORDINARY)).expect("its own directory");
+    }
+    Some((cluster, scratch))
+}
+
+#[test]
+fn an_ordinary_user_with_the_binarys_capabilities_holds_a_vip() {
+    let Some((mut cluster, _scratch)) = hosts_of_an_ordinary_user("ordinary", "cap_net_admin,cap_net_raw+p")
+    else {
+        return;
+    };
+    cluster.start(0).expect("started");
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("held");
+    let process = cluster.agent(0).expect("it runs").id();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("Uid:").split_whitespace().skip(1).all(|uid| uid == ORDINARY.to_string()), "{status}");
+    assert!(line("CapEff:").ends_with("0000000000003000"), "these two and no others: {status}");
+    cluster.kill(0).expect("killed");
+    cluster.start(0).expect("started again");
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("its state is its own");
+}
+
+#[test]
+fn an_ordinary_user_without_them_is_told_what_is_missing() {
+    let Some((mut cluster, scratch)) = hosts_of_an_ordinary_user("missing", "cap_net_admin+p") else {
+        return;
+    };
+    cluster.start(0).expect("started");
+    let process = cluster.agent(0).expect("it was started");
+    let status = wait_for(PATIENCE, || process.try_wait()).expect("its state").expect("it ends");
+    assert_eq!(status.code(), Some(1));
+    let log = std::fs::read_to_string(scratch.0.join("agent-n1.log")).expect("a log");
+    assert!(log.contains("CAP_NET_RAW") && log.contains("add them to the container"), "{log}");
 }

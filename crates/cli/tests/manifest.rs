@@ -56,6 +56,16 @@ fn a_daemonset_uses_its_service_account() {
     assert_eq!(spec["serviceAccountName"], "mainstay");
     assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
     assert_eq!(spec["containers"][0]["image"], "example.org/mainstay:1");
+    let security = &spec["containers"][0]["securityContext"];
+    assert_eq!((&security["runAsUser"], &security["runAsNonRoot"]), (&65532.into(), &true.into()));
+    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN", "NET_RAW"]));
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    let volumes = spec["volumes"].as_array().expect("volumes");
+    assert!(
+        volumes.iter().all(|volume| volume["emptyDir"].is_object()),
+        "nothing of the host's: {volumes:?}"
+    );
     let labels = &daemonset["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&daemonset["spec"]["selector"]["matchLabels"], labels);
 }

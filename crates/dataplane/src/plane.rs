@@ -58,7 +58,9 @@ pub enum OpenError {
     #[error(transparent)]
     Interface(#[from] DescribeError),
     /// A socket or a thread is not to be had.
-    #[error("cannot open {what}: {cause}; the agent needs CAP_NET_ADMIN and CAP_NET_RAW")]
+    #[error(
+        "cannot open {what}: {cause}; the agent needs CAP_NET_ADMIN and CAP_NET_RAW: run it as root, or add them to the container, whose image gives them to an ordinary user, too"
+    )]
     Refused {
         /// What was to be opened.
         what: &'static str,
