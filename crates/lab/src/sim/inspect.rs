@@ -72,6 +72,13 @@ impl<M: Machine> World<M> {
         self.send(h, packet);
     }
 
+    /// Lets node `h`'s wire carry a holder's question for a rival that its agent did not send.
+    pub fn forge_question(&mut self, h: usize, mark: Mark) {
+        let packet =
+            Packet { mac: mac_of(h), to: To::All, sender: None, target: VIP, mark: Some(mark), asks: true };
+        self.send(h, packet);
+    }
+
     /// The name's id of node `h`, as marks carry it.
     #[must_use]
     pub fn node_id(&self, h: usize) -> mainstay_core::names::NodeId {

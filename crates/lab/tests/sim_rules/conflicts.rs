@@ -196,6 +196,55 @@ fn rule_05_a_rogue_is_defended_against_and_never_yielded_to() {
     }
 }
 
+#[test]
+fn rule_05_a_rogue_that_speaks_often_is_not_answered_as_often() {
+    for seed in 0..5 {
+        let mut sim = started(seed, 3, Tune::default());
+        // Its agent never ran, so nobody knows it for a member.
+        sim.begin(Kind::Crash(2));
+        sim.run_for(seconds(13));
+        let (holder, since) = (only_holder(&sim), sim.now());
+        for _ in 0..30 {
+            sim.forge(2, None);
+            sim.run_for(ms(100));
+        }
+        let times = announced(&sim, holder, since);
+        assert!((3..=9).contains(&times.len()), "seed {seed}: at most once a second, each twice: {times:?}");
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_05_a_holders_question_is_judged_as_an_announcement() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let epoch = sim.mark(holder).map_or(0, |mark| mark.epoch);
+        sim.forge_question(other, Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(other) });
+        sim.run_for(ms(10));
+        assert!(!sim.wears(holder), "seed {seed}: another holds with a better right");
+    }
+}
+
+#[test]
+fn rule_05_a_holder_that_may_have_a_rival_shows_its_mark() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let since = sim.now();
+        sim.forge(other_than(holder), None);
+        sim.run_for(ms(10));
+        assert!(
+            !announced(&sim, holder, since).is_empty(),
+            "seed {seed}: to a kernel that answers in its name"
+        );
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+    }
+}
+
 /// Attack: clients ended on the loser's MAC in 33 to 100 % of heals.
 #[test]
 fn the_partition_heals_and_every_client_is_right() {

@@ -366,6 +366,23 @@ fn rule_06_incumbents_grace() {
 }
 
 #[test]
+fn rule_06_an_outage_that_was_noticed_expires_nothing() {
+    for seed in 0..5 {
+        let (mut sim, _) = settled(seed, 3);
+        let since = deny(&mut sim, "kube-vip-node");
+        sim.run_for(seconds(3));
+        sim.begin(outage(ApiForm::Refused));
+        // Noticed, and too short for a succession.
+        sim.run_for(ms(50));
+        sim.end(outage(ApiForm::Refused));
+        sim.run_for(ms(4_500));
+        assert_eq!(took(&sim, since), [], "seed {seed}: it counts from the first read after the outage");
+        sim.run_for(seconds(4));
+        assert_eq!(took(&sim, since).len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
 fn rule_06_the_grace_ends() {
     for seed in 0..5 {
         let (mut sim, holder) = settled(seed, 3);
