@@ -24,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,6 +116,7 @@ def image(binary, name, seconds):
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(content)}
 
     squeezed = blob(gzip.compress(plain, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip")
+    created = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     labels = {
         "org.opencontainers.image.title": "Mainstay",
         "org.opencontainers.image.description": "Virtual IPs for Kubernetes that survive its API server",
@@ -127,7 +129,8 @@ def image(binary, name, seconds):
         "os": "linux",
         "config": {"Entrypoint": ["/mainstay"], "Labels": labels, "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(plain).hexdigest()]},
-        "history": [{"created_by": "scripts/image.py"}],
+        "created": created,
+        "history": [{"created": created, "created_by": "scripts/image.py"}],
     }), "application/vnd.oci.image.config.v1+json")
     kind = "application/vnd.oci.image.manifest.v1+json"
     manifest = blob(packed({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [squeezed],

@@ -62,6 +62,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Print the objects that run Mainstay in a cluster: a static Pod, a DaemonSet, and what they may do
     Manifest(manifest::ManifestArgs),
+    /// Print the static Pod for a node of kubeadm's, by kube-vip's names of the command
+    Kubeadm(manifest::KubeadmArgs),
     /// Give a recording of `run --record FILE` to the same core, and show what it orders and tells
     #[command(after_help = REPLAY_HELP)]
     Replay(replay::ReplayArgs),
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::Status(args) => done(status::show(&args)),
         Command::Config(args) => config::run(&args),
         Command::Manifest(args) => manifest::run(&args),
+        Command::Kubeadm(args) => manifest::run_kubeadm(&args),
         Command::Replay(args) => done(replay::run(&args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo(&args),

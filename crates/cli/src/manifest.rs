@@ -42,6 +42,30 @@ enum Command {
     Rbac,
 }
 
+/// kube-vip's names for the static Pod, by the step of kubeadm that it is printed for.
+#[derive(Args)]
+pub(crate) struct KubeadmArgs {
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Subcommand)]
+enum Step {
+    /// For the first control-plane node, before `kubeadm init`: the same as `manifest pod`
+    #[command(after_help = KUBEADM_HELP)]
+    Init(Generated),
+    /// For each further control-plane node, after `kubeadm join`: the same as `manifest pod`
+    #[command(after_help = KUBEADM_HELP)]
+    Join(Generated),
+}
+
+const KUBEADM_HELP: &str = "\
+The first node's VIP comes up before there is an API server behind it, so `kubeadm init` finds its controlPlaneEndpoint;
+super-admin.conf is not needed. A further node's admin.conf is there after `kubeadm join`.
+
+  mainstay kubeadm init --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection \
+    > /etc/kubernetes/manifests/mainstay.yaml";
+
 const POD_HELP: &str = "\
   mainstay manifest pod --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection \\
     > /etc/kubernetes/manifests/mainstay.yaml";
@@ -107,11 +131,22 @@ impl Credentials {
 
 /// Runs the command; the exit code says what became of it.
 pub(crate) fn run(args: &ManifestArgs) -> u8 {
-    let printed = match &args.command {
-        Command::Rbac => return print(PERMISSIONS),
-        Command::Pod(generated) => serde_saphyr::to_string(&pod(generated)),
-        Command::Daemonset(generated) => serde_saphyr::to_string(&daemonset(generated)),
-    };
+    match &args.command {
+        Command::Rbac => print(PERMISSIONS),
+        Command::Pod(generated) => print_checked(&pod(generated)),
+        Command::Daemonset(generated) => print_checked(&daemonset(generated)),
+    }
+}
+
+/// Runs `mainstay kubeadm`; the exit code says what became of it.
+pub(crate) fn run_kubeadm(args: &KubeadmArgs) -> u8 {
+    let (Step::Init(generated) | Step::Join(generated)) = &args.step;
+    print_checked(&pod(generated))
+}
+
+/// Prints an object whose settings an agent would start with.
+fn print_checked(object: &Value) -> u8 {
+    let printed = serde_saphyr::to_string(object);
     let checked = printed.map_err(anyhow::Error::from).and_then(|text| Ok((check("manifest", &text)?, text)));
     match checked {
         Ok((report, _)) if refuses(&report) => REFUSED,

@@ -92,3 +92,12 @@ fn permissions_are_those_that_the_laboratory_runs_agents_with() {
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stdout), include_str!("../../../manifests/rbac.yaml"));
 }
+
+#[test]
+fn kubeadms_steps_print_the_static_pod() {
+    let print = |words: &[&str]| mainstay(&[words, &SETTINGS[..]].concat()).stdout;
+    let pod = print(&["manifest", "pod"]);
+    assert!(!pod.is_empty());
+    assert_eq!(print(&["kubeadm", "init"]), pod);
+    assert_eq!(print(&["kubeadm", "join"]), pod);
+}
