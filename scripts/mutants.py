@@ -325,6 +325,8 @@ MUTANTS = [
            "duration_seconds: whole_seconds(self.timing.duration),"),
     mutant("11-company", "hands over though there is nobody to take it", TRANSITIONS,
            "} else if self.has_company(now) && self.lease.in_reach()", "} else if self.lease.in_reach()"),
+    mutant("11-other-elector", "keeps the grant though an elector that lists nobody may wait for it", TRANSITIONS,
+           "let unlisted = self.lease.knows_other_elector();", "let unlisted = false;"),
     mutant("11-in-reach", "hands over though the authority is out of reach", TRANSITIONS,
            "self.has_company(now) && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now)",
            "self.has_company(now) && self.link_up()"),

@@ -195,6 +195,8 @@ pub struct LeaseMachine {
     false_takeovers_at: Moment,
     /// What the record's annotations say; nothing while there is no record.
     facts: annotations::Facts,
+    /// Another elector than ours has held the lease since this node looks at it.
+    other_elector: bool,
 }
 
 impl LeaseMachine {
@@ -228,6 +230,7 @@ impl LeaseMachine {
             releasing: false,
             false_takeovers_at: now,
             facts: annotations::Facts::default(),
+            other_elector: false,
         }
     }
 
@@ -264,6 +267,7 @@ impl LeaseMachine {
         if self.record().is_none() || self.facts.false_takeovers != facts.false_takeovers {
             self.false_takeovers_at = now;
         }
+        self.other_elector |= record.holder.is_some() && !facts.mainstay;
         self.facts = facts;
     }
 

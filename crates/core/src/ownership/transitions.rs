@@ -350,10 +350,14 @@ impl Machine {
         }
     }
 
-    /// Whether another member lives; or is listed, and has not had the time to be heard since this node took the claim.
+    /// Whether another member lives; or is listed, and has not had the time to be heard since this node took the claim;
+    /// or an elector that lists nobody may wait for the claim, as during a migration.
     fn has_company(&self, now: Moment) -> bool {
         let unheard_as_yet = self.members.len() > 1 && now.since(self.state_since) < COMPANY_WAIT;
-        unheard_as_yet || self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses)
+        let unlisted = self.lease.knows_other_elector();
+        unheard_as_yet
+            || unlisted
+            || self.watcher.member_company(now, NEIGHBOUR_MEMORY, &self.settings.witnesses)
     }
 
     /// Nobody can succeed: the VIP stays for the restart, with a lifetime of its own.

@@ -28,6 +28,13 @@ impl LeaseMachine {
         &self.facts
     }
 
+    /// Whether another elector than ours held the lease before: it may be there still, and one that follows only reads,
+    /// so that nobody can know.
+    #[must_use]
+    pub fn knows_other_elector(&self) -> bool {
+        self.other_elector
+    }
+
     /// The record as last known.
     #[must_use]
     pub fn record(&self) -> Option<&LeaseRecord> {

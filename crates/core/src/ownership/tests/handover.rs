@@ -102,6 +102,54 @@ fn a_stop_of_the_only_node_keeps_its_grant_and_waits_for_nobody() {
     assert!(world.lease.as_ref().expect("exists").holder.is_some());
 }
 
+/// Another elector's node, which lists nobody, holds the Lease; `None` releases it.
+fn another_elector_writes(world: &mut World, holder: Option<&str>, transitions: u32) {
+    let before = world
+        .lease
+        .clone()
+        .unwrap_or_else(|| LeaseRecord { uid: "uid".to_owned(), ..LeaseRecord::default() });
+    world.lease = Some(LeaseRecord {
+        holder: holder.map(str::to_owned),
+        duration_seconds: if holder.is_some() { 15 } else { 1 },
+        renew_time: format!("{holder:?} {transitions}"),
+        transitions,
+        ..before
+    });
+    world.touch();
+}
+
+#[test]
+fn a_stop_hands_over_to_an_elector_that_held_before_and_only_asks_since() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    another_elector_writes(&mut world, Some("kube-vip-node"), 3);
+    world.run(Duration::from_secs(1));
+    another_elector_writes(&mut world, None, 3);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+    world.run(Duration::from_secs(3_600));
+    world.give(Input::Shutdown);
+    world.run(Duration::from_millis(200));
+    let record = world.lease.clone().expect("exists");
+    assert_eq!(record.holder, None, "released: nobody knows whether it waits");
+    assert!(world.worn && world.announcing.is_some(), "and kept until then");
+    another_elector_writes(&mut world, Some("kube-vip-node"), record.transitions + 1);
+    world.run(SUCCESSOR_WAIT);
+    assert!(!world.worn && world.stopped, "it announces in its own time, without a mark");
+}
+
+#[test]
+fn a_stop_whose_release_no_elector_takes_leaves_the_vip_for_the_restart() {
+    let mut world = World::new(settings(), Found { link_up: true, ..Found::default() });
+    another_elector_writes(&mut world, Some("kube-vip-node"), 3);
+    another_elector_writes(&mut world, None, 3);
+    world.run(Duration::from_secs(1));
+    world.give(Input::Shutdown);
+    world.run(settings().lease.duration - Duration::from_secs(1));
+    assert!(!world.stopped && world.announcing.is_some(), "it has the time of a lease");
+    world.run(Duration::from_secs(2));
+    assert!(world.worn && world.stopped);
+}
+
 #[test]
 fn a_strict_singleton_withdraws_before_it_releases() {
     let strict =
