@@ -3,18 +3,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mainstay_core::input::Input;
 use mainstay_core::settings::Authority;
-use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, Source, Timing};
+use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, ServerStatus, Source, Timing};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::api_log::{ApiLog, Loud};
 use crate::config::Config;
 use crate::driver::CALL_QUEUE;
 use crate::insight::Insight;
+use crate::label;
 use crate::probes;
 use crate::service::{self, ServiceCheck};
 
@@ -26,7 +30,12 @@ pub(crate) struct Edges {
     pub(crate) inputs: mpsc::Sender<Input>,
     /// API servers learned.
     pub(crate) learned: watch::Sender<Vec<String>>,
+    /// Whether this node holds the VIP.
+    pub(crate) held: watch::Receiver<Option<bool>>,
 }
+
+/// How long the end of the agent may wait for the node's label.
+const LAST_LABEL: Duration = Duration::from_secs(2);
 
 /// Runs until the loop has ended.
 pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, end: oneshot::Receiver<()>) {
@@ -53,6 +62,16 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
             async move { service::run(&check, &inputs, &seen.service).await }
         }));
     }
+    let labelled = CancellationToken::new();
+    let keeper = label::Keeper::new(config, insight.api.clone(), edges.held.clone(), labelled.clone());
+    let labels = keeper.is_some();
+    if let Some(keeper) = keeper.map(Arc::new) {
+        let seen = Arc::clone(insight);
+        tasks.spawn(supervisor.clone().keep("label", 5, move || {
+            let (keeper, seen) = (Arc::clone(&keeper), Arc::clone(&seen));
+            async move { keeper.run(&seen.label).await }
+        }));
+    }
     if config.authority == Authority::Lease {
         let lease = Arc::new(Lease {
             settings: settings(config),
@@ -66,6 +85,10 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
     }
     // An error means that the loop's thread is gone, which is an end as well.
     let _ = end.await;
+    if labels {
+        // Once too late, it stays as it is until the next start.
+        drop(timeout(LAST_LABEL, labelled.cancelled()).await);
+    }
 }
 
 /// What is behind the VIP, if it is to be checked.
@@ -94,7 +117,7 @@ impl Lease {
     /// One run of the adapter. Requests that it takes down with it are answered by the loop itself (`Calls`).
     async fn serve(&self) -> anyhow::Result<()> {
         let mut edges = self.edges.lock().await;
-        let Edges { calls, inputs, learned } = &mut *edges;
+        let Edges { calls, inputs, learned, .. } = &mut *edges;
         let known = learned.borrow().clone();
         let settings = mainstay_kube::Settings { learned: known, ..self.settings.clone() };
         let (adapter, handles) = LeaseAdapter::new(settings);
@@ -118,10 +141,22 @@ impl Lease {
     }
 }
 
-/// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found.
+/// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found, and when one
+/// of them begins or ceases to answer.
 async fn follow(mut handles: Handles, learned: &watch::Sender<Vec<String>>) {
+    let mut log = ApiLog::default();
     loop {
+        tell_changes(&mut log, &handles.servers.borrow_and_update());
+        let held_back = log.next();
+        let later = async {
+            match held_back {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let changed = tokio::select! {
+            changed = handles.servers.changed() => changed,
+            () = later => Ok(()),
             changed = handles.learned.changed() => changed.map(|()| pass_on(&handles.learned.borrow_and_update(), learned)),
             changed = handles.trouble.changed() => changed.map(|()| tell(handles.trouble.borrow_and_update().as_deref())),
         };
@@ -137,6 +172,15 @@ fn pass_on(now: &[String], learned: &watch::Sender<Vec<String>>) {
         now.clone_into(known);
         news
     });
+}
+
+fn tell_changes(log: &mut ApiLog, servers: &[ServerStatus]) {
+    for line in log.take(Instant::now(), servers) {
+        match line.loud {
+            Loud::Info => tracing::info!("{}", line.text),
+            Loud::Warning => tracing::warn!("{}", line.text),
+        }
+    }
 }
 
 fn tell(trouble: Option<&str>) {

@@ -9,6 +9,7 @@
 
 mod calls;
 mod refusals;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use crate::latest::Giver;
 use crate::metrics::Observer;
 use crate::vitals::Vitals;
 use refusals::Refusals;
+use tenancy::Tenancy;
 
 /// Inputs from the lease adapter that wait for the loop. Policy when it is full: the adapter waits; the loop never.
 pub(crate) const INPUT_QUEUE: usize = 64;
@@ -165,6 +167,8 @@ pub(crate) struct Edges {
     pub(crate) saves: Giver<Snapshot>,
     /// Where lease requests go; `None` without an authority.
     pub(crate) calls: Calls,
+    /// Where it is told whether this node holds the VIP.
+    pub(crate) held: watch::Sender<Option<bool>>,
 }
 
 /// The loop's own state.
@@ -179,6 +183,7 @@ pub(crate) struct Driver<C, P> {
     own: VecDeque<Input>,
     link_up: bool,
     refusals: Refusals,
+    tenancy: Tenancy,
     stop_by: Option<Moment>,
     ending: Option<Ending>,
     /// When others on the runtime had their turn last.
@@ -196,6 +201,7 @@ enum Woke {
 impl<C: Core, P: Plane> Driver<C, P> {
     /// A loop that has not turned yet. `link_up` is what the core was told at its start.
     pub(crate) fn new((core, plane): (C, P), clock: fn() -> Moment, edges: Edges, link_up: bool) -> Self {
+        let tenancy = Tenancy::new(edges.held.clone());
         Self {
             core,
             plane,
@@ -206,6 +212,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
             own: VecDeque::new(),
             link_up,
             refusals: Refusals::new(),
+            tenancy,
             stop_by: None,
             ending: None,
             was_fair_at: Moment::ZERO,
@@ -264,6 +271,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
         let now = (self.clock)();
         if now.since(self.was_fair_at) >= TURN_AT_LEAST_EVERY {
             self.was_fair_at = now;
+            self.tenancy.look(&self.core.status(now));
             tokio::task::yield_now().await;
         }
     }
@@ -324,6 +332,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
         for event in output.events.iter().filter(|event| self.refusals.is_news(event)) {
             self.observer.tell(event);
         }
+        self.tenancy.follow(&output.events, || self.core.status((self.clock)()));
         for effect in output.effects {
             self.carry_out(effect);
         }

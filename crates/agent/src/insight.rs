@@ -1,16 +1,19 @@
 //! Gathers what there is to see of the agent, for the admin API, the metrics and the state dump.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_core::settings::Authority;
 use mainstay_core::time::Moment;
-use tokio::sync::{mpsc, oneshot};
+use mainstay_kube::{Handles, ServerState, ServerStatus, wall_text};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::reply::{ApiServer, Claim, Configuration, DataPlane, State, Status, Task};
+use crate::api_log;
 use crate::driver::{Command, Report};
 use crate::health;
+use crate::label::LabelView;
 use crate::metrics::{Observer, Scraped};
 use crate::service::ServiceView;
 use crate::store::Tally;
@@ -34,32 +37,59 @@ pub(crate) struct Facts {
 
 /// What is known of the API servers; the adapter fills it in anew at each of its starts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ApiView(Arc<Mutex<Option<mainstay_kube::Handles>>>);
+pub(crate) struct ApiView(Arc<watch::Sender<Option<Handles>>>);
 
 impl ApiView {
     /// From now on, these.
-    pub(crate) fn set(&self, handles: mainstay_kube::Handles) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handles);
+    pub(crate) fn set(&self, handles: Handles) {
+        self.0.send_replace(Some(handles));
     }
 
-    fn read(&self) -> (Vec<ApiServer>, Option<String>) {
-        let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(handles) = handles.as_ref() else { return (Vec::new(), None) };
-        let servers = handles.servers.borrow().iter().map(api_server).collect();
-        (servers, handles.trouble.borrow().clone())
+    /// The adapter that runs now, and each that comes after it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Handles>> {
+        self.0.subscribe()
+    }
+
+    /// All API servers known.
+    pub(crate) fn servers(&self) -> Vec<ServerStatus> {
+        self.0.borrow().as_ref().map(|handles| handles.servers.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Why there is no access to any of them, if there is none.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.0.borrow().as_ref()?.trouble.borrow().clone()
     }
 }
 
-fn api_server(status: &mainstay_kube::ServerStatus) -> ApiServer {
+fn api_server(status: &ServerStatus) -> ApiServer {
     ApiServer {
         url: status.url.clone(),
-        kind: format!("{:?}", status.kind).to_lowercase(),
-        state: format!("{:?}", status.state).to_lowercase(),
+        kind: api_log::kind(status.kind).to_owned(),
+        state: api_log::state(status.state).to_owned(),
         failures_in_a_row: status.failures_in_a_row,
-        since: status.since.clone(),
-        last_error: status.last_error.clone(),
-        next_retry: status.next_retry.clone(),
+        since: wall_text(status.since),
+        last_success: status.last_success.map(wall_text),
+        last_success_seconds: status.last_success.map(|at| at.elapsed().as_secs_f64()),
+        error_class: status.last_error.as_ref().map(|trouble| trouble.class.word().to_owned()),
+        last_error: status.last_error.as_ref().map(|trouble| trouble.text.clone()),
+        backoff_seconds: status.backoff.map(|backoff| backoff.as_secs_f64()),
+        next_retry: status.next_retry.map(wall_text),
     }
+}
+
+/// What the readiness text says of the API servers: which of them fail. None of it is a reason for not being ready.
+pub(crate) fn remarks(servers: &[ServerStatus], trouble: Option<&str>) -> Vec<String> {
+    let failing = servers.iter().filter(|server| server.state == ServerState::Failing).map(|server| {
+        let (failures, name) = (server.failures_in_a_row, api_log::Name(server));
+        let last = server
+            .last_success
+            .map_or("never answered".to_owned(), |at| format!("answered {} s ago", at.elapsed().as_secs()));
+        let why =
+            server.last_error.as_ref().map(|trouble| format!("{}: {}", trouble.class.word(), trouble.text));
+        format!("{name} {last}, {failures} failures in a row, {}", why.unwrap_or_default())
+    });
+    let trouble = trouble.map(|trouble| format!("no access to the API servers: {trouble}"));
+    failing.chain(trouble).map(|remark| format!("note: {remark}")).collect()
 }
 
 /// Everything there is to see.
@@ -74,6 +104,7 @@ pub(crate) struct Insight {
     pub(crate) supervisor: Supervisor,
     pub(crate) api: ApiView,
     pub(crate) service: ServiceView,
+    pub(crate) label: LabelView,
 }
 
 impl Insight {
@@ -107,16 +138,27 @@ impl Insight {
         health::not_ready(report, self.facts.authority)
     }
 
+    /// What else there is to say of readiness: see [`remarks`].
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        remarks(&self.api.servers(), self.api.trouble().as_deref())
+    }
+
     /// All metrics in Prometheus's text form.
     pub(crate) fn metrics(&self, report: Option<&Report>) -> Result<String, std::fmt::Error> {
         let vitals = (self.vitals.as_ref(), self.idle());
-        let scraped = Scraped { report, vitals, written: self.tally.read(), tasks: self.supervisor.tasks() };
+        let scraped = Scraped {
+            report,
+            vitals,
+            written: self.tally.read(),
+            tasks: self.supervisor.tasks(),
+            servers: self.api.servers(),
+            label: self.label.read(),
+        };
         scraped.encode(&self.observer)
     }
 
     /// Everything, for people.
     pub(crate) fn status(&self, report: &Report) -> Status {
-        let (api_servers, api_trouble) = self.api.read();
         let written = self.tally.read();
         Status {
             node: self.facts.node.clone(),
@@ -126,8 +168,9 @@ impl Insight {
             claims: vec![Claim::new(&report.status, last_announcement(report))],
             data_plane: self.data_plane(report),
             lease: self.facts.lease.clone(),
-            api_servers,
-            api_trouble,
+            api_servers: self.api.servers().iter().map(api_server).collect(),
+            api_trouble: self.api.trouble(),
+            node_label: self.label.read(),
             local_service: self.service.read(),
             not_ready: self.not_ready(Some(report)),
             state: State {

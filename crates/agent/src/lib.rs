@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod api_log;
 pub mod config;
 mod control;
 mod driver;
 mod health;
 mod http;
 mod insight;
+mod label;
 mod latest;
 mod log;
 mod metrics;

@@ -64,17 +64,20 @@ async fn metrics(State(insight): State<Arc<Insight>>) -> Response {
 }
 
 async fn healthz(State(insight): State<Arc<Insight>>) -> Response {
-    verdict(&insight.not_live())
+    verdict(&insight.not_live(), &[])
 }
 
 async fn readyz(State(insight): State<Arc<Insight>>) -> Response {
     let report = insight.report().await;
-    verdict(&insight.not_ready(report.as_ref()))
+    verdict(&insight.not_ready(report.as_ref()), &insight.remarks())
 }
 
-fn verdict(reasons: &[String]) -> Response {
-    if reasons.is_empty() {
-        return "ok\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))).into_response()
+/// `ok` or the reasons, a line each, and then the remarks, which change nothing.
+fn verdict(reasons: &[String], remarks: &[String]) -> Response {
+    let (code, first) = match reasons {
+        [] => (StatusCode::OK, "ok".to_owned()),
+        reasons => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n")),
+    };
+    let remarks: String = remarks.iter().map(|remark| format!("{remark}\n")).collect();
+    (code, format!("{first}\n{remarks}")).into_response()
 }

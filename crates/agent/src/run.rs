@@ -29,6 +29,7 @@ use crate::config::{Config, Resolved, Warning};
 use crate::control;
 use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE};
 use crate::insight::{ApiView, Facts, Insight};
+use crate::label::LabelView;
 use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
@@ -137,6 +138,7 @@ fn prepare(
         supervisor: Supervisor::new(stop.clone()),
         api: ApiView::default(),
         service: ServiceView::default(),
+        label: LabelView::new(config),
     });
     Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
 }
@@ -168,8 +170,10 @@ fn channels(
     let (learned_sender, learned) = watch::channel(snapshot.api_servers.clone());
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (config.authority == Authority::Lease).then_some(call_sender);
-    let edges = Edges { inputs, commands, learned, snapshot, saves, calls: Calls::new(adapter) };
-    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender };
+    let (held_sender, held) = watch::channel(None);
+    let calls_out = Calls::new(adapter);
+    let edges = Edges { inputs, commands, learned, snapshot, saves, calls: calls_out, held: held_sender };
+    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender, held };
     (command_sender, edges, control)
 }
 

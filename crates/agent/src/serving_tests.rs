@@ -19,6 +19,7 @@ use crate::admin::server;
 use crate::config::{Effective, Origin};
 use crate::driver::{COMMAND_QUEUE, Command, Report};
 use crate::insight::{ApiView, Facts, Insight};
+use crate::label::LabelView;
 use crate::metrics::Observer;
 use crate::service::ServiceView;
 use crate::store::Tally;
@@ -64,6 +65,7 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
         supervisor: Supervisor::new(CancellationToken::new()),
         api: ApiView::default(),
         service: ServiceView::default(),
+        label: LabelView::default(),
     };
     (Arc::new(insight), receiver)
 }
@@ -229,6 +231,27 @@ async fn health_fails_with_a_reason_when_the_loop_stalls_and_readiness_when_the_
 
     let metrics = get(&address, "/metrics").await;
     assert!(metrics.contains("mainstay_link_up 0") && metrics.contains("# EOF"), "{metrics}");
+}
+
+#[test]
+fn the_readiness_text_names_the_api_servers_that_fail_and_no_others() {
+    let failing = crate::testing::api_server(Some((mainstay_kube::ErrorClass::Timeout, 7)));
+    let untried = mainstay_kube::ServerStatus {
+        state: mainstay_kube::ServerState::Untried,
+        ..crate::testing::api_server(None)
+    };
+    let remarks = crate::insight::remarks(
+        &[crate::testing::api_server(None), failing, untried],
+        Some("no credentials"),
+    );
+    assert_eq!(
+        remarks,
+        [
+            "note: the API server https://10.0.0.1:6443 (configured) answered 0 s ago, 7 failures in a row, \
+             timeout: no luck",
+            "note: no access to the API servers: no credentials",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

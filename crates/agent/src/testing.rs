@@ -27,6 +27,23 @@ impl Drop for Scratch {
     }
 }
 
+/// An API server that answers, or fails so often in a row.
+pub(crate) fn api_server(trouble: Option<(mainstay_kube::ErrorClass, u32)>) -> mainstay_kube::ServerStatus {
+    use mainstay_kube::{ServerKind, ServerState, ServerStatus, Trouble};
+    let now = std::time::Instant::now();
+    ServerStatus {
+        url: "https://10.0.0.1:6443".to_owned(),
+        kind: ServerKind::Configured,
+        state: if trouble.is_some() { ServerState::Failing } else { ServerState::Answering },
+        failures_in_a_row: trouble.map_or(0, |(_, failures)| failures),
+        since: now,
+        last_success: Some(now),
+        last_error: trouble.map(|(class, _)| Trouble { class, text: "no luck".to_owned() }),
+        backoff: trouble.map(|_| std::time::Duration::from_millis(2_500)),
+        next_retry: trouble.map(|_| now),
+    }
+}
+
 /// A claim's status as a holder's.
 pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
     mainstay_core::status::ClaimStatus {

@@ -7,7 +7,8 @@
 use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use mainstay_agent::config::{CheckReport, CheckedSetting, Layer, SettingFlags, check};
+use mainstay_agent::config::table::Key;
+use mainstay_agent::config::{CheckReport, CheckedSetting, Layer, SettingFlags, check, is_on};
 use serde_json::{Value, json};
 
 use crate::{DONE, FAILED, REFUSED, complain};
@@ -23,6 +24,8 @@ const METRICS_PORT: u16 = 2112;
 const ORDINARY_USER: u32 = 65532;
 /// What an agent may do, as the project's own tests run it.
 const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
+/// What it may do beside that with `enable_node_labeling`.
+const LABEL_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-labels.yaml");
 
 #[derive(Args)]
 pub(crate) struct ManifestArgs {
@@ -38,8 +41,8 @@ enum Command {
     /// A DaemonSet, for clusters that run already (k3s, RKE2, kubeadm); it uses the service account `mainstay`
     #[command(after_help = DAEMONSET_HELP)]
     Daemonset(Generated),
-    /// The service account `mainstay`, and all that it may do
-    Rbac,
+    /// The service account `mainstay`, and all that it may do: no more than these settings need
+    Rbac(Permissions),
 }
 
 /// kube-vip's names for the static Pod, by the step of kubeadm that it is printed for.
@@ -74,6 +77,12 @@ const DAEMONSET_HELP: &str = "\
   mainstay manifest rbac | kubectl apply -f -
   mainstay manifest daemonset --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection --taint \\
     | kubectl apply -f -";
+
+#[derive(Args)]
+struct Permissions {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
 
 #[derive(Args)]
 struct Generated {
@@ -132,7 +141,7 @@ impl Credentials {
 /// Runs the command; the exit code says what became of it.
 pub(crate) fn run(args: &ManifestArgs) -> u8 {
     match &args.command {
-        Command::Rbac => print(PERMISSIONS),
+        Command::Rbac(permissions) => rbac(&permissions.settings),
         Command::Pod(generated) => print_checked(&pod(generated)),
         Command::Daemonset(generated) => print_checked(&daemonset(generated)),
     }
@@ -154,6 +163,17 @@ fn print_checked(object: &Value) -> u8 {
         Err(error) => {
             complain(&format!("{error:#}"));
             FAILED
+        }
+    }
+}
+
+fn rbac(settings: &SettingFlags) -> u8 {
+    match is_on(&settings.0, Key::NodeLabeling) {
+        Ok(false) => print(PERMISSIONS),
+        Ok(true) => print(&format!("{PERMISSIONS}---\n{LABEL_PERMISSIONS}")),
+        Err(refusal) => {
+            complain(&refusal.to_string());
+            REFUSED
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_agent::admin::client::ask;
-use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, LocalService, Reply, Status};
+use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, LocalService, NodeLabel, Reply, Status};
 
 use crate::output::{Form, print, table};
 
@@ -79,12 +79,15 @@ fn tables(status: &Status) -> String {
         text += &format!("\n{}: {}\n", claim.claim, claim.reason);
     }
     if !status.api_servers.is_empty() {
-        let headings = ["API SERVER", "KIND", "STATE", "FAILURES", "LAST ERROR"];
+        let headings = ["API SERVER", "KIND", "STATE", "FAILURES", "BACKOFF", "ANSWERED", "LAST ERROR"];
         let rows: Vec<_> = status.api_servers.iter().map(server).collect();
         text += &format!("\n{}", table(headings, &rows));
     }
     if let Some(trouble) = &status.api_trouble {
         text += &format!("\nNo access to the API servers: {trouble}\n");
+    }
+    if let Some(label) = &status.node_label {
+        text += &format!("\nThis node's label {}: {}\n", label.label, node_label(label));
     }
     if let Some(service) = &status.local_service {
         text += &format!("\nBehind the VIP on this node: {}\n", local_service(service));
@@ -112,6 +115,25 @@ fn local_service(service: &LocalService) -> String {
     }
 }
 
+/// Whether the node has it, and why it is not as it should be.
+fn node_label(label: &NodeLabel) -> String {
+    let is = match label.written {
+        Some(true) => "set",
+        Some(false) => "not set",
+        None => "unknown",
+    };
+    let to_be = match label.wanted {
+        wanted if wanted == label.written => "",
+        Some(true) => ", to be set",
+        Some(false) => ", to be removed",
+        None => "",
+    };
+    match &label.last_error {
+        Some(error) => format!("{is}{to_be}; {} failures: {error}", label.failures_in_a_row),
+        None => format!("{is}{to_be}"),
+    }
+}
+
 fn claim(claim: &Claim) -> [String; 10] {
     let dash = || "-".to_owned();
     let api = match (claim.authority_in_reach, claim.failures_in_a_row) {
@@ -133,13 +155,20 @@ fn claim(claim: &Claim) -> [String; 10] {
     ]
 }
 
-fn server(server: &ApiServer) -> [String; 5] {
+fn server(server: &ApiServer) -> [String; 7] {
+    let dash = || "-".to_owned();
+    let error = match (&server.error_class, &server.last_error) {
+        (Some(class), Some(error)) => format!("{class}: {error}"),
+        (_, error) => error.clone().unwrap_or_else(dash),
+    };
     [
         server.url.clone(),
         server.kind.clone(),
         server.state.clone(),
         server.failures_in_a_row.to_string(),
-        server.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        server.backoff_seconds.map_or_else(dash, seconds),
+        server.last_success_seconds.map_or_else(dash, |ago| format!("{} ago", seconds(ago))),
+        error,
     ]
 }
 
@@ -159,7 +188,63 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use mainstay_agent::admin::reply::{ApiServer, NodeLabel};
+
+    use super::{node_label, seconds, server};
+
+    #[test]
+    fn a_server_that_fails_is_told_in_one_row() {
+        let failing = ApiServer {
+            url: "https://10.0.0.1:6443".to_owned(),
+            kind: "learned".to_owned(),
+            state: "failing".to_owned(),
+            failures_in_a_row: 7,
+            since: "2026-01-02T03:04:05Z".to_owned(),
+            last_success: Some("2026-01-02T03:04:05Z".to_owned()),
+            last_success_seconds: Some(187.0),
+            error_class: Some("timeout".to_owned()),
+            last_error: Some("no answer within 500 ms".to_owned()),
+            backoff_seconds: Some(2.5),
+            next_retry: Some("2026-01-02T03:07:12Z".to_owned()),
+        };
+        let row = server(&failing).join("|");
+        assert_eq!(
+            row,
+            "https://10.0.0.1:6443|learned|failing|7|2.5s|3m07s ago|timeout: no answer within 500 ms"
+        );
+        let untried = ApiServer {
+            state: "untried".to_owned(),
+            failures_in_a_row: 0,
+            last_success_seconds: None,
+            error_class: None,
+            last_error: None,
+            backoff_seconds: None,
+            ..failing
+        };
+        assert_eq!(server(&untried).join("|"), "https://10.0.0.1:6443|learned|untried|0|-|-|-");
+    }
+
+    #[test]
+    fn a_label_says_what_it_is_and_what_it_is_to_be() {
+        let label = |wanted, written, error: Option<&str>| {
+            node_label(&NodeLabel {
+                label: "kube-vip.io/has-ip=10.0.0.100".to_owned(),
+                wanted,
+                written,
+                writes: 1,
+                failures_in_a_row: 3,
+                last_error: error.map(str::to_owned),
+            })
+        };
+        assert_eq!(label(Some(true), Some(true), None), "set");
+        assert_eq!(label(Some(false), Some(false), None), "not set");
+        assert_eq!(label(Some(false), Some(true), None), "set, to be removed");
+        assert_eq!(label(None, None, None), "unknown");
+        assert_eq!(
+            label(Some(true), None, Some("HTTP 403 Forbidden")),
+            "unknown, to be set; 3 failures: HTTP 403 Forbidden"
+        );
+    }
 
     #[test]
     fn durations_are_for_people() {

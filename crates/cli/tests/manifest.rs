@@ -101,3 +101,25 @@ fn kubeadms_steps_print_the_static_pod() {
     assert_eq!(print(&["kubeadm", "init"]), pod);
     assert_eq!(print(&["kubeadm", "join"]), pod);
 }
+
+/// What a manifest grants: each rule's group, resource and verbs.
+fn granted(args: &[&str]) -> Vec<String> {
+    let output = mainstay(&[&["manifest", "rbac"], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+    let rules = objects.iter().filter_map(|object| object["rules"].as_array()).flatten();
+    rules.map(|rule| format!("{} {} {}", rule["apiGroups"], rule["resources"], rule["verbs"])).collect()
+}
+
+#[test]
+fn nodes_may_be_patched_only_where_they_are_labelled() {
+    let nodes = r#"[""] ["nodes"] ["patch"]"#;
+    let without = granted(&[]);
+    assert!(!without.iter().any(|rule| rule.contains("nodes")), "{without:?}");
+    assert_eq!(granted(&["--enableNodeLabeling=false"]), without);
+    let with = granted(&["--enableNodeLabeling"]);
+    assert_eq!(with.split_last(), Some((&nodes.to_owned(), &without[..])), "that, and nothing else");
+    let refused = mainstay(&["manifest", "rbac", "--enableNodeLabeling=perhaps"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+}

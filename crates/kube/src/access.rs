@@ -33,6 +33,8 @@ pub(crate) enum Traffic {
     Lease,
     /// Lists and watches.
     Watch,
+    /// What nothing waits for: a node's label.
+    Aside,
 }
 
 /// One load of the credentials.

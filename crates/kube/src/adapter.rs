@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Traffic;
-use crate::answer::Answer;
+use crate::answer::{Answer, ErrorClass};
 use crate::chance;
 use crate::credentials::Source;
 use crate::engine::{Engine, Observer, Plan};
-use crate::fleet::{Ask, Ends, Fleet, whole_and_way};
+use crate::fleet::{Ask, Ends, Fleet, JSON, whole_and_way};
 use crate::follow::{self, LeaseObserver};
+use crate::label::Labeller;
 use crate::learn::{self, SliceObserver};
 use crate::lease::{Seen, created, record};
 use crate::microtime;
@@ -123,6 +124,8 @@ pub struct Handles {
     pub learned: watch::Receiver<Vec<String>>,
     /// Why there are no credentials, while there are none, or the last load of them failed.
     pub trouble: watch::Receiver<Option<String>>,
+    /// For a node's label. It shares what is known of the servers, and nothing that the Lease waits for.
+    pub labeller: Labeller,
 }
 
 /// The adapter.
@@ -141,8 +144,9 @@ impl LeaseAdapter {
         let (learned_sender, learned) = watch::channel(settings.learned.clone());
         let (trouble_sender, trouble) = watch::channel(None);
         let fleet = Arc::new(Fleet::new(settings.clone(), status_sender, trouble_sender));
+        let labeller = Labeller::new(Arc::clone(&fleet));
         let adapter = Self { settings, fleet, seen: Arc::default(), learned: learned_sender };
-        (adapter, Handles { servers, learned, trouble })
+        (adapter, Handles { servers, learned, trouble, labeller })
     }
 
     /// Serves until cancelled, or until nobody asks any more. Nothing else ends it: what it runs is restarted after a
@@ -205,9 +209,10 @@ impl LeaseAdapter {
             // Loading credentials comes before the race, and counts.
             let answer = match timeout(call.deadline, AbortOnDropHandle::new(task)).await {
                 Ok(answer) => {
-                    answer.unwrap_or_else(|error| Answer::Unknown(format!("lease request: {error}")))
+                    let panicked = |error| format!("lease request: {error}");
+                    answer.unwrap_or_else(|error| Answer::unknown(ErrorClass::Broken, panicked(error)))
                 }
-                Err(_) => Answer::Unknown("no answer within the deadline".to_owned()),
+                Err(_) => Answer::unknown(ErrorClass::Timeout, "no answer within the deadline"),
             };
             if let Answer::Success((_, Some((local, remote)))) = answer {
                 let _ = reports.send(Input::Lease(LeaseReport::Reached { local, remote })).await;
@@ -244,7 +249,7 @@ impl LeaseAdapter {
         let body = body.map(|object| Bytes::from(object.to_string())).unwrap_or_default();
         let pace = self.settings.timing.pace(call.deadline);
         let (path, traffic, last) = (format!("{path}?{limit}"), Traffic::Lease, None);
-        Ask { method, path, body, traffic, pace, last, refusal_is_fault: true }
+        Ask { method, path, body, content: JSON, traffic, pace, last, refusal_is_fault: true }
     }
 }
 

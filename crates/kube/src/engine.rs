@@ -22,9 +22,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access::Traffic;
-use crate::answer::Answer;
+use crate::answer::{Answer, ErrorClass, Trouble};
 use crate::chance;
-use crate::fleet::{Ask, Fleet, stream, whole};
+use crate::fleet::{Ask, Fleet, JSON, stream, whole};
 use crate::race::Pace;
 use crate::servers::Report;
 use crate::watch_stream::{Lines, WatchEvent, version};
@@ -151,7 +151,8 @@ impl<O: Observer> Engine<O> {
             self.quiet = (self.quiet + 1).min(PATIENCE);
         } else {
             self.quiet = 0;
-            self.fleet.report(&url, Report::Failed("its watch fell silent".to_owned()));
+            self.fleet
+                .report(&url, Report::Failed(Trouble::new(ErrorClass::Timeout, "its watch fell silent")));
         }
     }
 
@@ -291,7 +292,9 @@ impl<O: Observer> Engine<O> {
         }
         let cause = match &answer {
             Answer::Absent => "HTTP 404: the server does not know the kind".to_owned(),
-            answer => answer.complaint().unwrap_or_else(|| "an answer without sense".to_owned()),
+            answer => answer
+                .complaint()
+                .map_or_else(|| "an answer without sense".to_owned(), |trouble| trouble.text),
         };
         Outage { cause, pause, throttled }
     }
@@ -299,7 +302,8 @@ impl<O: Observer> Engine<O> {
     fn ask(&self, path: String) -> Ask {
         let (method, body, traffic) = (Method::GET, Bytes::new(), Traffic::Watch);
         let refusal_is_fault = self.plan.refusal_pause.is_none();
-        Ask { method, path, body, traffic, pace: self.plan.pace, last: None, refusal_is_fault }
+        let pace = self.plan.pace;
+        Ask { method, path, body, content: JSON, traffic, pace, last: None, refusal_is_fault }
     }
 }
 

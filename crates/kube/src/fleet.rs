@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use crate::access::{Access, Traffic};
 use crate::adapter::Settings;
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, ErrorClass, Trouble};
 use crate::chance;
 use crate::lookup::Lookup;
 use crate::race::{Ended, Pace, race};
-use crate::servers::{Book, Report, ServerKind, ServerStatus};
+use crate::servers::{Book, Report, ServerKind, ServerState, ServerStatus};
 use crate::transport::{self, Outgoing};
 
 /// The longest body we read: a Lease has a few hundred bytes, a list of EndpointSlices a few thousand.
@@ -34,6 +34,11 @@ const LOAD_LIMIT: Duration = Duration::from_secs(10);
 /// How long to look up the configured server's name, to see whether it is our own VIP.
 const LOOKUP: Duration = Duration::from_millis(500);
 
+/// Requests under way at once that nothing waits for.
+const ASIDE_AT_ONCE: usize = 1;
+/// The media type of whole objects.
+pub(crate) const JSON: &str = "application/json";
+
 /// A request that can be sent more than once.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -41,6 +46,8 @@ pub(crate) struct Ask {
     /// Path and query.
     pub(crate) path: String,
     pub(crate) body: Bytes,
+    /// The body's media type.
+    pub(crate) content: &'static str,
     pub(crate) traffic: Traffic,
     pub(crate) pace: Pace,
     /// This server is asked after all others.
@@ -59,6 +66,8 @@ pub(crate) struct Fleet {
     /// One thread at most loads credentials: a plugin that hangs does not take another.
     loading: Arc<Semaphore>,
     lookup: Lookup,
+    /// Requests that nothing waits for. Policy when they are that many: whoever asks waits.
+    aside: Semaphore,
     status: watch::Sender<Vec<ServerStatus>>,
     trouble: watch::Sender<Option<String>>,
 }
@@ -89,6 +98,7 @@ impl Fleet {
             load,
             loading: Arc::new(Semaphore::new(1)),
             lookup: Lookup::new(),
+            aside: Semaphore::new(ASIDE_AT_ONCE),
             status,
             trouble,
         };
@@ -119,7 +129,8 @@ impl Fleet {
         Read: Future<Output = Answer<T>> + Send + 'static,
     {
         if let Err(cause) = self.access().await {
-            return (Ended { answer: Answer::Refused(cause), by: None }, Vec::new());
+            let answer = Answer::Refused(Trouble::new(ErrorClass::Access, cause));
+            return (Ended { answer, by: None }, Vec::new());
         }
         let mut order = self.book().order(self.now());
         order.sort_by_key(|url| ask.last.as_ref() == Some(url));
@@ -127,10 +138,51 @@ impl Fleet {
             let (fleet, url, ask) = (Arc::clone(self), order[place].clone(), ask.clone());
             // A task of its own: the copy goes on when another has won, and tells how its server does.
             let copy = tokio::spawn(async move { fleet.copy(&url, &ask, read).await });
-            async move { copy.await.unwrap_or_else(|error| Answer::Unknown(format!("request task: {error}"))) }
+            let panicked = |error| Answer::unknown(ErrorClass::Broken, format!("request task: {error}"));
+            async move { copy.await.unwrap_or_else(panicked) }
         };
         let ended = race(order.len(), ask.pace, start, unanswered).await;
         (ended, order)
+    }
+
+    /// Asks the servers one after the other, in their order, until one is sent the request: for what nothing waits for. It
+    /// has connections of its own, and leaves no trace: it loads no credentials and notes nothing in the book, so that
+    /// whatever becomes of it, the Lease is asked for as before. Also tells which server was asked last.
+    pub(crate) async fn aside(&self, ask: &Ask) -> (Answer<Value>, Option<String>) {
+        // The semaphore is never closed.
+        let _one_of_few = self.aside.acquire().await;
+        let refused = |text: &str| Answer::Refused(Trouble::new(ErrorClass::Access, text));
+        let Some(access) = self.current() else { return (refused("there are no credentials yet"), None) };
+        let mut order = self.book().order(self.now());
+        order.sort_by_key(|url| ask.last.as_ref() == Some(url));
+        let mut last = (refused("no API server is known"), None);
+        for url in order {
+            let limit = ask.pace.deadline;
+            let answer = tokio::time::timeout(limit, self.once(&access, &url, ask)).await;
+            let answer = answer.unwrap_or_else(|_| silence(limit));
+            // Where it may have been done, another copy would leave one behind that nobody knows the end of.
+            let sent = !matches!(answer, Answer::Refused(_));
+            last = (answer, Some(url));
+            if sent {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn once(&self, access: &Access, url: &str, ask: &Ask) -> Answer<Value> {
+        match self.send(access, url, ask).await {
+            Answer::Success(response) => whole(response).await,
+            failure => failure.without_payload().unwrap_or_else(senseless),
+        }
+    }
+
+    /// Waits until a server is known to answer.
+    pub(crate) async fn answering(&self) {
+        let answers =
+            |servers: &Vec<ServerStatus>| servers.iter().any(|server| server.state == ServerState::Answering);
+        // The sender is this fleet's own.
+        drop(self.status.subscribe().wait_for(answers).await);
     }
 
     /// One copy to one server, with a note in the book at its end.
@@ -139,9 +191,7 @@ impl Fleet {
         Read: Future<Output = Answer<T>>,
     {
         let (deadline, exchange) = (ask.pace.deadline, self.exchange(url, ask, read));
-        let answer = tokio::time::timeout(deadline, exchange)
-            .await
-            .unwrap_or_else(|_| Answer::Unknown(format!("no answer within {} ms", deadline.as_millis())));
+        let answer = tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| silence(deadline));
         self.note(url, ask, &answer);
         answer
     }
@@ -153,7 +203,7 @@ impl Fleet {
     {
         let mut access = match self.access().await {
             Ok(access) => access,
-            Err(cause) => return Answer::Refused(cause),
+            Err(cause) => return Answer::Refused(Trouble::new(ErrorClass::Access, cause)),
         };
         let mut renewed = false;
         loop {
@@ -166,9 +216,7 @@ impl Fleet {
                 }
                 Answer::Success(response) => return read(response).await,
                 other => {
-                    let unreadable =
-                        || Answer::Unknown("an answer without a payload was expected".to_owned());
-                    return other.without_payload().unwrap_or_else(unreadable);
+                    return other.without_payload().unwrap_or_else(senseless);
                 }
             }
         }
@@ -178,7 +226,7 @@ impl Fleet {
         let kind = self.book().kind(url).unwrap_or(ServerKind::Learned);
         match request(url, ask) {
             Ok(request) => transport::send(access.service(url, kind, ask.traffic), request).await,
-            Err(error) => Answer::Refused(format!("{url}: {error}")),
+            Err(error) => Answer::Refused(Trouble::new(ErrorClass::Access, format!("{url}: {error}"))),
         }
     }
 
@@ -311,25 +359,32 @@ impl Fleet {
     }
 
     fn publish(&self) {
-        let (now, wall) = (self.now(), SystemTime::now());
-        let status = self.book().status(now, |moment| wall_text(wall, now, moment));
+        let origin = self.origin.into_std();
+        let status = self.book().status(self.now(), |moment| origin + moment.since(Moment::ZERO));
         self.status.send_if_modified(|old| {
-            // Texts made from two readings of two clocks differ by a little: only what is real counts.
+            // Another answer of a server that answers is no news, but the latest is remembered.
             let same = old.len() == status.len() && old.iter().zip(&status).all(|(old, new)| old.same(new));
-            if !same {
-                *old = status;
-            }
+            *old = status;
             !same
         });
     }
+}
+
+/// A success that turned out to be a failure, or the other way round.
+fn senseless<T>() -> Answer<T> {
+    Answer::unknown(ErrorClass::Nonsense, "an answer without sense")
+}
+
+fn silence<T>(limit: Duration) -> Answer<T> {
+    Answer::unknown(ErrorClass::Timeout, format!("no answer within {} ms", limit.as_millis()))
 }
 
 fn request(url: &str, ask: &Ask) -> Result<Outgoing, http::Error> {
     http::Request::builder()
         .method(ask.method.clone())
         .uri(format!("{url}{}", ask.path))
-        .header(http::header::ACCEPT, "application/json")
-        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::ACCEPT, JSON)
+        .header(http::header::CONTENT_TYPE, ask.content)
         .header(http::header::USER_AGENT, concat!("mainstay/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(ask.body.clone()))
 }
@@ -343,10 +398,7 @@ pub(crate) async fn whole_and_way(response: Response<Incoming>) -> Answer<(Value
         response.extensions().get::<HttpInfo>().map(|way| (way.local_addr().ip(), way.remote_addr().ip()));
     match whole(response).await {
         Answer::Success(object) => Answer::Success((object, ends)),
-        failure => {
-            let misread = || Answer::Unknown("a success read as a failure".to_owned());
-            failure.without_payload().unwrap_or_else(misread)
-        }
+        failure => failure.without_payload().unwrap_or_else(senseless),
     }
 }
 
@@ -355,7 +407,7 @@ pub(crate) async fn whole(response: Response<Incoming>) -> Answer<Value> {
     let (head, body) = response.into_parts();
     match Limited::new(body, LONGEST_BODY).collect().await {
         Ok(body) => answer::object(head.status, &head.headers, &body.to_bytes()),
-        Err(error) => Answer::Unknown(format!("the answer broke off: {error}")),
+        Err(error) => Answer::unknown(ErrorClass::Broken, format!("the answer broke off: {error}")),
     }
 }
 
@@ -364,13 +416,5 @@ pub(crate) async fn stream(response: Response<Incoming>) -> Answer<Response<Inco
     if response.status().is_success() {
         return Answer::Success(response);
     }
-    match whole(response).await.without_payload() {
-        Some(answer) => answer,
-        None => Answer::Unknown("a failure read as a success".to_owned()),
-    }
-}
-
-fn wall_text(wall: SystemTime, now: Moment, moment: Moment) -> String {
-    let moment = if moment > now { wall + moment.since(now) } else { wall - now.since(moment) };
-    jiff::Timestamp::try_from(moment).map(|moment| format!("{moment:.0}")).unwrap_or_default()
+    whole(response).await.without_payload().unwrap_or_else(senseless)
 }

@@ -21,6 +21,7 @@ pub mod credentials;
 mod engine;
 mod fleet;
 mod follow;
+mod label;
 mod learn;
 mod lease;
 mod livez;
@@ -35,6 +36,9 @@ mod verify;
 mod watch_stream;
 
 pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Timing};
+pub use answer::{ErrorClass, Trouble};
 pub use credentials::Source;
+pub use label::{LabelStatus, Labeller, NodeLabel};
 pub use livez::{Liveness, LivenessError};
+pub use microtime::wall_text;
 pub use servers::{ServerKind, ServerState, ServerStatus};

@@ -94,7 +94,7 @@ impl Liveness {
         let service = self.access.service(&self.url.to_string(), ServerKind::Local, Traffic::Watch);
         let response = match transport::send(service, request).await {
             Answer::Success(response) => response,
-            failure => return Err(failure.complaint().unwrap_or_default()),
+            failure => return Err(failure.complaint().map(|trouble| trouble.text).unwrap_or_default()),
         };
         let status = response.status();
         // Unread, it would cost a new connection and handshake each time. That it is too long is no matter.

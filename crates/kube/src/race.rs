@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, ErrorClass, Trouble};
 
 /// The pace of a race.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +127,7 @@ impl<T> Heat<T> {
         let more = self.sent.len() < self.count && self.conflict_until.is_none();
         let running = self.sent.iter().flatten().next().is_some();
         if now >= self.pace.deadline {
-            self.failures.push(Answer::Unknown("no answer within the deadline".to_owned()));
+            self.failures.push(Answer::unknown(ErrorClass::Timeout, "no answer within the deadline"));
             return Some(Step::End(self.sum_up()));
         }
         if (!running && !more) || self.conflict_until.is_some_and(|until| now >= until) {
@@ -171,7 +171,8 @@ impl<T> Heat<T> {
         let answer = if self.conflict_until.is_some() {
             Answer::Conflict
         } else {
-            self.heaviest().unwrap_or_else(|| Answer::Refused("no API server is known".to_owned()))
+            let unknown = || Trouble::new(ErrorClass::Access, "no API server is known");
+            self.heaviest().unwrap_or_else(|| Answer::Refused(unknown()))
         };
         Ended { answer, by: None }
     }

@@ -8,13 +8,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Moment;
 use serde::Serialize;
+
+use crate::answer::{ErrorClass, Trouble};
 
 /// How long a failing local server is left alone: doubling from the first to the second.
 const TRIAL_BASE: Duration = Duration::from_secs(1);
@@ -45,8 +47,7 @@ pub enum ServerState {
 }
 
 /// One API server, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
     /// Its address.
     pub url: String,
@@ -56,12 +57,16 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Failures in a row.
     pub failures_in_a_row: u32,
-    /// Since when the state has been so: RFC 3339, this host's wall clock.
-    pub since: String,
+    /// Since when the state has been so.
+    pub since: Instant,
+    /// When it gave its last answer.
+    pub last_success: Option<Instant>,
     /// What went wrong last, if it is failing.
-    pub last_error: Option<String>,
-    /// When it is tried again in its preferred place (RFC 3339); it is asked earlier when all others fail.
-    pub next_retry: Option<String>,
+    pub last_error: Option<Trouble>,
+    /// How long it is left alone for, if it is failing: its backoff as it is now.
+    pub backoff: Option<Duration>,
+    /// When it is tried again in its preferred place; it is asked earlier when all others fail.
+    pub next_retry: Option<Instant>,
 }
 
 impl ServerStatus {
@@ -80,7 +85,7 @@ pub enum Report {
     /// It gave an answer that makes sense (a 404 and a 409 do).
     Answered,
     /// It did not; why.
-    Failed(String),
+    Failed(Trouble),
     /// It asked us to wait.
     Throttled(Option<Duration>),
 }
@@ -94,9 +99,10 @@ struct Server {
     failures: u32,
     since: Moment,
     answered_at: Option<Moment>,
-    last_error: Option<String>,
+    last_error: Option<Trouble>,
     backoff: Backoff,
-    retry_at: Option<Moment>,
+    /// Until when it is left alone, and for how long in all.
+    rest: Option<(Moment, Duration)>,
 }
 
 /// The known servers.
@@ -147,16 +153,18 @@ impl Book {
         match report {
             Report::Answered => server.answered(now),
             Report::Failed(cause) => server.failed(now, cause, None, &mut self.rng),
-            Report::Throttled(wait) => server.failed(now, "overloaded".to_owned(), wait, &mut self.rng),
+            Report::Throttled(wait) => {
+                server.failed(now, Trouble::new(ErrorClass::Overloaded, "overloaded"), wait, &mut self.rng)
+            }
         }
     }
 
-    /// All servers for people, in the order in which they are asked. `wall` turns a moment into text.
+    /// All servers for people, in the order in which they are asked. `at` turns a moment into the process's own time.
     #[must_use]
-    pub fn status(&self, now: Moment, wall: impl Fn(Moment) -> String) -> Vec<ServerStatus> {
+    pub fn status(&self, now: Moment, at: impl Fn(Moment) -> Instant) -> Vec<ServerStatus> {
         let mut servers: Vec<&Server> = self.servers.iter().collect();
         servers.sort_by_key(|server| (self.is_own(&server.url), server.rank(now)));
-        servers.iter().map(|server| server.status(&wall)).collect()
+        servers.iter().map(|server| server.status(&at)).collect()
     }
 
     /// All URLs, in no order.
@@ -210,13 +218,13 @@ impl Server {
             answered_at: None,
             last_error: None,
             backoff,
-            retry_at: None,
+            rest: None,
         }
     }
 
     /// Smaller is asked earlier.
     fn rank(&self, now: Moment) -> (u8, u64, ServerKind) {
-        let resting = self.retry_at.is_some_and(|at| now < at);
+        let resting = self.rest.is_some_and(|(until, _)| now < until);
         let tier = match (self.state, self.kind) {
             (ServerState::Failing, ServerKind::Local) if !resting => 0,
             (ServerState::Failing, _) if resting => 4,
@@ -234,29 +242,32 @@ impl Server {
         if self.state != ServerState::Answering {
             (self.state, self.since) = (ServerState::Answering, now);
         }
-        (self.failures, self.last_error, self.retry_at) = (0, None, None);
+        (self.failures, self.last_error, self.rest) = (0, None, None);
         self.backoff.reset();
     }
 
-    fn failed(&mut self, now: Moment, cause: String, wait: Option<Duration>, rng: &mut Rng) {
+    fn failed(&mut self, now: Moment, cause: Trouble, wait: Option<Duration>, rng: &mut Rng) {
         if self.state != ServerState::Failing {
             (self.state, self.since) = (ServerState::Failing, now);
         }
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(cause);
         self.backoff.retry_after(wait.unwrap_or_default());
-        self.retry_at = Some(now + self.backoff.next(rng));
+        let rest = self.backoff.next(rng);
+        self.rest = Some((now + rest, rest));
     }
 
-    fn status(&self, wall: impl Fn(Moment) -> String) -> ServerStatus {
+    fn status(&self, at: impl Fn(Moment) -> Instant) -> ServerStatus {
         ServerStatus {
             url: self.url.clone(),
             kind: self.kind,
             state: self.state,
             failures_in_a_row: self.failures,
-            since: wall(self.since),
+            since: at(self.since),
+            last_success: self.answered_at.map(&at),
             last_error: self.last_error.clone(),
-            next_retry: self.retry_at.map(wall),
+            backoff: self.rest.map(|(_, rest)| rest),
+            next_retry: self.rest.map(|(until, _)| at(until)),
         }
     }
 }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, ErrorClass, Trouble};
 use crate::credentials::chain;
 use crate::lookup::Lookup;
 
@@ -69,8 +69,9 @@ pub(crate) async fn send(service: Service, request: Outgoing) -> Answer<Response
 fn classify<T>(error: &BoxError) -> Answer<T> {
     let text = chain(error.as_ref());
     match error.downcast_ref::<hyper_util::client::legacy::Error>() {
-        Some(error) if !error.is_connect() => Answer::Unknown(text),
-        // No connection; or no credentials to put into the request (an error of the layer before the pool).
-        _ => Answer::Refused(text),
+        Some(error) if !error.is_connect() => Answer::unknown(ErrorClass::Broken, text),
+        Some(_) => Answer::Refused(Trouble::new(ErrorClass::Connect, text)),
+        // No credentials to put into the request: an error of the layer before the pool.
+        None => Answer::Refused(Trouble::new(ErrorClass::Access, text)),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::{ConfigFile, Double, Rig, eventually, lease, timing};
 use mainstay_core::effect::LeaseRequest;
 use mainstay_core::input::LeaseOutcome;
-use mainstay_kube::{ServerState, Source};
+use mainstay_kube::{ErrorClass, ServerState, Source, Trouble};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -186,7 +186,8 @@ async fn a_server_must_prove_the_name_it_is_asked_by() {
         assert_eq!(outcome, LeaseOutcome::Unreachable, "{what}");
         eventually("the certificate is blamed", || {
             let servers = rig.handles.servers.borrow();
-            let told = |error: &String| error.contains("certificate");
+            let told =
+                |error: &Trouble| error.class == ErrorClass::Connect && error.text.contains("certificate");
             servers.iter().any(|server| server.last_error.as_ref().is_some_and(told))
         })
         .await;

@@ -99,6 +99,10 @@ impl Plan {
         self
     }
 
+    fn node_names(&self) -> impl Iterator<Item = String> {
+        (1..=self.nodes).map(|n| format!("n{n}"))
+    }
+
     /// Where no API server is on the nodes, none can be asked whether it lives.
     fn agent_settings(&self) -> Vec<(&'static str, String)> {
         let off = ("control_plane_health_check_address", "off".to_owned());
@@ -147,7 +151,7 @@ impl Cluster {
         std::fs::create_dir_all(&plan.logs)
             .with_context(|| format!("cannot make {}", plan.logs.display()))?;
         let segment = Segment::new(plan.name)?;
-        let hosts = (1..=plan.nodes).map(|n| segment.host(&format!("n{n}"), Addresses::numbered(n)));
+        let hosts = (1..).zip(plan.node_names()).map(|(n, name)| segment.host(&name, Addresses::numbered(n)));
         let hosts = hosts.collect::<Result<Vec<_>>>()?;
         let client = segment.host("client", Addresses::numbered(CLIENT))?;
         let api_host = match plan.layout {

@@ -58,6 +58,9 @@ pub struct Status {
     pub api_servers: Vec<ApiServer>,
     /// Why there is no access to any API server, if there is none.
     pub api_trouble: Option<String>,
+    /// The label of this node, where it is to have one while it holds the VIP.
+    #[serde(default)]
+    pub node_label: Option<NodeLabel>,
     /// What the VIP serves on this host, where that is checked.
     #[serde(default)]
     pub local_service: Option<LocalService>,
@@ -190,10 +193,41 @@ pub struct ApiServer {
     pub failures_in_a_row: u32,
     /// Since when the state is so (RFC 3339).
     pub since: String,
+    /// When it gave its last answer (RFC 3339).
+    #[serde(default)]
+    pub last_success: Option<String>,
+    /// Since then.
+    #[serde(default)]
+    pub last_success_seconds: Option<f64>,
+    /// The kind of what went wrong last, if it fails: `access`, `connect`, `timeout`, `broken`, `unauthorized`,
+    /// `forbidden`, `rejected`, `overloaded`, `server-error` or `nonsense`.
+    #[serde(default)]
+    pub error_class: Option<String>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// How long it is left alone for, if it fails.
+    #[serde(default)]
+    pub backoff_seconds: Option<f64>,
     /// When it is tried again in its preferred place (RFC 3339).
     pub next_retry: Option<String>,
+}
+
+/// The label of this node's object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLabel {
+    /// `kube-vip.io/has-ip=ADDRESS`.
+    pub label: String,
+    /// Whether the node shall have it; absent as long as nobody knows.
+    pub wanted: Option<bool>,
+    /// Whether it has it, by what was written last.
+    pub written: Option<bool>,
+    /// How often it was written.
+    pub writes: u64,
+    /// Failures in a row.
+    pub failures_in_a_row: u32,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
 }
 
 /// The snapshot's file.

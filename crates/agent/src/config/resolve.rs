@@ -57,6 +57,15 @@ pub fn resolve(layers: Layers, precedence: Precedence, host: &Host) -> Result<Re
     Ok(Resolved { config, effective, warnings: resolver.warnings })
 }
 
+/// Whether a layer by itself switches this on.
+///
+/// # Errors
+/// When it says neither yes nor no.
+pub fn is_on(layer: &Layer, key: Key) -> Result<bool, Refusal> {
+    let given = layer.get(key);
+    value::switch(&given.text).map_err(|fault| refusal(setting(key), &given, fault))
+}
+
 /// One layer of all three, and where they contradict each other.
 pub(super) fn merge(layers: Layers, precedence: Precedence) -> (Layer, Vec<Warning>) {
     let Layers { flags, environment, file, mut warnings } = layers;
@@ -111,8 +120,20 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// A label is written where the Lease is.
+    fn warn_of_labels(&mut self) -> Result<(), Refusal> {
+        if self.switch(Key::NodeLabeling)? && self.authority()? == Authority::Standalone {
+            let given = self.layer.get(Key::NodeLabeling).shown(setting(Key::NodeLabeling));
+            self.warn(format!(
+                "{given} is ignored: without vip_leaderelection no API server is asked for anything"
+            ));
+        }
+        Ok(())
+    }
+
     fn config(&mut self) -> Result<Config, Refusal> {
         self.mode()?;
+        self.warn_of_labels()?;
         let interface = self.interface()?;
         let vips = self.vips(&interface)?;
         let timing = self.timing()?;

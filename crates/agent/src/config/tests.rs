@@ -472,6 +472,16 @@ fn go_writes_durations_so() {
 }
 
 #[test]
+fn a_label_without_a_lease_is_warned_of() {
+    let label = ("enable_node_labeling", "true");
+    let warned =
+        |changes: &[(&str, &str)]| warnings(changes).iter().any(|line| line.contains("enable_node_labeling"));
+    let (with, without) = (("vip_leaderelection", "true"), ("vip_leaderelection", "false"));
+    assert!(warned(&[label, without]));
+    assert!(!warned(&[label, with]) && !warned(&[without]));
+}
+
+#[test]
 fn settings_of_features_are_typed_before_they_are_built() {
     let features = config(&[
         ("dns_mode", "dual"),

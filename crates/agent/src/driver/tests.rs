@@ -140,6 +140,7 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
         snapshot: snapshot("start"),
         saves: giver,
         calls: Calls::new(Some(call_sender)),
+        held: watch::Sender::default(),
     };
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)

@@ -12,7 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{ByClaim, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
+use mainstay_kube::{ServerState, ServerStatus};
+
+use super::{ByClaim, ByError, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
+use crate::admin::reply::NodeLabel;
+use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
@@ -38,6 +42,10 @@ pub(crate) struct Scraped<'a> {
     pub(crate) written: Written,
     /// The control plane's tasks.
     pub(crate) tasks: BTreeMap<&'static str, TaskState>,
+    /// The API servers known.
+    pub(crate) servers: Vec<ServerStatus>,
+    /// The node's label, where it is to have one.
+    pub(crate) label: Option<NodeLabel>,
 }
 
 impl Scraped<'_> {
@@ -46,6 +54,10 @@ impl Scraped<'_> {
         let mut registry = Registry::with_prefix("mainstay");
         observer.register(&mut registry);
         self.register_process(&mut registry);
+        register_servers(&self.servers, &mut registry);
+        if let Some(label) = &self.label {
+            register_label(label, &mut registry);
+        }
         if let Some(report) = self.report {
             register_claim(report, &mut registry);
             register_plane(report, &mut registry);
@@ -89,6 +101,58 @@ impl Scraped<'_> {
         );
         registry.register("task_panics", "Control-plane tasks that panicked", panics);
     }
+}
+
+/// Of servers that were asked.
+fn register_servers(servers: &[ServerStatus], registry: &mut Registry) {
+    let (reachable, failures) = (Family::<ByServer, Gauge>::default(), Family::<ByServer, Gauge>::default());
+    let (backoff, success) =
+        (Family::<ByServer, Fraction>::default(), Family::<ByServer, Fraction>::default());
+    let errors = Family::<ByError, Gauge>::default();
+    for server in servers.iter().filter(|server| server.state != ServerState::Untried) {
+        let labels = ByServer { server: server.url.clone(), kind: api_log::kind(server.kind) };
+        reachable.get_or_create(&labels).set(i64::from(server.state == ServerState::Answering));
+        failures.get_or_create(&labels).set(i64::from(server.failures_in_a_row));
+        backoff.get_or_create(&labels).set(server.backoff.unwrap_or_default().as_secs_f64());
+        if let Some(at) = server.last_success {
+            success.get_or_create(&labels).set(at.elapsed().as_secs_f64());
+        }
+        if let Some(trouble) = &server.last_error {
+            let ByServer { server, kind } = labels;
+            errors.get_or_create(&ByError { server, kind, class: trouble.class.word() }).set(1);
+        }
+    }
+    registry.register(
+        "api_server_reachable",
+        "1 if this API server answered when it was asked last. Not that the Lease can be written: see api_reachable",
+        reachable,
+    );
+    registry.register(
+        "api_server_failures_in_a_row",
+        "Requests to this API server failed in a row",
+        failures,
+    );
+    registry.register(
+        "api_server_backoff_seconds",
+        "How long this API server is left alone for, as long as others answer; 0 if it answers",
+        backoff,
+    );
+    registry.register("api_server_last_success_seconds", "Since this API server's last answer", success);
+    registry.register("api_server_error", "1 for the kind of what went wrong last, while it fails", errors);
+}
+
+fn register_label(label: &NodeLabel, registry: &mut Registry) {
+    let pending = Gauge::<i64>::default();
+    pending.set(i64::from(label.written != label.wanted));
+    registry.register(
+        "node_label_pending",
+        "1 while the node's label is not known to be as it should be. No VIP depends on it",
+        pending,
+    );
+    let failures = Gauge::<i64>::default();
+    failures.set(i64::from(label.failures_in_a_row));
+    registry.register("node_label_failures_in_a_row", "Writes of the node's label failed in a row", failures);
+    registry.register("node_label_writes", "Writes of the node's label", counted(label.writes));
 }
 
 fn register_claim(report: &Report, registry: &mut Registry) {

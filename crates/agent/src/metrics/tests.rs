@@ -9,12 +9,14 @@ use mainstay_core::names::{ClaimId, Mac};
 use mainstay_core::time::Moment;
 use mainstay_core::vip::Tenure;
 use mainstay_dataplane::counters::{Announced, Counters};
+use mainstay_kube::ErrorClass;
 
 use super::{Observer, Scraped};
+use crate::admin::reply::NodeLabel;
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
-use crate::testing::claim_status;
+use crate::testing::{api_server, claim_status};
 use crate::vitals::Vitals;
 
 fn report() -> Report {
@@ -38,7 +40,16 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
     let written = Written { writes: 4, errors: 2, failing: None };
     let tasks = BTreeMap::from([("lease", task)]);
     let idle = Some(Duration::from_millis(250));
-    Scraped { report, vitals: (&vitals, idle), written, tasks }.encode(observer).unwrap()
+    let servers = vec![api_server(Some((ErrorClass::Overloaded, 7)))];
+    let label = Some(NodeLabel {
+        label: "kube-vip.io/has-ip=10.0.0.100".to_owned(),
+        wanted: Some(true),
+        written: Some(false),
+        writes: 3,
+        failures_in_a_row: 2,
+        last_error: None,
+    });
+    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label }.encode(observer).unwrap()
 }
 
 /// One that has seen everything.
@@ -73,6 +84,11 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "api_last_contact_seconds",
         "api_reachable",
         "api_requests",
+        "api_server_backoff_seconds",
+        "api_server_error",
+        "api_server_failures_in_a_row",
+        "api_server_last_success_seconds",
+        "api_server_reachable",
         "build_info",
         "conflicts",
         "epoch",
@@ -85,6 +101,9 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "loop_idle_seconds",
         "loop_lag_max_seconds",
         "loop_turns",
+        "node_label_failures_in_a_row",
+        "node_label_pending",
+        "node_label_writes",
         "probes_sent",
         "send_errors",
         "snapshot_write_errors",
@@ -118,6 +137,13 @@ fn states_are_read_and_events_are_counted() {
         r#"mainstay_announcement_age_seconds{vip="10.0.0.100"} 1.5"#,
         r#"mainstay_task_restarts_total{task="lease"} 3"#,
         r#"mainstay_task_panics_total{task="lease"} 1"#,
+        r#"mainstay_api_server_reachable{server="https://10.0.0.1:6443",kind="configured"} 0"#,
+        r#"mainstay_api_server_failures_in_a_row{server="https://10.0.0.1:6443",kind="configured"} 7"#,
+        r#"mainstay_api_server_backoff_seconds{server="https://10.0.0.1:6443",kind="configured"} 2.5"#,
+        r#"mainstay_api_server_error{server="https://10.0.0.1:6443",kind="configured",class="overloaded"} 1"#,
+        "mainstay_node_label_pending 1",
+        "mainstay_node_label_failures_in_a_row 2",
+        "mainstay_node_label_writes_total 3",
         "mainstay_snapshot_writes_total 4",
         "mainstay_snapshot_write_errors_total 2",
         "mainstay_loop_idle_seconds 0.25",

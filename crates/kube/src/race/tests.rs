@@ -64,10 +64,10 @@ fn other_success() -> Answer<u32> {
     Answer::Success(2)
 }
 fn refused() -> Answer<u32> {
-    Answer::Refused("connection refused".to_owned())
+    Answer::Refused(Trouble::new(ErrorClass::Connect, "connection refused"))
 }
 fn unknown() -> Answer<u32> {
-    Answer::Unknown("HTTP 500".to_owned())
+    Answer::unknown(ErrorClass::ServerError, "HTTP 500")
 }
 fn conflict() -> Answer<u32> {
     Answer::Conflict
@@ -76,7 +76,7 @@ fn absent() -> Answer<u32> {
     Answer::Absent
 }
 fn forbidden() -> Answer<u32> {
-    Answer::Forbidden("HTTP 403".to_owned())
+    Answer::Forbidden(Trouble::new(ErrorClass::Forbidden, "HTTP 403"))
 }
 fn throttled() -> Answer<u32> {
     Answer::Throttled(Some(Duration::from_secs(2)))

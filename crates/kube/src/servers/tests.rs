@@ -8,6 +8,12 @@ const C: &str = "https://10.0.0.3:6443";
 const LOCAL: &str = "https://127.0.0.1:6443";
 const VIP: &str = "https://10.0.0.100:6443";
 
+/// Where only what is no time is looked at.
+fn instants() -> impl Fn(Moment) -> Instant {
+    let now = Instant::now();
+    move |_| now
+}
+
 fn at(milliseconds: u64) -> Moment {
     Moment::from_millis(milliseconds)
 }
@@ -21,7 +27,7 @@ fn book() -> Book {
 }
 
 fn fail(book: &mut Book, milliseconds: u64, url: &str) {
-    book.report(at(milliseconds), url, Report::Failed("refused".to_owned()));
+    book.report(at(milliseconds), url, Report::Failed(Trouble::new(ErrorClass::Connect, "refused")));
 }
 
 fn answer(book: &mut Book, milliseconds: u64, url: &str) {
@@ -86,12 +92,12 @@ fn replacing_a_kind_keeps_what_is_known_of_the_rest() {
     let mut book = book();
     fail(&mut book, 1, B);
     book.set(at(2), ServerKind::Learned, &[B.to_owned()]);
-    let status = book.status(at(3), |moment| moment.as_nanos().to_string());
+    let status = book.status(at(3), instants());
     let urls: Vec<&str> = status.iter().map(|server| server.url.as_str()).collect();
     assert_eq!(urls, [LOCAL, A, B]);
     assert_eq!(status[2].failures_in_a_row, 1);
     assert_eq!(status[2].state, ServerState::Failing);
-    assert_eq!(status[2].last_error.as_deref(), Some("refused"));
+    assert_eq!(status[2].last_error, Some(Trouble::new(ErrorClass::Connect, "refused")));
 }
 
 #[test]
@@ -112,13 +118,43 @@ fn retry_after_is_kept_within_reason_and_an_answer_forgets_all() {
     for (wait, least, most) in [(None, 0, 1_000), (Some(20), 20_000, 22_000), (Some(86_400), 30_000, 34_000)]
     {
         book.report(at(0), LOCAL, Report::Throttled(wait.map(Duration::from_secs)));
-        let status = book.status(at(0), |moment| (moment.as_nanos() / 1_000_000).to_string());
-        let retry_at: u64 = status[0].next_retry.as_ref().unwrap().parse().unwrap();
-        assert!((least..=most).contains(&retry_at), "{wait:?}: {retry_at}");
+        let start = Instant::now();
+        let status = book.status(at(0), |moment| start + moment.since(at(0)));
+        let rest = status[0].backoff.expect("it fails");
+        assert!((least..=most).contains(&rest.as_millis()), "{wait:?}: {rest:?}");
+        assert_eq!(status[0].next_retry, Some(start + rest), "{wait:?}");
     }
     book.report(at(1), LOCAL, Report::Answered);
-    let status = book.status(at(1), |moment| moment.as_nanos().to_string());
-    assert_eq!((status[0].failures_in_a_row, &status[0].next_retry), (0, &None));
+    let status = book.status(at(1), instants());
+    assert_eq!((status[0].failures_in_a_row, status[0].next_retry, status[0].backoff), (0, None, None));
+}
+
+/// All that is told of one server, through a failure and back.
+#[test]
+fn the_last_success_outlives_the_failures_after_it() {
+    let start = Instant::now();
+    let mut book = Book::new(Vec::new(), Rng::new(1));
+    book.set(at(0), ServerKind::Configured, &[A.to_owned()]);
+    let mut told = |now: u64, report: Option<Report>| {
+        if let Some(report) = report {
+            book.report(at(now), A, report);
+        }
+        let status = book.status(at(now), |moment| start + moment.since(at(0))).remove(0);
+        let class = status.last_error.map(|trouble| trouble.class);
+        let after = |at: Instant| u64::try_from((at - start).as_millis()).unwrap();
+        (status.state, status.failures_in_a_row, after(status.since), status.last_success.map(after), class)
+    };
+    let failed = |class| Some(Report::Failed(Trouble::new(class, "no luck")));
+    assert_eq!(told(1, None), (ServerState::Untried, 0, 0, None, None));
+    assert_eq!(told(2, Some(Report::Answered)), (ServerState::Answering, 0, 2, Some(2), None));
+    assert_eq!(told(9, Some(Report::Answered)), (ServerState::Answering, 0, 2, Some(9), None));
+    let timeout = failed(ErrorClass::Timeout);
+    assert_eq!(told(20, timeout), (ServerState::Failing, 1, 20, Some(9), Some(ErrorClass::Timeout)));
+    let refused = failed(ErrorClass::Connect);
+    assert_eq!(told(30, refused), (ServerState::Failing, 2, 20, Some(9), Some(ErrorClass::Connect)));
+    let overloaded = Some(Report::Throttled(None));
+    assert_eq!(told(40, overloaded), (ServerState::Failing, 3, 20, Some(9), Some(ErrorClass::Overloaded)));
+    assert_eq!(told(50, Some(Report::Answered)), (ServerState::Answering, 0, 50, Some(50), None));
 }
 
 #[test]

@@ -26,8 +26,13 @@ pub(super) async fn answer(
 ) -> Result<Answer, &'static str> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| "the request broke off")?.to_bytes();
-    let answered = decide(&mut store.lock().unwrap(), &mode, number, &head, &body);
+    let (answered, hangs) = {
+        let mut store = store.lock().unwrap();
+        let answered = decide(&mut store, &mode, number, &head, &body);
+        (answered, store.nodes.hang && is_node(&head.uri))
+    };
     match mode {
+        _ if hangs => std::future::pending().await,
         Mode::Hang => std::future::pending().await,
         Mode::LoseReply => Err("the reply is lost"),
         _ => Ok(answered),
@@ -42,8 +47,23 @@ fn decide(store: &mut Store, mode: &Mode, number: usize, head: &http::request::P
         Mode::Status(code, retry_after) => status(*code, *retry_after),
         Mode::Hang => status(504, None),
         _ if !store.token.is_empty() && !authorized => status(401, None),
+        _ if is_node(&head.uri) => {
+            let content = head.headers.get("content-type").map(|value| value.to_str().unwrap().to_owned());
+            store
+                .nodes
+                .patches
+                .push((content.unwrap_or_default(), String::from_utf8(body.to_vec()).unwrap()));
+            match store.nodes.refused {
+                Some(code) => status(code, None),
+                None => reply(200, &json!({"kind": "Node"})),
+            }
+        }
         Mode::Serve | Mode::LoseReply => route(store, &head.method, &head.uri, body),
     }
+}
+
+fn is_node(uri: &http::Uri) -> bool {
+    uri.path().starts_with("/api/v1/nodes/")
 }
 
 fn route(store: &mut Store, method: &Method, uri: &http::Uri, body: &[u8]) -> Answer {

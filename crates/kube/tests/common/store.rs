@@ -11,6 +11,8 @@ pub struct Store {
     pub(super) slices: Vec<Value>,
     /// What every request for EndpointSlices is answered with, if not with them.
     pub slices_refused: Option<u16>,
+    /// Of Nodes.
+    pub nodes: Nodes,
     /// Events by resource version.
     pub(super) history: Vec<(u64, String)>,
     /// Watches from before this version get 410.
@@ -23,6 +25,17 @@ pub struct Store {
     pub client_certificates: usize,
     /// Method and path of each request, by front end.
     pub requests: Vec<(usize, String)>,
+}
+
+/// What becomes of requests for Nodes.
+#[derive(Default)]
+pub struct Nodes {
+    /// They are refused with this.
+    pub refused: Option<u16>,
+    /// They are taken, and not answered.
+    pub hang: bool,
+    /// Media type and body of each.
+    pub patches: Vec<(String, String)>,
 }
 
 impl Store {

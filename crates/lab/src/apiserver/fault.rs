@@ -41,6 +41,10 @@ pub enum Fault {
         /// Only this resource (plural).
         resource: Option<String>,
     },
+    /// 403 for every write but those of this resource (plural).
+    DenyWritesBut(String),
+    /// Every write but those of this resource (plural) is taken, and not answered while this lasts.
+    HangWritesBut(String),
 }
 
 /// Whether a front end is reached.
@@ -70,6 +74,10 @@ pub(super) struct Faults {
     pub(super) watch_delay: Duration,
     pub(super) slow: Duration,
     pub(super) denied: Vec<(Option<Verb>, Option<String>)>,
+    /// The resource of which alone writes are not denied.
+    pub(super) only_writes: Option<String>,
+    /// The resource of which alone writes are answered.
+    pub(super) only_answered: Option<String>,
     /// Grows with every order to drop the watches.
     pub(super) watch_drops: u64,
     /// Grows with every return from a refusal: the listening socket must be registered afresh.
@@ -89,6 +97,8 @@ impl Faults {
             Fault::DelayWatches(delay) => self.watch_delay = delay,
             Fault::Slow(delay) => self.slow = delay,
             Fault::Deny { verb, resource } => self.denied.push((verb, resource)),
+            Fault::DenyWritesBut(resource) => self.only_writes = Some(resource),
+            Fault::HangWritesBut(resource) => self.only_answered = Some(resource),
         }
     }
 
@@ -98,11 +108,18 @@ impl Faults {
         *self = Self { watch_drops: self.watch_drops, openings: self.openings, ..Self::default() };
     }
 
+    /// Whether this request is kept waiting for as long as the fault lasts.
+    pub(super) fn hangs(&self, verb: Verb, plural: &str) -> bool {
+        verb.is_write() && self.only_answered.as_ref().is_some_and(|only| only != plural)
+    }
+
     pub(super) fn denies(&self, verb: Verb, plural: &str) -> bool {
-        self.denied.iter().any(|(only_verb, only_resource)| {
-            only_verb.is_none_or(|only| only == verb)
-                && only_resource.as_ref().is_none_or(|only| only == plural)
-        })
+        let another_write = verb.is_write() && self.only_writes.as_ref().is_some_and(|only| only != plural);
+        another_write
+            || self.denied.iter().any(|(only_verb, only_resource)| {
+                only_verb.is_none_or(|only| only == verb)
+                    && only_resource.as_ref().is_none_or(|only| only == plural)
+            })
     }
 
     fn set_reach(&mut self, reach: Reach) {

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use super::attributes::Attributes;
-use super::fault::Reach;
+use super::fault::{Faults, Reach};
 use super::front_end::Front;
 use super::rbac;
 use super::request::Call;
@@ -24,7 +24,8 @@ pub(super) async fn admit(
     let mut watched = front.faults.subscribe();
     // The sender lives in `front`, so waiting can only end with the fault. Whoever sent this after a fault was injected
     // sees the fault, also when the bytes were read in the moment in which the connection learned of it.
-    drop(watched.wait_for(|faults| faults.reach == Reach::Open).await);
+    let hangs = |faults: &Faults| call.is_some_and(|call| faults.hangs(call.verb, call.resource.plural));
+    drop(watched.wait_for(|faults| faults.reach == Reach::Open && !hangs(faults)).await);
     let faults = watched.borrow().clone();
     if !faults.slow.is_zero() {
         tokio::time::sleep(faults.slow).await;

@@ -196,10 +196,24 @@ impl Agent {
         status(&self.socket())
     }
 
+    /// All of `/v1/status`; `Null` while it does not answer.
+    #[must_use]
+    pub fn whole_status(&self) -> Value {
+        ask(&self.socket()).unwrap_or_default()
+    }
+
     /// What it finds behind the VIP on its own host; `Null` while it does not answer, or looks for nothing.
     #[must_use]
     pub fn local_service(&self) -> Value {
-        ask(&self.socket()).map(|mut status| status["localService"].take()).unwrap_or_default()
+        self.whole_status()["localService"].take()
+    }
+
+    /// What its metrics port answers to a GET of `path`, head and body.
+    ///
+    /// # Errors
+    /// When nobody answers there.
+    pub fn page(&self, path: &str) -> Result<String> {
+        self.host.enter(|| scrape(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT)), path))?
     }
 
     /// The sum of a counter of its metrics over the samples whose labels contain `label`.
@@ -207,7 +221,7 @@ impl Agent {
     /// # Errors
     /// When nobody answers on the metrics port.
     pub fn counter(&self, name: &str, label: &str) -> Result<u64> {
-        let page = self.host.enter(|| scrape(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT))))??;
+        let page = self.page("/metrics")?;
         let samples = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
         let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         Ok(values.sum())
@@ -230,10 +244,11 @@ fn ask(socket: &Path) -> Option<Value> {
     serde_json::from_str(body).ok()
 }
 
-fn scrape(address: SocketAddr) -> Result<String> {
+fn scrape(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).context("no agent serves metrics")?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut page = String::new();
     stream.read_to_string(&mut page).context("the metrics broke off")?;
     Ok(page)

@@ -16,6 +16,8 @@ use crate::netns::{Host, Segment};
 
 /// What the agents may do, as an operator grants it.
 const PERMISSIONS: &str = include_str!("../../../../manifests/rbac.yaml");
+/// What they may do beside that where nodes are labelled.
+const LABEL_PERMISSIONS: &str = include_str!("../../../../manifests/rbac-node-labels.yaml");
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
 
@@ -77,15 +79,16 @@ pub struct Real {
 impl Api {
     /// API servers on these hosts, ready for agents.
     pub(super) fn start(plan: &Plan, segment: &Segment, hosts: &[Host]) -> Result<Self> {
+        let objects = objects(plan)?;
         match (&plan.backend, hosts) {
-            (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts)?))),
+            (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts, &objects)?))),
             (Backend::Real(assets), [host]) => {
                 let place = Place::Host(host.clone(), PORT, vec![IpAddr::V4(VIP)]);
                 let agents = Account::new(agents());
                 std::fs::create_dir_all(&plan.directory)?;
                 let server =
                     RealServer::start(assets, place, &plan.directory, std::slice::from_ref(&agents))?;
-                permit(&server)?;
+                permit(&server, &objects)?;
                 let (host, segment) = (host.clone(), segment.clone());
                 Ok(Self::Real(Box::new(Real { server, agents, host, segment })))
             }
@@ -185,10 +188,12 @@ impl Api {
 }
 
 impl Embedded {
-    fn start(hosts: &[Host]) -> Result<Self> {
+    fn start(hosts: &[Host], objects: &[Value]) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let cluster = apiserver::Cluster::new(StoreOptions::default())?;
-        cluster.create_all(PERMISSIONS)?;
+        for object in objects {
+            cluster.create_all(&object.to_string())?;
+        }
         let agent_token = cluster.new_token(agents());
         let mut embedded = Self { fronts: Vec::new(), cluster, agent_token, runtime };
         embedded.serve(hosts)?;
@@ -235,10 +240,21 @@ fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
     published.map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
 }
 
-/// Gives the agents' service account what `manifests/rbac.yaml` says.
-fn permit(server: &RealServer) -> Result<()> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(PERMISSIONS).context("manifests/rbac.yaml")?;
-    let objects = &objects;
+/// What is there before the agents are: their permissions; and where they label nodes, those nodes.
+fn objects(plan: &Plan) -> Result<Vec<Value>> {
+    let mut objects: Vec<Value> = serde_saphyr::from_multiple(PERMISSIONS).context("manifests/rbac.yaml")?;
+    if plan.settings.iter().any(|(name, value)| *name == "enable_node_labeling" && value == "true") {
+        let labels: Vec<Value> =
+            serde_saphyr::from_multiple(LABEL_PERMISSIONS).context("manifests/rbac-node-labels.yaml")?;
+        objects.extend(labels);
+        let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+        objects.extend(plan.node_names().map(node));
+    }
+    Ok(objects)
+}
+
+/// Makes these objects; the agents' service account is among them, and what it may do.
+fn permit(server: &RealServer, objects: &[Value]) -> Result<()> {
     let namespace = || server.administer(async |client| absent(&client).await);
     wait_for(NAMESPACES_LIMIT, || Ok((!namespace()?).then_some(())))?
         .with_context(|| format!("the API server has no namespace kube-system after {NAMESPACES_LIMIT:?}"))?;
@@ -265,7 +281,11 @@ fn collection(object: &Value) -> Result<String> {
         Some("ServiceAccount") => "serviceaccounts",
         Some("Role") => "roles",
         Some("RoleBinding") => "rolebindings",
-        other => bail!("manifests/rbac.yaml: no path is known for the kind {other:?}"),
+        Some("ClusterRole") => "clusterroles",
+        Some("ClusterRoleBinding") => "clusterrolebindings",
+        Some("Node") => "nodes",
+        other => bail!("{object}: no path is known for the kind {other:?}"),
     };
-    Ok(format!("{prefix}/{version}/namespaces/{namespace}/{plural}"))
+    let place = if namespace.is_empty() { String::new() } else { format!("/namespaces/{namespace}") };
+    Ok(format!("{prefix}/{version}{place}/{plural}"))
 }

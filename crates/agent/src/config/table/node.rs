@@ -12,7 +12,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .works("This node's name, the Lease's holder identity [default: the host's name]"),
     Setting::new(Key::NodeLabeling, &["enable_node_labeling"], &["enableNodeLabeling"], Kind::Switch)
-        .not_yet("Label the holder's node with kube-vip.io/has-ip=ADDRESS", "nodes are not labelled yet"),
+        .works(
+            "Label the node that holds the control plane's VIP with kube-vip.io/has-ip=ADDRESS: its first one, an IPv6 \
+             address as 32 hexadecimal digits. Needs the verb patch on nodes, which `mainstay manifest rbac \
+             --enableNodeLabeling` grants; no VIP depends on it",
+        ),
     Setting::new(
         Key::InstanceName,
         &["instance_name", "INSTANCE_NAME"],

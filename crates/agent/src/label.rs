@@ -1,0 +1,90 @@
+//! The node's label: `enable_node_labeling`. What is wanted comes from the loop, which waits for nobody; the writing is
+//! the Kubernetes adapter's. A task of its own, so that nothing that becomes of it reaches the Lease.
+
+use anyhow::Context as _;
+use mainstay_kube::{LabelStatus, NodeLabel};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::reply;
+use crate::config::Config;
+use crate::insight::ApiView;
+use mainstay_core::settings::Authority;
+
+/// What is known of the label, for people.
+#[derive(Debug, Default)]
+pub(crate) struct LabelView {
+    /// `None` where nodes are not labelled.
+    label: Option<String>,
+    status: watch::Sender<LabelStatus>,
+}
+
+impl LabelView {
+    /// Of the label that the settings ask for, if they do.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { label: wanted(config).map(|label| label.to_string()), status: watch::Sender::default() }
+    }
+
+    /// How it stands with the label, where there is to be one.
+    pub(crate) fn read(&self) -> Option<reply::NodeLabel> {
+        let label = self.label.clone()?;
+        let LabelStatus { wanted, written, writes, failures_in_a_row, last_error } =
+            self.status.borrow().clone();
+        let last_error = last_error.map(|trouble| trouble.text);
+        Some(reply::NodeLabel { label, wanted, written, writes, failures_in_a_row, last_error })
+    }
+}
+
+/// The label that the settings ask for: that of the claim's first address, as a label has one value.
+fn wanted(config: &Config) -> Option<NodeLabel> {
+    let asked = config.features.label_node && config.authority == Authority::Lease;
+    let vip = config.vips.first().filter(|_| asked)?;
+    Some(NodeLabel::has_ip(config.node.as_str(), *vip))
+}
+
+/// What every run of the task begins with.
+pub(crate) struct Keeper {
+    label: NodeLabel,
+    api: ApiView,
+    /// Locked by the one run there is; released when it ends, also by a panic.
+    held: Mutex<watch::Receiver<Option<bool>>>,
+    ended: CancellationToken,
+}
+
+impl Keeper {
+    /// One for the label that the settings ask for, if they do. `ended` is cancelled when the loop has ended and the
+    /// label's last state was written, or will not be.
+    pub(crate) fn new(
+        config: &Config,
+        api: ApiView,
+        held: watch::Receiver<Option<bool>>,
+        ended: CancellationToken,
+    ) -> Option<Self> {
+        Some(Self { label: wanted(config)?, api, held: Mutex::new(held), ended })
+    }
+
+    /// Keeps the label by way of whichever lease adapter runs.
+    ///
+    /// # Errors
+    /// When there will be no other adapter: the agent ends.
+    pub(crate) async fn run(&self, view: &LabelView) -> anyhow::Result<()> {
+        let mut held = self.held.lock().await;
+        let mut handles = self.api.subscribe();
+        loop {
+            let labeller = handles.borrow_and_update().as_ref().map(|handles| handles.labeller.clone());
+            let kept = async {
+                match labeller {
+                    Some(labeller) => labeller.keep(&self.label, &mut held, &view.status).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = kept => {
+                    self.ended.cancel();
+                    return std::future::pending().await;
+                }
+                changed = handles.changed() => changed.context("there is no lease adapter any more")?,
+            }
+        }
+    }
+}
