@@ -53,6 +53,7 @@ on_both_api_servers![
     "release": an_elector_is_followed_while_it_renews_and_succeeded_when_it_lets_go,
     "death": an_elector_that_is_killed_is_succeeded_and_what_it_left_is_cleared,
     "node-death": an_elector_whose_node_dies_is_succeeded_when_its_lease_expires,
+    "api-lost": an_elector_that_loses_the_api_is_waited_for_until_it_lets_go,
     "back": an_elector_follows_an_agent_and_takes_over_when_it_stops,
     "only": the_only_agent_hands_back_to_an_elector_that_it_took_over_from,
     "roll": a_cluster_is_migrated_node_by_node_and_back,
@@ -186,18 +187,20 @@ impl Mixed {
     /// What clients saw since `begin`, for longer than whoever holds is silent between two announcements; printed. Dark
     /// is what the client was that saw the least.
     fn seen(&self, step: &str, begin: Moment) -> Report {
-        self.wait_until(begin + ARP_RATE + Duration::from_secs(1));
-        let now = probe::now();
-        let (asks, believes) =
-            (self.probe.settled_report(begin, now), self.believer.settled_report(begin, now));
-        eprintln!(
-            "measured: {step}: dark {} ms for a client that asks, {} ms for one that believes; two holders {} ms",
-            asks.longest_dark.as_millis(),
-            believes.longest_dark.as_millis(),
-            self.two_holders(begin).as_millis(),
-        );
+        let [asks, believes] = self.seen_by_each(step, begin);
         let longest_dark = asks.longest_dark.max(believes.longest_dark);
         Report { longest_dark, lost: asks.lost + believes.lost, ..asks }
+    }
+
+    /// The same of the client that asks, and of the one that believes.
+    fn seen_by_each(&self, step: &str, begin: Moment) -> [Report; 2] {
+        self.wait_until(begin + ARP_RATE + Duration::from_secs(1));
+        let now = probe::now();
+        let reports = [&self.probe, &self.believer].map(|probe| probe.settled_report(begin, now));
+        let [asks, believes] = reports.each_ref().map(|report| report.longest_dark.as_millis());
+        let two = self.two_holders(begin).as_millis();
+        eprintln!("measured: {step}: dark {asks} ms (asks), {believes} ms (believes), two holders {two} ms");
+        reports
     }
 
     /// For how long two kernels had the VIP since `begin`.
@@ -308,6 +311,27 @@ fn an_elector_whose_node_dies_is_succeeded_when_its_lease_expires(mixed: &mut Mi
     mixed.elector(0).wait(&Step::Removed, (died, 1), PATIENCE).expect("it gives up");
     mixed.cluster.segment.heal(&mixed.host(0)).expect("healed");
     assert_eq!(mixed.wait_successor(&[successor]), successor);
+}
+
+/// client-go's elector lets go only when it has tried to renew, and then to release, for a renew deadline each: by then
+/// others may have taken the Lease. Agents see that its kernel has the VIP, and give it the incumbent's grace (rule 6).
+fn an_elector_that_loses_the_api_is_waited_for_until_it_lets_go(mixed: &mut Mixed) {
+    mixed.elected(0);
+    mixed.follow(1);
+    mixed.follow(2);
+    let cut = probe::now();
+    let apart = mixed.cluster.api_host.clone().expect("the API has a host of its own");
+    mixed.cluster.segment.cut_between(&mixed.host(0), &apart).expect("cut");
+    let removed = mixed.elector(0).wait(&Step::Removed, (cut, 1), PATIENCE).expect("it gives up");
+    let lost = mixed.elector(0).last(&Step::Lost).expect("it could not renew");
+    assert!(cut < lost && lost < removed && mixed.elector(0).last(&Step::Released) < Some(cut));
+    let successor = mixed.wait_successor(&[1, 2]);
+    // The other client is the host that it was cut off from.
+    let [report, _] = mixed.seen_by_each("an elector loses the API", cut);
+    // Its kernel's silence for ten intervals, as nothing is known of its node.
+    assert!(report.longest_dark < Duration::from_secs(1) + MARGIN, "{report:?}");
+    assert!(mixed.two_holders(cut) < MARGIN, "{:?}", mixed.holders.timeline_of(ADDRESS));
+    assert_eq!(mixed.chronicle.holders(), [mixed.name(0), mixed.name(successor)]);
 }
 
 fn an_elector_follows_an_agent_and_takes_over_when_it_stops(mixed: &mut Mixed) {
