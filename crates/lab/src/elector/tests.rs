@@ -139,6 +139,9 @@ fn a_chronicle_refuses_what_no_elector_writes() {
         ("a release that counts", &record("n1", 15, "a", 2), &released, 0, false),
         ("renewed", &n2, &record("n2", 15, "b", 3), 1, true),
         ("renewed and counted", &n2, &record("n2", 15, "b", 4), 1, false),
+        ("annotations alone, on what was just taken", &taken(4), &taken(4), 0, true),
+        ("another run under the name", &record("n1", 15, "a", 3), &taken(4), 0, true),
+        ("another run that is not counted", &record("n1", 15, "a", 3), &taken(3), 0, false),
         ("acquired by a renewal", &n2, &Record { acquire_time: "z".to_owned(), ..n2.clone() }, 1, false),
     ] {
         assert_eq!(check_order(before, after, seconds(unchanged)).is_ok(), sound, "{what}");
