@@ -40,6 +40,8 @@ pub enum AgentState {
 pub enum Reach {
     /// Requests are answered, soon and in time.
     Good,
+    /// They are answered in time, and not soon: slowly, or after another server was asked in vain.
+    Late,
     /// Anything else.
     Impaired,
 }
@@ -202,6 +204,8 @@ pub struct Bounds {
     pub settle: Duration,
     /// How long the holder alone may be without the API before rule 6 lets another take the lease: expiry and grace.
     pub favour: Duration,
+    /// In which a holder has asked again once the API answers: its longest pause and the deadline of a request.
+    pub asks_within: Duration,
     /// Effects of one node in any one second.
     pub effects_per_second: u64,
     /// One lease write in this time in all, in the steady state.
@@ -249,6 +253,9 @@ pub struct Violation {
 
 /// How long after a start the first holder is there to stay.
 const FIRST_HOLDER: Duration = Duration::from_secs(5);
+/// How long a reply from before the Lease was set back may be on its way, and its watch event: a mark that is taken on
+/// meanwhile may speak of the history before.
+const HISTORY_UNKNOWN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 struct Rate {
@@ -272,10 +279,14 @@ pub struct Checker {
     only_api_ever: bool,
     incumbent: Option<usize>,
     disfavoured_since: Option<Duration>,
+    answered_since: Option<Duration>,
     lease: Option<LeaseView>,
     confirmed: BTreeMap<(u32, u32), usize>,
-    /// What each node announces when it is confirmed, and under how many resets of the Lease it began to.
-    marked: Vec<(Option<Mark>, u32)>,
+    /// What each node announces when it is confirmed, and under how many resets of the Lease it began to, if that is
+    /// known.
+    marked: Vec<(Option<Mark>, Option<u32>)>,
+    /// The Lease's resets, and when there was the last.
+    resets: (u32, Duration),
     /// Pairs of holders at the last look.
     together: usize,
     cost_base: Option<(Duration, u64, u64)>,
@@ -305,9 +316,11 @@ impl Checker {
             only_api_ever: true,
             incumbent: None,
             disfavoured_since: None,
+            answered_since: None,
             lease: None,
             confirmed: BTreeMap::new(),
-            marked: vec![(None, 0); nodes],
+            marked: vec![(None, None); nodes],
+            resets: (0, Duration::ZERO),
             together: 0,
             cost_base: None,
             reported: Vec::new(),

@@ -44,6 +44,10 @@ pub fn judge(
         Speaker::Marked(theirs) if ours.tenure == Tenure::Confirmed && theirs.epoch > ours.epoch => {
             Verdict::Verify
         }
+        // Of two that were granted the claim, the later has it, unless the authority was set back: it knows.
+        Speaker::Marked(theirs) if both_confirmed(ours, theirs) && theirs.epoch < ours.epoch => {
+            Verdict::Verify
+        }
         Speaker::Marked(theirs) => match order(claim, ours, theirs) {
             Ordering::Greater => Verdict::Defend,
             Ordering::Less => Verdict::Yield,
@@ -52,6 +56,10 @@ pub fn judge(
             Ordering::Equal => Verdict::Yield,
         },
     }
+}
+
+fn both_confirmed(ours: Mark, theirs: Mark) -> bool {
+    (ours.tenure, theirs.tenure) == (Tenure::Confirmed, Tenure::Confirmed)
 }
 
 #[cfg(test)]
@@ -74,6 +82,7 @@ mod tests {
         for (ours, theirs, expected) in [
             (mark(Confirmed, 3, 1), mark(Detached, 3, 2), Verdict::Defend),
             (mark(Confirmed, 3, 1), mark(Detached, 9, 2), Verdict::Verify),
+            (mark(Confirmed, 3, 1), mark(Confirmed, 2, 2), Verdict::Verify),
             (mark(Detached, 9, 1), mark(Confirmed, 3, 2), Verdict::Yield),
             (mark(Detached, 3, 1), mark(Provisional, 9, 2), Verdict::Defend),
             (mark(Detached, 3, 1), mark(Detached, 4, 2), Verdict::Yield),

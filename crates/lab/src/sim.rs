@@ -84,6 +84,8 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
         announced_bare: Duration::from_millis(50),
         settle,
         favour: 2 * duration - 2 * duration * schedule.drift_ppm / 500_000,
+        // The longest pause of a holder is a third of the lease, a request's deadline a fifth.
+        asks_within: drift(duration * 8 / 15),
         effects_per_second: 150 + 10 * many,
         write_period: Duration::from_secs(schedule.lease.2) / if many > 0 { 2 } else { 1 },
     }

@@ -22,11 +22,16 @@ impl Checker {
             slots.iter().for_each(|since| since.map(age).hash(state));
         };
         ages(&[self.dark_since, self.dark_calm_since, self.undisturbed_since, self.calm_since]);
-        ages(&[self.disfavoured_since]);
+        // While it is not behind, how long it has been answered decides nothing.
+        ages(&[self.disfavoured_since, self.disfavoured_since.and(self.answered_since)]);
         ages(&self.fit_since);
         ages(&self.bare_since);
         ages(&self.announcing_since);
         self.pairs.iter().for_each(|pair| pair.map(|(since, path)| (age(since), path)).hash(state));
+        // What is known of the history changes once, some time after a reset.
+        let (resets, reset_at) = self.resets;
+        let unknown = (resets > 0).then(|| at.saturating_sub(reset_at).min(HISTORY_UNKNOWN));
+        (&self.marked, resets, unknown).hash(state);
         (self.only_api_ever, self.incumbent, &self.lease, &self.confirmed, self.violations.len()).hash(state);
     }
 }

@@ -137,18 +137,18 @@ impl Checker {
     /// Marks carry no UID, so a new object's epochs are counted from its creation: an epoch is one pair of the
     /// number of objects seen and its number.
     pub(super) fn one_confirmed(&mut self, view: &View) {
+        self.note_marks(view);
         for i in 0..view.nodes.len() {
             let node = &view.nodes[i];
             let Some(Mark { tenure: Tenure::Confirmed, epoch, .. }) = node.announces else { continue };
             if node.agent != AgentState::Running {
                 continue;
             }
-            let resets = self.marked_under(view, i);
+            let Some(resets) = self.marked[i].1 else { continue };
             for j in 0..i {
                 let other = &view.nodes[j];
                 let confirmed = |mark: Mark| mark.tenure == Tenure::Confirmed && mark.epoch == epoch;
-                // Of one history: a node that is confirmed was looked at before this one.
-                let same = other.announces.is_some_and(confirmed) && self.marked[j].1 == resets;
+                let same = other.announces.is_some_and(confirmed) && self.marked[j].1 == Some(resets);
                 if same && other.agent == AgentState::Running {
                     self.report(view, Invariant::OneConfirmed, i * view.nodes.len() + j, || {
                         format!("nodes {j} and {i} are both confirmed in epoch {epoch}")
@@ -164,15 +164,20 @@ impl Checker {
         }
     }
 
-    /// How often the Lease had been reset when node `i` took on its mark: until it hears of a reset, its mark speaks of
-    /// the history before.
-    fn marked_under(&mut self, view: &View, i: usize) -> u32 {
-        let now = (view.nodes[i].announces, view.lease.as_ref().map_or(0, |lease| lease.resets));
-        let slot = &mut self.marked[i];
-        if slot.0 != now.0 {
-            *slot = now;
+    /// How often the Lease had been reset when each node took on its mark: until it hears of a reset, its mark speaks of
+    /// the history before. It is not known of one that may have been on its way when the Lease was reset.
+    fn note_marks(&mut self, view: &View) {
+        let now = view.lease.as_ref().map_or(self.resets.0, |lease| lease.resets);
+        if now != self.resets.0 {
+            self.resets = (now, view.at);
         }
-        slot.1
+        let (resets, at) = self.resets;
+        let known = resets == 0 || view.at.saturating_sub(at) > HISTORY_UNKNOWN;
+        for (slot, node) in self.marked.iter_mut().zip(&view.nodes) {
+            if slot.0 != node.announces {
+                *slot = (node.announces, known.then_some(resets));
+            }
+        }
     }
 
     /// While only the API fails the holder stays. Excused: it alone is without the API for so long that rule 6 gives
@@ -188,8 +193,12 @@ impl Checker {
         drop(holders);
         if let Some(was) = self.incumbent {
             // Whoever has the API, and be it with pauses, counts expiry and grace since it first had it.
-            let behind = view.nodes[was].reach == Reach::Impaired;
-            let ahead = view.nodes.iter().any(|node| node.reach == Reach::Good);
+            // What lasts for a moment answers nothing: it pauses between requests, and one that is open is not sent again.
+            let reach = view.nodes[was].reach;
+            mark_since(&mut self.answered_since, view.at, reach == Reach::Good);
+            let answered = self.answered_since.is_some_and(|at| view.at - at > self.bounds.asks_within);
+            let behind = reach == Reach::Impaired || (self.disfavoured_since.is_some() && !answered);
+            let ahead = view.nodes.iter().any(|node| node.reach != Reach::Impaired);
             let since_then = self.disfavoured_since.or(ahead.then_some(view.at));
             self.disfavoured_since = since_then.filter(|_| behind);
             if self.disfavoured_since.is_some_and(|since| view.at - since > self.bounds.favour) {
@@ -214,7 +223,7 @@ impl Checker {
         let calm = lasting(self.calm_since) && view.at.saturating_sub(since) > patience;
         if calm && second.is_none() {
             self.incumbent = first;
-            self.disfavoured_since = None;
+            (self.disfavoured_since, self.answered_since) = (None, None);
         }
     }
 

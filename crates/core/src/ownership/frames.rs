@@ -108,7 +108,7 @@ impl Machine {
         let mut verdict = judge(ours);
         // Nobody can verify what the authority does not answer: then the grant is not fresh.
         if verdict == Verdict::Verify && self.lease.out_since().is_some() {
-            verdict = judge(Mark { tenure: Tenure::Detached, ..ours });
+            verdict = judge_unverified(speaker, ours, judge);
             self.lease.unconfirm();
         }
         // The kernel of a claimant answers without a mark: its claim was judged by its announcements.
@@ -123,7 +123,10 @@ impl Machine {
                 self.lease.abandon();
                 self.withdraw(now, YieldReason::Outranked, out);
             }
-            Verdict::Verify => self.verify(now, out),
+            Verdict::Verify => {
+                self.notice_false_takeover(now, speaker, out);
+                self.verify(now, out);
+            }
             Verdict::Foreign => self.meet_foreign(now, out),
             Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),
             Verdict::Misconfigured => self.show_mark(now, out),
@@ -220,5 +223,14 @@ impl Machine {
         self.told_conflicts.insert(key, now);
         let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
         out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
+    }
+}
+
+/// What a conflict comes to that cannot be verified, for a holder that counts as detached from now on. To an earlier
+/// grant it shows that first: where both are out of reach both must not yield, and one that is in reach speaks again.
+fn judge_unverified(speaker: Speaker, ours: Mark, judge: impl Fn(Mark) -> Verdict) -> Verdict {
+    match speaker {
+        Speaker::Marked(theirs) if theirs.epoch < ours.epoch => Verdict::Defend,
+        _ => judge(Mark { tenure: Tenure::Detached, ..ours }),
     }
 }

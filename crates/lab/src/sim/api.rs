@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_core::check::Reach;
 use mainstay_core::effect::LeaseRequest;
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 
@@ -15,6 +16,9 @@ use super::world::{Ev, Witness, World};
 const MS: u64 = 1_000_000;
 /// How long a server may be silent until the next is asked, and until a request counts as unanswered.
 const PATIENCE: u64 = 500 * MS;
+/// A slow server's answer, and the least that a request is given.
+const SLOWLY: u64 = 700 * MS;
+const IN_TIME: u64 = 1_000 * MS;
 /// When keep-alive notices that a watch's server is gone.
 const KEEP_ALIVE: u64 = 3_000 * MS;
 /// The longest pause between attempts to watch.
@@ -87,9 +91,27 @@ impl<M: Machine> World<M> {
         lists.into_iter().find_map(|list| list.last().copied())
     }
 
-    /// Whether every request of `h` would be answered well and soon: by the server that it asks first.
-    pub(super) fn api_is_good(&self, h: usize) -> bool {
-        self.form(h, h % self.servers()).is_none()
+    /// What `h` can expect of a request: it asks the servers one after the other, each after it gave up the one before.
+    pub(super) fn reach(&self, h: usize) -> Reach {
+        let mut asked_in_vain = 0;
+        for turn in 0..self.servers() {
+            let answered = match self.form(h, (h + turn) % self.servers()) {
+                None if turn == 0 => return Reach::Good,
+                None => Some(0),
+                Some(ApiForm::Slow) => Some(SLOWLY),
+                // It is an answer, and the last.
+                Some(ApiForm::Forbidden) => return Reach::Impaired,
+                Some(ApiForm::Refused | ApiForm::Errors | ApiForm::Throttled) => None,
+                Some(ApiForm::Hung | ApiForm::ReplyLost | ApiForm::Stalled) => {
+                    asked_in_vain += PATIENCE;
+                    None
+                }
+            };
+            if answered.is_some_and(|after| asked_in_vain + after < IN_TIME) {
+                return Reach::Late;
+            }
+        }
+        Reach::Impaired
     }
 
     pub(super) fn lease_request(
@@ -164,7 +186,7 @@ impl<M: Machine> World<M> {
                 );
             }
             ApiForm::Slow => {
-                self.at(self.now + 350 * MS, Ev::Perform { request: number, server, reply: true });
+                self.at(self.now + SLOWLY / 2, Ev::Perform { request: number, server, reply: true });
                 self.requests[number].silent = true;
                 self.at(silence, next);
             }
@@ -232,7 +254,7 @@ impl<M: Machine> World<M> {
         let host = self.requests[number].host;
         if reply {
             let slow = self.form(host, server) == Some(ApiForm::Slow);
-            let delay = if slow { 350 * MS } else { self.random.range(MS / 4, 2 * MS) };
+            let delay = if slow { SLOWLY / 2 } else { self.random.range(MS / 4, 2 * MS) };
             self.at(self.now + delay, Ev::Reply { request: number, server, outcome: Box::new(outcome) });
         }
     }

@@ -158,7 +158,11 @@ impl<M: Machine> World<M> {
         match edge {
             Edge::Begins if self.hosts[h].agent.is_some() => self.hosts[h].agent_since = self.now,
             Edge::Begins => {}
-            Edge::Ends => self.thaw(h),
+            Edge::Ends => {
+                // The kernel's timers run, whether the agent does or not.
+                self.expire(h);
+                self.thaw(h);
+            }
         }
     }
 

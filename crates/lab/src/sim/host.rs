@@ -288,7 +288,6 @@ impl<M: Machine> World<M> {
             return;
         }
         self.hosts[h].agent_since = self.now;
-        self.expire(h);
         let Some(agent) = &mut self.hosts[h].agent else { return };
         let held = std::mem::take(&mut agent.held);
         // The driver's contract: the core sees that time has passed before anything else happens on its behalf.

@@ -373,11 +373,11 @@ impl<M: Machine> World<M> {
         for h in 0..nodes {
             let host = &self.hosts[h];
             let reachable = host.on_the_wire() && self.segment.isolated[h] == 0;
-            let good = self.api_is_good(h);
+            let reach = self.reach(h);
             let node = &mut self.view.nodes[h];
             node.reachable = reachable;
             node.fit = reachable && clean && (host.unhealthy == 0 || all_ill);
-            node.reach = if good { Reach::Good } else { Reach::Impaired };
+            node.reach = reach;
         }
         self.view.disturbance = match &self.active[..] {
             [] => Disturbance::None,

@@ -112,6 +112,61 @@ fn rule_05_a_holder_whose_renewals_go_unanswered_has_nobody_to_ask() {
     }
 }
 
+/// A backup is restored while the holder is cut off from the API: the one that held in the backup's epoch is granted it
+/// again, and both are confirmed. Until the one found that it is cut off, they held side by side for the renew deadline.
+#[test]
+fn rule_05_two_confirmed_holders_ask_though_the_epochs_differ() {
+    for seed in 0..10 {
+        let (mut sim, first) = settled(seed, 3);
+        sim.begin(Kind::Unplugged(first));
+        sim.run_for(seconds(5));
+        sim.end(Kind::Unplugged(first));
+        sim.run_for(seconds(12));
+        let holder = only_holder(&sim);
+        assert_ne!(holder, first, "seed {seed}: there was a move, so there is an epoch to go back to");
+        let renewed = sim.lease().map(|lease| lease.renew_time.clone());
+        sim.run_until(seconds(2), |sim| sim.lease().map(|lease| lease.renew_time.clone()) != renewed);
+        let form = if seed % 2 == 0 { ApiForm::Refused } else { ApiForm::Stalled };
+        sim.begin(Kind::Api(Whom::Node(holder), form));
+        sim.begin(Kind::LeaseSetBack);
+        sim.end(Kind::LeaseSetBack);
+        let both = sim.run_until(ms(200), |sim| sim.view().holders().count() == 2);
+        assert!(both, "seed {seed}: it is granted what it had");
+        assert!(
+            sim.run_until(seconds(1), |sim| sim.holder() == Some(first)),
+            "seed {seed}: one within a second"
+        );
+        sim.run_for(seconds(3));
+        assert_eq!(only_holder(&sim), first, "seed {seed}");
+        clean(&sim);
+    }
+}
+
+/// Both are out of the API's reach: one of them stays, the later.
+#[test]
+fn rule_05_of_two_that_cannot_ask_the_later_stays() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::PowerLoss(holder));
+        sim.run_for(seconds(2));
+        let next = only_holder(&sim);
+        sim.run_for(seconds(5));
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(ms(600));
+        assert_eq!(tenure(&sim, next), Some(Tenure::Confirmed), "seed {seed}");
+        let epoch = sim.mark(next).map_or(0, |mark| mark.epoch) - 1;
+        let third = (0..3).find(|node| ![holder, next].contains(node)).unwrap_or_default();
+        sim.forge(third, Some(Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(third) }));
+        sim.run_for(ms(100));
+        assert_eq!(only_holder(&sim), next, "seed {seed}: it has not yielded to an earlier grant");
+        assert_eq!(
+            tenure(&sim, next),
+            Some(Tenure::Detached),
+            "seed {seed}: and does not know whether its own holds"
+        );
+    }
+}
+
 /// Unverified is unconfirmed: it waits for the authority's answer for 800 ms, and its grant is young still.
 #[test]
 fn rule_05_a_verification_without_an_answer_ends() {
