@@ -54,6 +54,8 @@ const PROBING_LIMIT: Duration = Duration::from_secs(1);
 /// Rule 5: the verification of a grant against a mark of a higher epoch. With the frames before and after it, two
 /// holders that hear each other end within a second.
 const VERIFY_WINDOW: Duration = Duration::from_millis(800);
+/// The same out of reach: an earlier holder that is not answered either knows it after 500 ms, and has yielded by then.
+const UNANSWERED_WINDOW: Duration = Duration::from_millis(700);
 /// After the kernel refused an address.
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// How long a holder tries to get its address from a kernel that refuses it, while others could hold.

@@ -106,9 +106,11 @@ impl Machine {
         let own_mac = self.settings.own.macs.first().copied();
         let judge = |ours| conflict::judge(&self.settings.claim, (ours, own_mac), (speaker, frame.mac));
         let mut verdict = judge(ours);
-        // Nobody can verify what the authority does not answer: then the grant is not fresh.
-        if verdict == Verdict::Verify && self.lease.out_since().is_some() {
-            verdict = judge_unverified(speaker, ours, judge);
+        // Nobody can verify what the authority does not answer: then the grant is not fresh. To an earlier grant it is
+        // defended all the same for as long as a verification: were both out of reach, the quicker to see it would yield.
+        let earlier = matches!(speaker, Speaker::Marked(theirs) if theirs.epoch < ours.epoch);
+        if verdict == Verdict::Verify && self.lease.out_since().is_some() && !earlier {
+            verdict = judge(Mark { tenure: Tenure::Detached, ..ours });
             self.lease.unconfirm();
         }
         // The kernel of a claimant answers without a mark: its claim was judged by its announcements.
@@ -167,7 +169,7 @@ impl Machine {
         }
     }
 
-    /// Rule 5: a mark of a higher epoch than our fresh grant. Ask the authority, defending meanwhile.
+    /// Rule 5: a mark of another epoch than our fresh grant's. Ask the authority, defending meanwhile.
     fn verify(&mut self, now: Moment, out: &mut Output) {
         // A grant renewed a moment ago is verified: a storm of marks is no storm of requests.
         let verified = self.lease.renewed_at().is_some_and(|at| now.since(at) < VERIFIED_FOR);
@@ -223,14 +225,5 @@ impl Machine {
         self.told_conflicts.insert(key, now);
         let (claim, mac, mark) = (self.settings.claim.clone(), frame.mac, frame.mark);
         out.events.push(Event::Conflict { claim, vip, mac, mark, verdict });
-    }
-}
-
-/// What a conflict comes to that cannot be verified, for a holder that counts as detached from now on. To an earlier
-/// grant it shows that first: where both are out of reach both must not yield, and one that is in reach speaks again.
-fn judge_unverified(speaker: Speaker, ours: Mark, judge: impl Fn(Mark) -> Verdict) -> Verdict {
-    match speaker {
-        Speaker::Marked(theirs) if theirs.epoch < ours.epoch => Verdict::Defend,
-        _ => judge(Mark { tenure: Tenure::Detached, ..ours }),
     }
 }

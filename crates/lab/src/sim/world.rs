@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::check::Entry;
-use mainstay_core::check::{
-    AgentState, Checker, Disturbance, LeaseView, NodeView, Path, Reach, View, Violation,
-};
+use mainstay_core::check::{AgentState, Checker, Disturbance, LeaseView, NodeView, Path, View, Violation};
 use mainstay_core::effect::Effect;
 use mainstay_core::event::Event;
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord};

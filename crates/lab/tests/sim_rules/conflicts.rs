@@ -157,13 +157,53 @@ fn rule_05_of_two_that_cannot_ask_the_later_stays() {
         let epoch = sim.mark(next).map_or(0, |mark| mark.epoch) - 1;
         let third = (0..3).find(|node| ![holder, next].contains(node)).unwrap_or_default();
         sim.forge(third, Some(Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(third) }));
-        sim.run_for(ms(100));
+        sim.run_for(ms(700));
+        assert_eq!(
+            tenure(&sim, next),
+            Some(Tenure::Confirmed),
+            "seed {seed}: the earlier is the first to go"
+        );
+        sim.run_for(ms(200));
         assert_eq!(only_holder(&sim), next, "seed {seed}: it has not yielded to an earlier grant");
         assert_eq!(
             tenure(&sim, next),
             Some(Tenure::Detached),
             "seed {seed}: and does not know whether its own holds"
         );
+    }
+}
+
+/// A short partition heals while no API server answers: neither the holder nor the one that it took the claim from has
+/// found out yet that it cannot ask. The later grant stays, and clients never notice.
+#[test]
+fn rule_05_of_two_that_are_not_answered_the_earlier_goes_first() {
+    for seed in 0..10 {
+        for form in [ApiForm::Slow, ApiForm::Stalled, ApiForm::Hung] {
+            let (mut sim, stale) = settled(seed, 3);
+            let renewed = sim.lease().map(|lease| lease.renew_time.clone());
+            sim.run_until(seconds(2), |sim| sim.lease().map(|lease| lease.renew_time.clone()) != renewed);
+            sim.begin(Kind::WatchSilent(stale));
+            sim.begin(Kind::Isolated(stale));
+            assert!(sim.run_until(ms(700), |sim| sim.view().holders().count() == 2), "seed {seed}: evidence");
+            let next = sim.view().holders().find(|node| *node != stale).unwrap_or(stale);
+            sim.begin(outage(form));
+            sim.run_for(ms(100));
+            let since = sim.now();
+            assert_eq!(tenure(&sim, stale), Some(Tenure::Confirmed), "seed {seed}: it knows of nothing");
+            assert_eq!(tenure(&sim, next), Some(Tenure::Confirmed), "seed {seed}");
+            sim.end(Kind::Isolated(stale));
+            assert!(
+                sim.run_until(seconds(1), |sim| sim.holder() == Some(next)),
+                "seed {seed} {form:?}: one within a second"
+            );
+            sim.run_for(seconds(4));
+            sim.end(outage(form));
+            sim.end(Kind::WatchSilent(stale));
+            sim.run_for(seconds(8));
+            assert_eq!(only_holder(&sim), next, "seed {seed} {form:?}");
+            assert_eq!(yielded(&sim, next, since), None, "seed {seed} {form:?}: not to an earlier grant");
+            clean(&sim);
+        }
     }
 }
 
