@@ -66,8 +66,8 @@ const KUBEADM_HELP: &str = "\
 The first node's VIP comes up before there is an API server behind it, so `kubeadm init` finds its controlPlaneEndpoint;
 super-admin.conf is not needed. A further node's admin.conf is there after `kubeadm join`.
 
-  mainstay kubeadm init --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection \\
-    > /etc/kubernetes/manifests/mainstay.yaml";
+  mainstay kubeadm init --interface eth0 --address 192.0.2.10 --controlplane --arp \\
+    --leaderElection > /etc/kubernetes/manifests/mainstay.yaml";
 
 const POD_HELP: &str = "\
   mainstay manifest pod --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection \\
