@@ -23,8 +23,8 @@ demo: setup ## three nodes, a client, API outages and deaths; report in target/d
 test: setup ## all tests, those in network namespaces included; under 10 minutes on 2 cores
 	$(CARGO) test --workspace --no-fail-fast $(ARGS)
 
-test-long: setup ## all tests, with 5 times as many seeds of the simulation
-	MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
+test-long: setup ## all tests, with 5 times as many seeds of the simulation, and faults that last for a minute
+	MAINSTAY_LONG=1 MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
 
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \

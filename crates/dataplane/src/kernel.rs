@@ -26,6 +26,13 @@ pub trait Kernel {
     ///
     /// When the kernel refuses it, or does not answer.
     fn apply(&mut self, step: &Step) -> Result<(), KernelError>;
+
+    /// Whether it answers for an address that it has taken, and delivers what comes for it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    fn delivers(&mut self, vip: Vip) -> Result<bool, KernelError>;
 }
 
 /// Why the kernel did not do something.
@@ -53,7 +60,7 @@ pub enum KernelError {
 }
 
 /// What became of an order.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The addresses for which the kernel did it, or had it so already.
     pub done: Vec<Vip>,
@@ -74,6 +81,19 @@ impl Applied {
     /// The line.
     pub fn outcome(&self) -> Result<(), String> {
         if self.failed.is_empty() { Ok(()) } else { Err(in_one_line(self.failed.values())) }
+    }
+
+    /// Notes which of `late` are delivered to now; the rest.
+    fn note_delivered(&mut self, kernel: &mut impl Kernel, late: Vec<Vip>) -> Vec<Vip> {
+        let mut left = Vec::new();
+        for vip in late {
+            match kernel.delivers(vip) {
+                Ok(false) => left.push(vip),
+                Ok(true) => self.done.push(vip),
+                Err(error) => self.note(vip, Err(error.to_string())),
+            }
+        }
+        left
     }
 
     fn note(&mut self, vip: Vip, result: Result<(), String>) {
@@ -97,6 +117,28 @@ pub fn assign(kernel: &mut impl Kernel, vips: &[Vip], lifetime: Duration) -> App
     carry_out(kernel, vips, |vip, present| {
         plan::assign(vip, lifetime, present).map(Some).map_err(|refused| refused.to_string())
     })
+}
+
+/// Waits until the kernel delivers to all that it has taken, for as long as `pause` says so; the others have failed then.
+/// Those that are ready at once do not wait for the rest: `early` is told of them.
+pub fn await_delivery(
+    kernel: &mut impl Kernel,
+    taken: Applied,
+    early: impl FnOnce(Applied),
+    mut pause: impl FnMut() -> bool,
+) -> Applied {
+    let mut applied = Applied { done: Vec::new(), failed: taken.failed };
+    let mut late = taken.done;
+    late = applied.note_delivered(kernel, late);
+    if !late.is_empty() && !applied.done.is_empty() {
+        early(applied.clone());
+    }
+    while !late.is_empty() && pause() {
+        late = applied.note_delivered(kernel, late);
+    }
+    let why = |vip: &Vip| format!("{vip}: the kernel has it, and does not deliver to it yet");
+    applied.failed.extend(late.iter().map(|vip| (*vip, why(vip))));
+    applied
 }
 
 /// Takes every address of `vips` away that is there and ours.

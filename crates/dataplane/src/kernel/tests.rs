@@ -11,6 +11,8 @@ struct Model {
     addresses: Vec<Present>,
     meanwhile: Vec<Present>,
     refuse: Option<Vip>,
+    /// Taken, and delivered to after that many looks.
+    late: BTreeMap<Vip, u32>,
 }
 
 impl Kernel for Model {
@@ -35,6 +37,13 @@ impl Kernel for Model {
             _ => return Err(KernelError::Raced),
         }
         Ok(())
+    }
+
+    fn delivers(&mut self, vip: Vip) -> Result<bool, KernelError> {
+        let Some(looks) = self.late.get_mut(&vip) else { return Ok(true) };
+        let delivers = *looks == 0;
+        *looks = looks.saturating_sub(1);
+        Ok(delivers)
     }
 }
 
@@ -81,4 +90,30 @@ fn one_refusal_leaves_the_others_done() {
     assert_eq!(applied.done, [vip(9)]);
     assert_eq!(applied.failed.len(), 1);
     assert!(applied.failed[&vip(8)].contains("10.0.0.8"), "{:?}", applied.failed);
+}
+
+#[test]
+fn an_address_that_is_late_keeps_no_other_waiting_and_is_not_there_before_it_is_delivered_to() {
+    for (looks, expected) in [(3, vec![vip(8), vip(9)]), (99, vec![vip(8)])] {
+        let mut model = Model { late: BTreeMap::from([(vip(9), looks)]), ..Model::default() };
+        let taken = assign(&mut model, &[vip(9), vip(8)], LIFE);
+        let (mut early, mut pauses) = (Vec::new(), 0..5);
+        let applied = await_delivery(&mut model, taken, |some| early.push(some), || pauses.next().is_some());
+        assert_eq!(early.iter().map(|some| some.done.clone()).collect::<Vec<_>>(), [[vip(8)]]);
+        assert_eq!(applied.done, expected);
+        assert_eq!(applied.failed.contains_key(&vip(9)), looks == 99, "{applied:?}");
+    }
+}
+
+#[test]
+fn what_is_there_at_once_is_reported_once() {
+    let mut model = Model::default();
+    let taken = assign(&mut model, &[vip(8), vip(9)], LIFE);
+    let applied =
+        await_delivery(&mut model, taken, |_| panic!("not twice"), || panic!("nothing to wait for"));
+    assert_eq!(applied.done, [vip(8), vip(9)]);
+    let mut model = Model { late: BTreeMap::from([(vip(9), 1)]), ..Model::default() };
+    let taken = assign(&mut model, &[vip(9)], LIFE);
+    let applied = await_delivery(&mut model, taken, |_| panic!("nothing is ready"), || true);
+    assert_eq!(applied.done, [vip(9)]);
 }

@@ -23,6 +23,9 @@ use crate::linux::route::Route;
 /// How many orders may wait. A full queue means that the kernel has not answered for long: new orders are refused
 /// with that word, and the core asks again.
 const WAITING: usize = 256;
+/// Between looks whether the kernel delivers to a new address, doubled each time: a quarter of a second in all.
+const FIRST_LOOK: Duration = Duration::from_micros(250);
+const LAST_LOOK: Duration = Duration::from_millis(128);
 /// The thread does little; a small stack keeps the agent small.
 const STACK: usize = 256 * 1024;
 
@@ -86,7 +89,7 @@ impl Worker {
 fn work(interface: &str, orders: &Receiver<Order>, reports: &mpsc::Sender<Report>) {
     let mut route = None;
     while let Ok(order) = orders.recv() {
-        let report = with_route(&mut route, |route| carry_out(route, interface, &order));
+        let report = with_route(&mut route, |route| carry_out(route, interface, (&order, reports)));
         let report = report.unwrap_or_else(|error| refused(&order, &error));
         if reports.blocking_send(report).is_err() {
             return;
@@ -105,13 +108,23 @@ fn with_route(
     Ok(report)
 }
 
-/// The report, and whether the socket can be used again.
-fn carry_out(route: &mut Route, interface: &str, order: &Order) -> (Report, bool) {
+/// The report, and whether the socket can be used again. What is done of an order before the rest is reported at once.
+fn carry_out(
+    route: &mut Route,
+    interface: &str,
+    (order, reports): (&Order, &mpsc::Sender<Report>),
+) -> (Report, bool) {
     match order {
         Order::Assign { id, index, vips, lifetime } => {
             // Counted from before: the kernel's own count begins later.
             let until = clock::now() + *lifetime;
-            let applied = kernel::assign(&mut LinkAddresses { route, index: *index }, vips, *lifetime);
+            let mut link = LinkAddresses { route, index: *index };
+            let taken = kernel::assign(&mut link, vips, *lifetime);
+            let early = |applied| {
+                // When nobody listens any more, the thread ends with the next report.
+                let _ = reports.blocking_send(Report::Assigned { id: *id, applied, until });
+            };
+            let applied = kernel::await_delivery(&mut link, taken, early, pauses());
             let sound = applied.failed.is_empty();
             (Report::Assigned { id: *id, applied, until }, sound)
         }
@@ -126,6 +139,19 @@ fn carry_out(route: &mut Route, interface: &str, order: &Order) -> (Report, bool
             let result = survey.map_err(|error| error.to_string());
             (Report::Surveyed { news: *news, result }, sound)
         }
+    }
+}
+
+/// Waits longer each time, until it has waited long enough: a withdrawal may be next.
+fn pauses() -> impl FnMut() -> bool {
+    let mut next = FIRST_LOOK;
+    move || {
+        let more = next <= LAST_LOOK;
+        if more {
+            thread::sleep(next);
+            next *= 2;
+        }
+        more
     }
 }
 
