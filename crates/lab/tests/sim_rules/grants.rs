@@ -383,6 +383,35 @@ fn rule_06_an_outage_that_was_noticed_expires_nothing() {
 }
 
 #[test]
+fn rule_06_a_holder_asks_again_within_a_third_of_the_lease() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let since = sim.now();
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(60));
+        let asks = |(at, who, effect): &(Duration, usize, Effect)| {
+            (*who == holder && *at >= since && matches!(effect, Effect::Lease { .. })).then_some(*at)
+        };
+        let times: Vec<Duration> = sim.log.effects.iter().filter_map(asks).collect();
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        assert!(longest <= ms(1_800), "seed {seed}: {longest:?} of 5 s");
+    }
+}
+
+#[test]
+fn rule_09_a_restarted_holder_that_was_denied_meanwhile_yields() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Crash(holder));
+        sim.run_for(ms(300));
+        deny(&mut sim, "somebody-else");
+        sim.end(Kind::Crash(holder));
+        sim.run_for(seconds(2));
+        assert!(!sim.wears(holder), "seed {seed}: its VIP was still there, and is another's by now");
+    }
+}
+
+#[test]
 fn rule_06_the_grace_ends() {
     for seed in 0..5 {
         let (mut sim, holder) = settled(seed, 3);

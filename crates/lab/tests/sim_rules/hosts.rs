@@ -229,3 +229,81 @@ fn rule_13_link_up_asks_before_it_announces() {
         assert_eq!(tally.lost, 0, "seed {seed}: a client that keeps its entry never notices");
     }
 }
+
+#[test]
+fn rule_10_an_address_that_ran_out_is_not_put_back() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::AgentFrozen(holder));
+        sim.run_for(ms(11_500));
+        assert!(!sim.wears(holder), "seed {seed}: nobody refreshed it");
+        sim.end(Kind::AgentFrozen(holder));
+        for _ in 0..200 {
+            sim.run_for(ms(1));
+            assert!(!sim.wears(holder), "seed {seed}: another may hold the claim by now");
+        }
+    }
+}
+
+#[test]
+fn rule_11_a_strict_singleton_breaks_before_it_makes() {
+    for seed in 0..5 {
+        let strict = Some(OnAuthorityLoss::ReleaseAfter(seconds(8)));
+        let mut sim = started(seed, 3, Tune { on_authority_loss: strict, ..Tune::default() });
+        sim.run_for(seconds(13));
+        let holder = only_holder(&sim);
+        sim.begin(Kind::Shutdown(holder));
+        let released = sim.run_until(seconds(3), |sim| sim.lease_holder() != Some(holder));
+        assert!(released && !sim.wears(holder), "seed {seed}: withdrawn, then released");
+    }
+}
+
+#[test]
+fn rule_11_a_release_is_client_gos() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Shutdown(holder));
+        let released = |sim: &Sim| sim.lease().is_some_and(|lease| lease.holder.is_none());
+        assert!(sim.run_until(seconds(3), released), "seed {seed}");
+        assert_eq!(sim.lease().map(|lease| lease.duration_seconds), Some(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn rule_11_nobody_hands_over_to_nobody() {
+    for seed in 0..5 {
+        let mut sim = started(seed, 1, Tune::default());
+        sim.run_for(seconds(13));
+        sim.begin(Kind::Shutdown(0));
+        let stopped = sim.run_until(seconds(1), |sim| sim.view().nodes[0].agent == AgentState::Stopped);
+        assert!(stopped && sim.wears(0), "seed {seed}: the VIP stays for the restart");
+        assert_eq!(sim.lease_holder(), Some(0), "seed {seed}: and so does the grant");
+    }
+}
+
+#[test]
+fn rule_11_without_the_authority_nobody_can_succeed() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(ms(600));
+        assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}: its grant is young");
+        sim.begin(Kind::Shutdown(holder));
+        let stopped = sim.run_until(seconds(1), |sim| sim.view().nodes[holder].agent == AgentState::Stopped);
+        assert!(stopped && sim.wears(holder), "seed {seed}: it waits for nobody, and the VIP stays");
+    }
+}
+
+#[test]
+fn rule_13_without_the_authority_no_link_is_given_up() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let since = sim.now();
+        sim.begin(Kind::LinkDown(holder));
+        sim.run_for(seconds(4));
+        assert_eq!(yielded(&sim, holder, since), None, "seed {seed}: nobody could be granted it");
+        assert!(sim.wears(holder), "seed {seed}");
+    }
+}

@@ -287,3 +287,53 @@ fn rule_08_ranks_take_turns() {
         assert_eq!(taken[0].3, TakeReason::Succession);
     }
 }
+
+#[test]
+fn rule_07_false_takeovers_are_forgotten() {
+    for seed in 0..2 {
+        let (mut sim, _) = settled(seed, 3);
+        let lease = sim.lease().cloned().expect("there is a lease");
+        let mut annotations = lease.annotations.clone();
+        annotations.insert("mainstay.io/false-takeovers".to_owned(), "4".to_owned());
+        sim.put_lease(LeaseRecord { annotations, ..lease });
+        for expected in ["2", "1"] {
+            sim.run_for(seconds(610));
+            let count = sim.lease().and_then(|lease| lease.annotations.get("mainstay.io/false-takeovers"));
+            assert_eq!(count.map(String::as_str), Some(expected), "seed {seed}: halved every ten minutes");
+        }
+    }
+}
+
+#[test]
+fn rule_08_where_no_witness_answers_the_wait_is_two_lease_durations() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled_without_gateway(seed, 2, Witness::Nobody);
+        let other = other_than(holder);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let since = sim.now();
+        sim.begin(Kind::PowerLoss(holder));
+        assert!(
+            sim.run_until(seconds(20), |sim| sim.wears(other)),
+            "seed {seed}: it is not waited for for ever"
+        );
+        assert!(sim.now() - since >= seconds(9), "seed {seed}: its own link may be broken");
+    }
+}
+
+#[test]
+fn rule_08_three_probes_come_before_a_succession() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(6));
+        let since = sim.now();
+        sim.begin(Kind::PowerLoss(holder));
+        assert!(sim.run_until(seconds(6), |sim| sim.holder().is_some()), "seed {seed}");
+        let next = only_holder(&sim);
+        let asks = |effect: &Effect| matches!(effect, Effect::Probe { mark: Some(mark), .. } if mark.tenure == Tenure::Candidate);
+        let asked =
+            sim.log.effects.iter().filter(|(at, who, e)| *who == next && *at >= since && asks(e)).count();
+        assert!(asked >= 3, "seed {seed}: {asked}");
+    }
+}
