@@ -20,6 +20,9 @@ const STATE_DIR: &str = "/var/lib/mainstay";
 const RUN_DIR: &str = "/run/mainstay";
 /// The port of `prometheus_server`, with `/healthz` and `/readyz`.
 const METRICS_PORT: u16 = 2112;
+/// The default of `vip_leaseduration`, and what a Pod may take to end beyond that.
+const DEFAULT_LEASE_SECONDS: u64 = 15;
+const GRACE_SLACK_SECONDS: u64 = 15;
 /// The user `nonroot` of the image.
 const ORDINARY_USER: u32 = 65532;
 /// What an agent may do, as the project's own tests run it.
@@ -239,8 +242,7 @@ fn spec(generated: &Generated, credentials: Credentials) -> Value {
     let mut spec = json!({
         "hostNetwork": true,
         "priorityClassName": "system-node-critical",
-        // A hand-over takes one lease duration at most.
-        "terminationGracePeriodSeconds": 30,
+        "terminationGracePeriodSeconds": grace_seconds(&generated.settings.0),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
     });
     match credentials {
@@ -275,6 +277,13 @@ fn container(generated: &Generated, mounts: &[Value], credentials: Credentials) 
         container["readinessProbe"] = probe("/readyz");
     }
     container
+}
+
+/// How long a Pod may take to end: a hand-over takes one lease duration at most, and a little to withdraw.
+fn grace_seconds(flags: &Layer) -> u64 {
+    let duration = flags.as_variables().find(|(name, _)| *name == "vip_leaseduration");
+    let seconds = duration.and_then(|(_, text)| text.parse().ok()).unwrap_or(DEFAULT_LEASE_SECONDS);
+    seconds.saturating_add(GRACE_SLACK_SECONDS)
 }
 
 fn environment(flags: &Layer) -> Vec<Value> {

@@ -37,6 +37,7 @@ fn a_static_pod_has_its_settings_and_two_capabilities() {
     for (name, value) in [("address", "192.0.2.10"), ("vip_interface", "eth0"), ("vip_leaseduration", "20")] {
         assert_eq!(variable(container, name)["value"], value);
     }
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 35, "the lease's 20 s, and 15 s more");
     assert_eq!(variable(container, "vip_nodename")["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
     let security = &container["securityContext"];
     assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN", "NET_RAW"]));
