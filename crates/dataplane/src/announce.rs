@@ -123,6 +123,14 @@ impl Pacer {
         self.claims.insert(claim.clone(), Claim { mark, schedules });
     }
 
+    /// Announces these of the claim's addresses as at a take-over; the others go on as they are.
+    pub fn burst(&mut self, now: Moment, claim: &ClaimId, vips: &[Vip]) {
+        let schedules = self.claims.get_mut(claim).map(|claim| &mut claim.schedules);
+        for (_, schedule) in schedules.into_iter().flatten().filter(|(vip, _)| vips.contains(vip)) {
+            schedule.burst = Some(Burst { began: now, step: 0 });
+        }
+    }
+
     /// Announces the claim's addresses no more.
     pub fn silence(&mut self, claim: &ClaimId) {
         self.claims.remove(claim);

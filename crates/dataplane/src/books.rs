@@ -87,7 +87,15 @@ impl Books {
             if there == desired.shown {
                 continue;
             }
-            pacer.set(now, claim, &there, desired.mark, desired.owed.unwrap_or(Pace::Steady));
+            let new: Vec<Vip> = there.iter().copied().filter(|vip| !desired.shown.contains(vip)).collect();
+            match desired.owed.unwrap_or(Pace::Steady) {
+                // Those that were there before have had theirs.
+                Pace::Burst if !desired.shown.is_empty() => {
+                    pacer.set(now, claim, &there, desired.mark, Pace::Steady);
+                    pacer.burst(now, claim, &new);
+                }
+                pace => pacer.set(now, claim, &there, desired.mark, pace),
+            }
             if desired.show(there) {
                 desired.owed = None;
             }

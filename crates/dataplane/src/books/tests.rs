@@ -103,3 +103,18 @@ fn a_withdrawal_is_no_removal() {
     books.silence(&claim());
     assert_eq!(books.pacer.next_deadline(), None);
 }
+
+#[test]
+fn one_that_comes_a_moment_later_has_its_burst_alone() {
+    let mut books = books();
+    books.announce(ms(0), &claim(), (&[vip(8), vip(9)], mark()), Pace::Burst);
+    books.assigned(ms(2), &[vip(8)], ms(15_000));
+    books.pacer.due(ms(2));
+    books.assigned(ms(4), &[vip(9)], ms(15_000));
+    let due = books.pacer.due(ms(4));
+    assert_eq!(due.iter().map(|one| one.vip).collect::<Vec<_>>(), [vip(9); 2], "the first goes on as it is");
+    let due = books.pacer.due(ms(52));
+    assert_eq!(due.iter().map(|one| one.vip).collect::<Vec<_>>(), [vip(8); 2]);
+    let due = books.pacer.due(ms(54));
+    assert_eq!(due.iter().map(|one| one.vip).collect::<Vec<_>>(), [vip(9); 2], "a burst, too");
+}

@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
 use mainstay_core::effect::{Effect, Pace, ProbeTo};
 use mainstay_core::input::{EffectId, Outcome};
+use mainstay_dataplane::clock::now;
 
 use crate::support::{Pair, address_of, announce, assign, done, listen, open, text, withdraw};
 
@@ -19,7 +21,13 @@ async fn everything() {
     assert_eq!(plane.submit(announce(&vips, Pace::Burst)), None);
     let probe = Effect::Probe { id: EffectId(2), target: vips[0], to: ProbeTo::All, mark: None };
     assert!(matches!(done(&mut plane, probe).await, Outcome::Sent(_)));
-    assert_eq!(plane.counters().announced.len(), 2);
+    // The kernel needs a moment until it delivers to the second, and is waited for by nobody else.
+    let both = async {
+        while plane.counters().announced.len() < 2 {
+            plane.next_until(now() + Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), both).await.expect("both are announced");
     assert_eq!(done(&mut plane, withdraw(3, &vips)).await, Outcome::Done);
 }
 
