@@ -56,11 +56,11 @@ fn without(name: &str, host: &Host) -> Result<Resolved, Refusal> {
 }
 
 fn config(changes: &[(&str, &str)]) -> Config {
-    run(changes).unwrap().config
+    run(changes).expect("settings that work").config
 }
 
 fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
-    run(changes).unwrap().warnings.into_iter().map(|Warning(line)| line).collect()
+    run(changes).expect("settings that work").warnings.into_iter().map(|Warning(line)| line).collect()
 }
 
 #[test]
@@ -245,7 +245,8 @@ fn an_empty_metrics_address_switches_them_off() {
 fn run_lets_flags_win_in_silence_and_manager_lets_the_environment_win_aloud() {
     let resolved = |precedence| {
         let flags = Layer::default().with_flag(Key::Port, "7443");
-        resolve(Layers::new(flags, &environment(&[("port", "8443")])), precedence, &host()).unwrap()
+        resolve(Layers::new(flags, &environment(&[("port", "8443")])), precedence, &host())
+            .expect("settings that work")
     };
     let run = resolved(Precedence::FlagsFirst);
     assert_eq!((run.config.port, run.warnings.len()), (7443, 0));
@@ -350,7 +351,7 @@ fn a_file_is_below_flags_and_environment_and_above_defaults() {
     for (precedence, port, origin) in
         [(Precedence::FlagsFirst, 3, Origin::Flag), (Precedence::EnvironmentFirst, 2, Origin::Environment)]
     {
-        let resolved = resolve(layers.clone(), precedence, &host()).unwrap();
+        let resolved = resolve(layers.clone(), precedence, &host()).expect("settings that work");
         assert_eq!(resolved.config.port, port);
         assert_eq!(resolved.config.vips.len(), 2, "a list is the same as commas");
         let effective = |name| resolved.effective.iter().find(|one| one.setting == name).unwrap();
@@ -400,8 +401,9 @@ fn kube_vips_own_file_is_understood() {
                 leaseAnnotations: {team: network}\ncontrolPlaneHealthCheck:\n  periodSeconds: 2\nbgpConfig: {AS: 65001, zebra: {version: 5}}\n";
     let documents = file::documents(yaml).unwrap();
     let file = file::layer("f.yaml", documents[0].as_object().unwrap()).unwrap();
-    let config =
-        resolve(Layers { file, ..Layers::default() }, Precedence::FlagsFirst, &host()).unwrap().config;
+    let config = resolve(Layers { file, ..Layers::default() }, Precedence::FlagsFirst, &host())
+        .expect("settings that work")
+        .config;
     assert_eq!(config.timing.renew_deadline, Duration::from_secs(8));
     assert_eq!(config.features.lease_annotations["team"], "network");
     assert_eq!(config.features.health_check.period, Duration::from_secs(2));

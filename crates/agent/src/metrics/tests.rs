@@ -49,7 +49,9 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         failures_in_a_row: 2,
         last_error: None,
     });
-    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label }.encode(observer).unwrap()
+    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label }
+        .encode(observer)
+        .expect("a text")
 }
 
 /// One that has seen everything.

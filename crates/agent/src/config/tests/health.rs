@@ -29,9 +29,9 @@ fn a_health_check_is_a_url_or_off() {
 #[test]
 fn the_local_api_server_is_asked_by_default_where_a_lease_elects() {
     let in_force = |changes: &[(&str, &str)]| {
-        let resolved = run(changes).unwrap();
+        let resolved = run(changes).expect("settings that work");
         let found = resolved.effective.iter().find(|one| one.setting == "control_plane_health_check_address");
-        let (shown, origin) = found.map(|one| (one.value.clone(), one.origin)).unwrap();
+        let (shown, origin) = found.map(|one| (one.value.clone(), one.origin)).expect("it is shown");
         assert_eq!(resolved.config.features.health_check.url.as_deref().unwrap_or("off"), shown);
         (shown, origin)
     };

@@ -28,7 +28,7 @@ fn no_refusal_of_a_file_tells_a_secret() {
 fn a_difference_between_secrets_does_not_tell_them() {
     let flags = Layer::default().with_flag(Key::BgpPeerPassword, "hunter2");
     let layers = Layers::new(flags, &environment(&[("bgp_peerpass", "hunter3")]));
-    let resolved = resolve(layers, Precedence::EnvironmentFirst, &host()).unwrap();
+    let resolved = resolve(layers, Precedence::EnvironmentFirst, &host()).expect("settings that work");
     let difference =
         r#"bgp_peerpass="(secret)" is used and --peerPass="(secret)" is not: set one of them only"#;
     assert!(resolved.warnings.contains(&Warning(difference.into())), "{:?}", resolved.warnings);
