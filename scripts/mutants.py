@@ -316,7 +316,7 @@ MUTANTS = [
     mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
            "if count < RESTORES_AT_ONCE { now } else", "if count > RESTORES_AT_ONCE { now } else"),
     mutant("10-announced-deleted", "goes on announcing an address that was deleted, and not anew when it is back", DUTIES,
-           "        if self.address == Address::Present {\n            self.address = Address::Ordered;\n        }\n", ""),
+           "        if gone && self.address == Address::Present {\n            self.address = Address::Ordered;\n        }\n", ""),
     mutant("10-expired", "an expired address is put back as a deleted one is", DUTIES, "if !expired {", "if true {"),
     # --- 11: hand over
     mutant("11-make-before-break", "withdraws, then releases", TRANSITIONS,

@@ -20,7 +20,7 @@ mod frames;
 mod status;
 mod transitions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -181,6 +181,8 @@ pub(crate) struct Machine {
     /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
     may_have_rival: bool,
     forced_until: Option<Moment>,
+    /// Deleted, and not put back yet.
+    missing: BTreeSet<Vip>,
     /// Since when, and how often, deleted addresses were put back.
     restores: Option<(Moment, u32)>,
     /// The last to announce, by whatever right: during an outage the wire says who holds.
@@ -253,6 +255,7 @@ impl Machine {
             claimants: BTreeMap::new(),
             may_have_rival: false,
             forced_until: None,
+            missing: BTreeSet::new(),
             restores: None,
             announcer: None,
             campaign_reason: TakeReason::Free,

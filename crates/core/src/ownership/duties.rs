@@ -149,9 +149,11 @@ impl Machine {
 
     /// Puts an address back that somebody deleted: at once, but a tool that deletes it in a loop is not met in a loop.
     /// Until the kernel has it again it is not announced (rule 3), and then with a burst: whoever asked for it meanwhile
-    /// was not answered.
+    /// was not answered. The claim's other addresses are announced on: which of several are there, the data plane knows.
     fn restore(&mut self, now: Moment, vip: Vip, out: &mut Output) {
-        if self.address == Address::Present {
+        self.missing.insert(vip);
+        let gone = self.settings.vips.iter().all(|vip| self.missing.contains(vip));
+        if gone && self.address == Address::Present {
             self.address = Address::Ordered;
         }
         // What was ordered before it was deleted says nothing about it now.
@@ -169,6 +171,7 @@ impl Machine {
         match self.pending.remove(&id) {
             Some(Pending::Assign) if self.wears() => {
                 self.address = Address::Present;
+                self.missing.clear();
                 self.refused_since = None;
             }
             _ => {}

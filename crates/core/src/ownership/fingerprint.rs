@@ -40,6 +40,7 @@ impl Hash for Machine {
             held_under,
             may_have_rival,
             forced_until,
+            missing,
             restores,
             announcer,
             members,
@@ -61,7 +62,7 @@ impl Hash for Machine {
         (link_down_since, health, recovered_at, service, stay_out_until, stopping, stop_after, held_at_stop)
             .hash(state);
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
-        (may_have_rival, forced_until, restores, announcer, members, stranger_at).hash(state);
+        (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -288,6 +288,7 @@ impl Machine {
         self.silence(out);
         self.pending.retain(|_, pending| *pending != Pending::Assign);
         self.address = Address::Absent;
+        self.missing.clear();
         let id = self.order_withdrawal(out);
         out.events.push(Event::Yielded { claim, epoch, reason });
         if reason == YieldReason::HandOver {

@@ -162,3 +162,20 @@ fn two_that_were_restarted_do_not_wait_for_each_other() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.tenure(), Some(Tenure::Confirmed), "the Lease named nobody, so it decides");
 }
+
+#[test]
+fn one_deleted_address_of_several_silences_no_other() {
+    let second = IpAddr::from([10, 0, 0, 101]);
+    let mut world = World::holder_with(Settings { vips: vec![VIP, second], ..settings() });
+    for (vip, silenced) in [(second, false), (VIP, true)] {
+        world.kernel_refuses = true;
+        world.effects.clear();
+        world.give(Input::Address(AddressChange::Removed { vip, expired: false }));
+        let silent = world.effects.iter().any(|effect| matches!(effect, Effect::Silence { .. }));
+        let ordered = world.effects.iter().any(|effect| matches!(effect, Effect::Assign { .. }));
+        assert_eq!((silent, ordered), (silenced, true), "{vip}");
+    }
+    world.kernel_refuses = false;
+    world.run(Duration::from_secs(2));
+    assert!(world.announcing.is_some(), "when they are back");
+}

@@ -54,6 +54,7 @@ struct Run {
     open: Vec<EffectId>,
     assigned: BTreeSet<EffectId>,
     worn: bool,
+    gone: BTreeSet<IpAddr>,
     versions: BTreeSet<String>,
     holders: BTreeSet<Option<String>>,
     members: usize,
@@ -70,6 +71,7 @@ impl Run {
             open: Vec::new(),
             assigned: BTreeSet::new(),
             worn,
+            gone: BTreeSet::new(),
             versions: BTreeSet::new(),
             holders,
             members: start.found.memory.as_ref().map_or(0, |memory| memory.members.len()),
@@ -95,16 +97,27 @@ impl Run {
         match input {
             Input::Outcome { id, outcome } => {
                 self.open.retain(|open| open != id);
-                self.worn |= *outcome == Outcome::Done && self.assigned.contains(id);
+                if *outcome == Outcome::Done && self.assigned.contains(id) {
+                    self.worn = true;
+                    self.gone.clear();
+                }
                 if let Outcome::Lease(LeaseOutcome::Record(record)) = outcome {
                     self.see(record);
                 }
             }
             Input::Address(AddressChange::Removed { vip, .. }) if self.start.settings.vips.contains(vip) => {
-                self.unassign();
+                self.removed(*vip);
             }
             Input::Lease(LeaseReport::Observed(record)) => self.see(record),
             _ => {}
+        }
+    }
+
+    /// Of several addresses the others are there still, and may be announced.
+    fn removed(&mut self, vip: IpAddr) {
+        self.gone.insert(vip);
+        if self.start.settings.vips.iter().all(|vip| self.gone.contains(vip)) {
+            self.unassign();
         }
     }
 
