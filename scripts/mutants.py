@@ -117,7 +117,7 @@ MUTANTS = [
     mutant("03-assigned-first", "announces without waiting for the kernel's word", DUTIES,
            "let may = self.address == Address::Present && self.link_up();", "let may = self.link_up();", DUTIES,
            "if self.address != Address::Present || !self.link_up() {", "if !self.link_up() {"),
-    mutant("03-burst", "announces once instead of five times", DUTIES,
+    mutant("03-burst", "announces once instead of six times", DUTIES,
            "(None, Some(_)) => self.order_announcement(AnnouncePace::Burst, out)",
            "(None, Some(_)) => self.order_announcement(AnnouncePace::Steady, out)"),
     mutant("03-at-once", "waits for long silence before it takes what it was granted", TRANSITIONS,

@@ -92,7 +92,7 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pace {
-    /// At 0, 50, 150, 500 and 1,200 ms, then steadily: a take-over.
+    /// At 0, 50, 150, 500, 850 and 1,200 ms, then steadily: a take-over.
     Burst,
     /// Only the mark has changed; the schedule goes on.
     Steady,

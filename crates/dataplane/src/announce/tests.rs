@@ -46,19 +46,19 @@ fn a_take_over_is_a_burst_of_both_forms_and_then_steady() {
     let mut pacer = Pacer::new(Duration::from_secs(3), 1);
     pacer.set(ms(1_000), &claim(), &[v4(9)], mark(4), Pace::Burst);
     let sent = run(&mut pacer, ms(1_000 + 20 * SECOND));
-    let burst: Vec<_> = sent.iter().take(10).map(|(at, one)| (at - 1_000, one.form)).collect();
-    let expected: Vec<_> = [0, 50, 150, 500, 1_200]
+    let burst: Vec<_> = sent.iter().take(12).map(|(at, one)| (at - 1_000, one.form)).collect();
+    let expected: Vec<_> = [0, 50, 150, 500, 850, 1_200]
         .into_iter()
         .flat_map(|at| [(at, Form::Request), (at, Form::Reply)])
         .collect();
     assert_eq!(burst, expected);
-    let steady: Vec<_> = sent[9..].iter().map(|(at, _)| *at).collect();
+    let steady: Vec<_> = sent[11..].iter().map(|(at, _)| *at).collect();
     assert!(steady.len() >= 6);
     for pair in steady.windows(2) {
         let gap = pair[1] - pair[0];
         assert!((2_700..=3_300).contains(&gap), "a gap of {gap} ms");
     }
-    let forms: Vec<_> = sent[10..].iter().map(|(_, one)| one.form).collect();
+    let forms: Vec<_> = sent[12..].iter().map(|(_, one)| one.form).collect();
     assert!(forms.windows(2).all(|pair| pair[0] != pair[1]), "the steady one alternates: {forms:?}");
     assert!(sent.iter().all(|(_, one)| one.mark == mark(4)));
 }
