@@ -37,7 +37,7 @@ pub use host::Host;
 pub use layer::{Layer, Layers, Origin, Warning};
 pub use reference::reference;
 pub use refusal::Refusal;
-pub use resolve::{Precedence, Resolved, is_on, resolve};
+pub use resolve::{Precedence, Resolved, is_on, lease_in_pod, resolve};
 
 /// Everything the agent is told before it starts, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

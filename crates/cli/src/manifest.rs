@@ -8,7 +8,9 @@ use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
 use mainstay_agent::config::table::Key;
-use mainstay_agent::config::{CheckReport, CheckedSetting, Layer, SettingFlags, check, is_on};
+use mainstay_agent::config::{
+    CheckReport, CheckedSetting, Layer, LeaseName, Refusal, SettingFlags, check, is_on, lease_in_pod,
+};
 use serde_json::{Value, json};
 
 use crate::{DONE, FAILED, REFUSED, complain};
@@ -25,6 +27,12 @@ const DEFAULT_LEASE_SECONDS: u64 = 15;
 const GRACE_SLACK_SECONDS: u64 = 15;
 /// The user `nonroot` of the image.
 const ORDINARY_USER: u32 = 65532;
+/// Where the manifests' objects are.
+const POD_NAMESPACE: &str = "kube-system";
+/// The default of `vip_leasename`.
+const DEFAULT_LEASE: &str = "plndr-cp-lock";
+/// Between two objects of one YAML file.
+const NEXT_OBJECT: &str = "---\n";
 /// What an agent may do, as the project's own tests run it.
 const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 /// What it may do beside that with `enable_node_labeling`.
@@ -171,14 +179,42 @@ fn print_checked(object: &Value) -> u8 {
 }
 
 fn rbac(settings: &SettingFlags) -> u8 {
-    match is_on(&settings.0, Key::NodeLabeling) {
-        Ok(false) => print(PERMISSIONS),
-        Ok(true) => print(&format!("{PERMISSIONS}---\n{LABEL_PERMISSIONS}")),
+    match permissions(&settings.0) {
+        Ok(text) => print(&text),
         Err(refusal) => {
             complain(&refusal.to_string());
             REFUSED
         }
     }
+}
+
+fn permissions(flags: &Layer) -> Result<String, Refusal> {
+    let given = flags.as_variables().find(|(name, _)| *name == "cp_namespace");
+    if let Some((_, namespace)) = given.filter(|(_, namespace)| *namespace != POD_NAMESPACE) {
+        complain(&format!(
+            "cp_namespace={namespace:?} is for agents with a kubeconfig: with a service account it is the Pod's own, \
+             {POD_NAMESPACE}; for a Lease elsewhere give --leaseName={namespace}/NAME, here and to the agents"
+        ));
+    }
+    let lease = for_lease(&lease_in_pod(flags, POD_NAMESPACE)?);
+    Ok(if is_on(flags, Key::NodeLabeling)? { format!("{lease}---\n{LABEL_PERMISSIONS}") } else { lease })
+}
+
+/// The permissions for this Lease. The service account itself stays where the Pods are.
+fn for_lease(lease: &LeaseName) -> String {
+    let (own, theirs) = (place(POD_NAMESPACE), place(&lease.namespace));
+    let named = |object: &str| object.replace(DEFAULT_LEASE, &lease.name).replace(&own, &theirs);
+    let object = |one| if is_service_account(one) { str::to_owned(one) } else { named(one) };
+    PERMISSIONS.split(NEXT_OBJECT).map(object).collect::<Vec<_>>().join(NEXT_OBJECT)
+}
+
+/// An object's own namespace, as metadata has it; a subject's is written deeper.
+fn place(namespace: &str) -> String {
+    format!("\n  namespace: {namespace}\n")
+}
+
+fn is_service_account(object: &str) -> bool {
+    object.contains("\nkind: ServiceAccount\n")
 }
 
 fn print(text: &str) -> u8 {

@@ -24,13 +24,17 @@ const ORDINARY: u32 = 65532;
 
 /// Hosts and an API server without an agent, or nothing and the reason on stderr where that cannot be.
 fn hosts(name: &str) -> Option<(Cluster, Scratch)> {
+    hosts_as(name, |plan| plan)
+}
+
+fn hosts_as(name: &str, change: impl FnOnce(Plan) -> Plan) -> Option<(Cluster, Scratch)> {
     if let Err(reason) = netns::ensure_privilege() {
         eprintln!("skipped: {reason}");
         return None;
     }
     let scratch = Scratch::new(&format!("host-{name}"));
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
-    Some((Cluster::new(plan).expect("hosts and an API server"), scratch))
+    Some((Cluster::new(change(plan)).expect("hosts and an API server"), scratch))
 }
 
 /// The kernel's description of the VIP on `host`; `Null` if it is not there.
@@ -124,13 +128,13 @@ fn in_force(cluster: &Cluster, setting: &str) -> Option<Value> {
 
 #[test]
 fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() {
-    let Some((mut cluster, scratch)) = hosts("settings") else { return };
+    let lease = |plan: Plan| plan.with_setting("vip_leasename", "default/another");
+    let Some((mut cluster, scratch)) = hosts_as("settings", lease) else { return };
     let file = scratch.0.join("mainstay.yaml");
     std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nservices: true\n").expect("written");
     let agent = &mut cluster.nodes[0].agent;
     agent.set("config_file", file.to_str().expect("a path"));
     agent.set("vip_leaseannotations", r#"{"example.com/team":"network"}"#);
-    agent.set("vip_leasename", "kube-system/plndr-svcs-lock");
     agent.set("bgp_peerpass", "hunter2");
     agent.set("health_check_port", "18080");
     cluster.start(0).expect("started");
@@ -152,7 +156,7 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
     assert!(rows.any(|row| row.starts_with(&["bgp_peerpass", "(secret)", "environment"])), "{table}");
     assert_eq!(said("MAINSTAY_WITNESSES")[1], "default", "the laboratory's hosts have no gateway");
 
-    let lease = Target::new(LEASE, "kube-system", "plndr-svcs-lock");
+    let lease = Target::new(LEASE, "default", "another");
     let store = cluster.api.embedded().expect("an embedded server").cluster.store();
     let lease = store.get(&lease).expect("the Lease that was named");
     assert_eq!(lease["metadata"]["annotations"]["example.com/team"], "network");

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SETTINGS: [&str; 6] = [
     "--interface=eth0",
@@ -92,6 +92,42 @@ fn permissions_are_those_that_the_laboratory_runs_agents_with() {
     let output = mainstay(&["manifest", "rbac"]);
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stdout), include_str!("../../../manifests/rbac.yaml"));
+}
+
+/// The namespace and name of each object, and the names that its rules are for.
+fn permissions(args: &[&str]) -> Vec<(String, Option<String>, Vec<Value>)> {
+    let output = mainstay(&[&["manifest", "rbac"], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+    let one = |object: &Value| {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        let names =
+            object["rules"].as_array().into_iter().flatten().map(|rule| rule["resourceNames"].clone());
+        (kind, object["metadata"]["namespace"].as_str().map(str::to_owned), names.collect())
+    };
+    objects.iter().map(one).collect()
+}
+
+#[test]
+fn another_lease_is_permitted_where_it_is() {
+    let default = permissions(&[]);
+    let another = permissions(&["--leaseName=vips/other"]);
+    let changed: Vec<_> = another.iter().zip(&default).filter(|(one, other)| one != other).collect();
+    let (role, binding) = (&changed[0].0, &changed[1].0);
+    assert_eq!(changed.len(), 2, "{changed:?}");
+    assert_eq!((role.0.as_str(), role.1.as_deref()), ("Role", Some("vips")));
+    assert_eq!(role.2, [json!(["other"]), Value::Null], "a creation cannot be allowed by name");
+    assert_eq!((binding.0.as_str(), binding.1.as_deref()), ("RoleBinding", Some("vips")));
+    assert_eq!(permissions(&["--leaseName=kube-system/plndr-cp-lock"]), default);
+
+    let in_vain = mainstay(&["manifest", "rbac", "--namespace=vips"]);
+    assert!(in_vain.status.success());
+    let warning = String::from_utf8_lossy(&in_vain.stderr).into_owned();
+    assert!(warning.contains("give --leaseName=vips/NAME"), "{warning}");
+    assert_eq!(in_vain.stdout, mainstay(&["manifest", "rbac"]).stdout);
+    let refused = mainstay(&["manifest", "rbac", "--leaseName=Not A Name"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
 }
 
 #[test]

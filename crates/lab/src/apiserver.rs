@@ -59,7 +59,7 @@ mod user;
 mod validate;
 
 pub use access::Access;
-pub use account::{Account, Reply, Verb, WriteRecord};
+pub use account::{Account, Asked, Reply, Verb, WriteRecord};
 pub use fault::Fault;
 pub use front_end::{FrontEnd, FrontEndHandle, ServeError};
 pub use kubeconfig::{User, kubeconfig};

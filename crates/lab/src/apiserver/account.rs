@@ -1,6 +1,6 @@
 //! What was asked: counters per verb and resource, and a log of writes, so that a test can say "no polling reads".
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -87,9 +87,29 @@ pub struct WriteRecord {
     pub reply: Reply,
 }
 
+/// What somebody asked to do, as an authorizer sees it. Empty text where the request names nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// Who, as the API server knows them.
+    pub user: String,
+    /// As RBAC spells it.
+    pub verb: String,
+    /// The API group.
+    pub group: String,
+    /// The plural; with a slash and the subresource where there is one.
+    pub resource: String,
+    /// Empty for what is cluster-scoped.
+    pub namespace: String,
+    /// Empty for a creation, and for a collection that no field selector narrows to one object.
+    pub name: String,
+    /// Whether it was allowed.
+    pub allowed: bool,
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     counts: BTreeMap<(Verb, &'static str), u64>,
+    asked: BTreeSet<Asked>,
     writes: VecDeque<WriteRecord>,
 }
 
@@ -106,6 +126,15 @@ impl Account {
 
     pub(super) fn count_one(&self, verb: Verb, plural: &'static str) {
         *self.lock().counts.entry((verb, plural)).or_default() += 1;
+    }
+
+    pub(super) fn note_asked(&self, asked: Asked) {
+        self.lock().asked.insert(asked);
+    }
+
+    /// Everything that anybody who proved who they are asked for, each once.
+    pub fn asked(&self) -> BTreeSet<Asked> {
+        self.lock().asked.clone()
     }
 
     pub(super) fn record(&self, write: WriteRecord) {

@@ -3,6 +3,7 @@
 
 use http::Method;
 
+use super::account::Asked;
 use super::request::{Query, decode};
 use super::status::ApiStatus;
 use super::user::UserInfo;
@@ -68,6 +69,19 @@ impl Attributes {
             query.text("fieldSelector").split(',').find_map(|part| part.strip_prefix("metadata.name="));
         if let Some(name) = selected {
             self.name = name.trim_start_matches('=').to_owned();
+        }
+    }
+
+    /// For the account.
+    pub(super) fn asked_by(&self, user: &UserInfo, allowed: bool) -> Asked {
+        Asked {
+            user: user.name.clone(),
+            verb: self.verb.clone(),
+            group: self.group.clone(),
+            resource: self.combined(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            allowed,
         }
     }
 

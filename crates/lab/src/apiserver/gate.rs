@@ -37,7 +37,9 @@ pub(super) async fn admit(
     let user = impersonated(front, user, &parts.headers)?;
     let attributes = Attributes::of(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
     let denied = call.is_some_and(|call| faults.denies(call.verb, call.resource.plural));
-    if denied || !rbac::allows(&front.store, &user, &attributes) {
+    let allowed = !denied && rbac::allows(&front.store, &user, &attributes);
+    front.store.account().note_asked(attributes.asked_by(&user, allowed));
+    if !allowed {
         return Err(attributes.forbidden(&user));
     }
     Ok(user)

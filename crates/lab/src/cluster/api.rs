@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,10 +15,9 @@ use crate::apiserver::real::{Account, Place, RealServer};
 use crate::apiserver::{self, ENDPOINT_SLICE, Fault, FrontEndHandle, Part, StoreOptions, Target, UserInfo};
 use crate::netns::{Host, Segment};
 
-/// What the agents may do, as an operator grants it.
-const PERMISSIONS: &str = include_str!("../../../../manifests/rbac.yaml");
-/// What they may do beside that where nodes are labelled.
-const LABEL_PERMISSIONS: &str = include_str!("../../../../manifests/rbac-node-labels.yaml");
+/// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
+const PERMISSION_FLAGS: [(&str, &str); 2] =
+    [("vip_leasename", "--leaseName"), ("enable_node_labeling", "--enableNodeLabeling")];
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
 
@@ -242,15 +242,25 @@ fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
 
 /// What is there before the agents are: their permissions; and where they label nodes, those nodes.
 fn objects(plan: &Plan) -> Result<Vec<Value>> {
-    let mut objects: Vec<Value> = serde_saphyr::from_multiple(PERMISSIONS).context("manifests/rbac.yaml")?;
+    let mut objects = permissions(plan)?;
     if plan.settings.iter().any(|(name, value)| *name == "enable_node_labeling" && value == "true") {
-        let labels: Vec<Value> =
-            serde_saphyr::from_multiple(LABEL_PERMISSIONS).context("manifests/rbac-node-labels.yaml")?;
-        objects.extend(labels);
         let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
         objects.extend(plan.node_names().map(node));
     }
     Ok(objects)
+}
+
+/// As an operator grants them: what the agent itself prints for these settings.
+fn permissions(plan: &Plan) -> Result<Vec<Value>> {
+    let mut command = Command::new(&plan.mainstay);
+    command.args(["manifest", "rbac"]);
+    for (name, value) in &plan.settings {
+        let flag = PERMISSION_FLAGS.iter().find(|(setting, _)| setting == name);
+        command.args(flag.map(|(_, flag)| format!("{flag}={value}")));
+    }
+    let output = command.output().with_context(|| format!("cannot run {}", plan.mainstay.display()))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_saphyr::from_multiple(std::str::from_utf8(&output.stdout)?).context("what manifest rbac prints")
 }
 
 /// Makes these objects; the agents' service account is among them, and what it may do.

@@ -1,0 +1,131 @@
+//! The permissions that `mainstay manifest rbac` prints are those that agents need, and no more: each request of real
+//! agents is allowed by them, and each of them is asked for.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use common::Scratch;
+use mainstay_lab::apiserver::Asked;
+use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
+use mainstay_lab::netns;
+use serde_json::Value;
+
+/// A wide margin for anything that takes seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Not the default, so that what is granted is what was asked for.
+const LEASE: &str = "default/another";
+/// Who the agents are.
+const AGENTS: &str = "system:serviceaccount:kube-system:mainstay";
+
+/// One verb on one resource that the manifest's roles allow. Empty text for what is left open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Permission {
+    verb: String,
+    group: String,
+    resource: String,
+    /// Of the role; empty for a cluster's.
+    namespace: String,
+    name: String,
+}
+
+impl Permission {
+    fn is_for(&self, asked: &Asked) -> bool {
+        let left_open_or = |ours: &str, theirs: &str| ours.is_empty() || ours == theirs;
+        (&self.verb, &self.group, &self.resource) == (&asked.verb, &asked.group, &asked.resource)
+            && left_open_or(&self.namespace, &asked.namespace)
+            && left_open_or(&self.name, &asked.name)
+    }
+}
+
+/// All that the printed roles allow, one by one.
+fn granted(flags: &[&str]) -> BTreeSet<Permission> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    let output = command.args(["manifest", "rbac"]).args(flags).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+    let mut all = BTreeSet::new();
+    for object in &objects {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            all.extend(single(rule, namespace));
+        }
+    }
+    all
+}
+
+fn single(rule: &Value, namespace: &str) -> Vec<Permission> {
+    let texts = |field: &str| -> Vec<String> {
+        let list = rule[field].as_array().into_iter().flatten();
+        list.map(|one| one.as_str().expect("text").to_owned()).collect()
+    };
+    let names = if rule["resourceNames"].is_null() { vec![String::new()] } else { texts("resourceNames") };
+    let mut all = Vec::new();
+    for verb in texts("verbs") {
+        for group in texts("apiGroups") {
+            for resource in texts("resources") {
+                let one = |name: &String| Permission {
+                    verb: verb.clone(),
+                    group: group.clone(),
+                    resource: resource.clone(),
+                    namespace: namespace.to_owned(),
+                    name: name.clone(),
+                };
+                all.extend(names.iter().map(one));
+            }
+        }
+    }
+    all
+}
+
+/// A start, an outage, a death, a return, a hand-over: all that agents have to ask the API for.
+fn live(cluster: &mut Cluster) {
+    let first = cluster.wait_settled(PATIENCE).expect("settled");
+    cluster.api.fail(Outage::Refused).expect("an outage");
+    cluster.wait_tenure(first, "detached", PATIENCE).expect("detached");
+    cluster.api.heal().expect("the API is back");
+    cluster.wait_tenure(first, "confirmed", PATIENCE).expect("confirmed again");
+    let others: Vec<usize> = (0..3).filter(|index| *index != first).collect();
+    cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
+    let second = cluster.wait_holder(&others, PATIENCE).expect("succeeded on evidence");
+    cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
+    cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second);
+    assert!(cluster.stop(second, PATIENCE).expect("it ends").success());
+    let others: Vec<usize> = (0..3).filter(|index| *index != second).collect();
+    let third = cluster.wait_holder(&others, PATIENCE).expect("another holds");
+    cluster.wait_tenure(third, "confirmed", PATIENCE).expect("by a grant");
+}
+
+#[test]
+fn every_permission_is_needed_and_every_request_is_permitted() {
+    if let Err(reason) = netns::ensure_privilege() {
+        return eprintln!("skipped: {reason}");
+    }
+    let scratch = Scratch::new("permissions");
+    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
+    let plan = plan.with_setting("enable_node_labeling", "true").with_setting("vip_leasename", LEASE);
+    let mut cluster = Cluster::up(plan).expect("a cluster that settles");
+    live(&mut cluster);
+
+    let asked = || -> Vec<Asked> {
+        let store = cluster.api.embedded().expect("an embedded server").cluster.store();
+        store.account().asked().into_iter().filter(|one| one.user == AGENTS).collect()
+    };
+    let granted = granted(&["--enableNodeLabeling", &format!("--leaseName={LEASE}")]);
+    assert!(granted.len() > 5, "{granted:?}");
+    let used = |permission: &Permission, asked: &[Asked]| asked.iter().any(|one| permission.is_for(one));
+    let all_used = || {
+        let asked = asked();
+        Ok(granted.iter().all(|permission| used(permission, &asked)).then_some(()))
+    };
+    // The label is in no hurry.
+    let needed = wait_for(PATIENCE, all_used).expect("an account");
+    let asked = asked();
+    let idle: Vec<_> = granted.iter().filter(|permission| !used(permission, &asked)).collect();
+    assert!(needed.is_some(), "granted and never asked for: {idle:#?}");
+    let refused: Vec<_> = asked.iter().filter(|one| !one.allowed).collect();
+    assert!(refused.is_empty(), "asked for and not granted: {refused:#?}");
+}
