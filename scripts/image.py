@@ -6,7 +6,7 @@
 No registry, no container engine and no base image: the image is the one static binary, and the few files that a C
 library looks for. The same binary gives the same bytes. Needs python3 alone.
 
-The binary has the capabilities NET_ADMIN and NET_RAW in its permitted set, and not in its effective one: a container
+The binary has the capabilities NET_ADMIN and NET_RAW, and SYS_NICE and IPC_LOCK for realtime, in its permitted set, and not in its effective one: a container
 that runs it as an ordinary user, with both in its bounding set, can hold a VIP (the agent raises them), and one that has
 neither can still run `mainstay config check`.
 
@@ -31,9 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 USER = 65532
 MACHINES = {62: "amd64", 183: "arm64"}
 INTERPRETER, CAPABILITIES = 3, "SCHILY.xattr.security.capability"
-NET_ADMIN, NET_RAW = 12, 13
+NET_ADMIN, NET_RAW, IPC_LOCK, SYS_NICE = 12, 13, 14, 23
 # VFS_CAP_REVISION_2 without the flag for the effective set; permitted and inheritable, low and high words.
-PERMITTED = struct.pack("<5I", 0x02000000, 1 << NET_ADMIN | 1 << NET_RAW, 0, 0, 0)
+PERMITTED = struct.pack("<5I", 0x02000000, 1 << NET_ADMIN | 1 << NET_RAW | 1 << IPC_LOCK | 1 << SYS_NICE, 0, 0, 0)
 FILES = {
     "etc/passwd": f"root:x:0:0:root:/:/sbin/nologin\nnonroot:x:{USER}:{USER}:nonroot:/:/sbin/nologin\n",
     "etc/group": f"root:x:0:\nnonroot:x:{USER}:\n",

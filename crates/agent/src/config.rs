@@ -78,6 +78,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the admin API listens.
     pub admin_socket: PathBuf,
+    /// Whether the data plane runs before all ordinary work, with its memory locked.
+    pub realtime: bool,
     /// Where the run is recorded, if it is.
     pub record: Option<PathBuf>,
     /// What is logged, and how.

@@ -4,16 +4,46 @@
 
 use caps::{CapSet, Capability};
 
+use mainstay_dataplane::realtime;
+
 /// For netlink, and for packet sockets.
 const NEEDED: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+/// For real-time scheduling, and for locked memory: only where `realtime` asks for them.
+const NEEDED_IN_REAL_TIME: [Capability; 2] = [Capability::CAP_SYS_NICE, Capability::CAP_IPC_LOCK];
 
 /// Makes effective what this thread, and those that it starts later, are permitted. What is not permitted is missed, and
 /// named, where it is needed.
-pub(crate) fn raise() {
-    let permitted = |capability| caps::has_cap(None, CapSet::Permitted, capability).unwrap_or(false);
-    for capability in NEEDED.into_iter().filter(|capability| permitted(*capability)) {
+pub(crate) fn raise(realtime: bool) {
+    let permitted = |capability: &Capability| has(CapSet::Permitted, *capability);
+    let more = if realtime { &NEEDED_IN_REAL_TIME[..] } else { &[] };
+    for capability in NEEDED.iter().chain(more).copied().filter(permitted) {
         if let Err(error) = caps::raise(None, CapSet::Effective, capability) {
             tracing::warn!("{capability} is permitted and cannot be used: {error}");
         }
     }
+}
+
+/// Puts this thread, and those that it starts, before all ordinary work, and keeps the process in memory. Where that is
+/// not allowed a warning says so: a VIP on a busy host is better than none.
+pub(crate) fn run_in_real_time() {
+    if let Err(error) = realtime::schedule_this_thread() {
+        tracing::warn!(
+            "realtime: no real-time scheduling: {error}; add the capability SYS_NICE to the container"
+        );
+    }
+    // Under a limit in place of the capability it might succeed, and a later allocation fail.
+    let locked = if has(CapSet::Effective, Capability::CAP_IPC_LOCK) {
+        realtime::lock_memory().map_err(|error| error.to_string())
+    } else {
+        Err("not permitted".to_owned())
+    };
+    if let Err(error) = locked {
+        tracing::warn!(
+            "realtime: memory is not locked: {error}; add the capability IPC_LOCK to the container"
+        );
+    }
+}
+
+fn has(set: CapSet, capability: Capability) -> bool {
+    caps::has_cap(None, set, capability).unwrap_or(false)
 }

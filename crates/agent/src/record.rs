@@ -16,6 +16,7 @@ use mainstay_core::node::{Node, Output};
 use mainstay_core::recording::{Line, Start, Turn};
 use mainstay_core::status::ClaimStatus;
 use mainstay_core::time::Moment;
+use mainstay_dataplane::realtime;
 
 use crate::driver::Core;
 
@@ -103,6 +104,10 @@ impl Recorder {
         let too_slow = Arc::new(AtomicBool::new(false));
         let slow = Arc::clone(&too_slow);
         std::thread::Builder::new().name("recording".to_owned()).spawn(move || {
+            // It writes to a disk, and whoever started it may be a real-time thread.
+            if let Err(error) = realtime::schedule_ordinarily() {
+                tracing::warn!("the recording's thread keeps its priority: {error}");
+            }
             match paper.write_all(&first, &waiting, &slow) {
                 Ok(reason) => tracing::info!(file = %paper.name.display(), "the recording ends: {reason}"),
                 Err(error) => {

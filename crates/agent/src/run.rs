@@ -60,7 +60,7 @@ pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     let warnings: Vec<_> = warnings.into_iter().map(|Warning(line)| line).collect();
     let _log = log::start(config.log)?;
     // Threads started from here on have them.
-    privileges::raise();
+    privileges::raise(config.realtime);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -206,6 +206,10 @@ fn run_loop(start: LoopStart) -> anyhow::Result<Ending> {
 
 async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
     let LoopStart { config, parts, edges, opened } = start;
+    // The data plane's own thread, which it starts, is to have it, too.
+    if config.realtime {
+        privileges::run_in_real_time();
+    }
     let link = LinkSettings {
         interface: config.interface.clone(),
         announce_every: config.announce_every,

@@ -133,12 +133,12 @@ impl Credentials {
 
     /// Of a user other than root the kernel takes the capabilities of the binary, and no more than the two that the
     /// container is left with. It gains none by that, so it needs no permission to escalate (`no_new_privs`).
-    fn security(self) -> Value {
+    fn security(self, capabilities: &[&str]) -> Value {
         let mut security = json!({
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
             "runAsUser": 0,
-            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+            "capabilities": {"drop": ["ALL"], "add": capabilities},
         });
         if self == Self::ServiceAccount {
             security["runAsUser"] = json!(ORDINARY_USER);
@@ -303,7 +303,7 @@ fn container(generated: &Generated, mounts: &[Value], credentials: Credentials) 
         "args": ["manager"],
         "env": environment(&generated.settings.0),
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-        "securityContext": credentials.security(),
+        "securityContext": credentials.security(&capabilities(&generated.settings.0)),
         "volumeMounts": mounts,
     });
     // Another place of the metrics may be behind any address; who moves it knows how to probe it.
@@ -313,6 +313,14 @@ fn container(generated: &Generated, mounts: &[Value], credentials: Credentials) 
         container["readinessProbe"] = probe("/readyz");
     }
     container
+}
+
+/// Those that the agent's sockets and addresses need; and for `realtime`, and only then, those that it needs. A text that
+/// is neither yes nor no is refused when the whole object is checked.
+fn capabilities(flags: &Layer) -> Vec<&'static str> {
+    let realtime = is_on(flags, Key::Realtime).unwrap_or(false);
+    let more: &[&str] = if realtime { &["SYS_NICE", "IPC_LOCK"] } else { &[] };
+    [&["NET_ADMIN", "NET_RAW"], more].concat()
 }
 
 /// How long a Pod may take to end: a hand-over takes one lease duration at most, and a little to withdraw.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -220,6 +221,48 @@ fn a_holder_whose_hardware_address_changes_is_found_by_the_new_one() {
     assert_eq!((settled, &cluster.claim(holder)["epoch"]), (holder, &epoch), "nothing moved");
 }
 
+/// The scheduling policy and priority of each thread of a process, by name.
+fn scheduling(process: u32) -> BTreeMap<String, (u32, u32)> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    let of = |thread: std::io::Result<std::fs::DirEntry>| {
+        let text = |file| std::fs::read_to_string(thread.as_ref().ok()?.path().join(file)).ok();
+        let (name, stat) = (text("comm")?, text("stat")?);
+        // proc_pid_stat(5): rt_priority and policy are fields 40 and 41; the name, in brackets, is field 2.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some((name.trim().to_owned(), (fields[41 - 3].parse().ok()?, fields[40 - 3].parse().ok()?)))
+    };
+    threads.filter_map(of).collect()
+}
+
+#[test]
+fn in_real_time_the_data_plane_alone_comes_before_ordinary_work() {
+    let Some((mut cluster, scratch)) = hosts("realtime") else { return };
+    let recording = scratch.0.join("recording");
+    cluster.nodes[0].agent.set("MAINSTAY_REALTIME", "true");
+    cluster.nodes[0].agent.set("MAINSTAY_RECORD", recording.to_str().expect("a path"));
+    cluster.start(0).expect("started");
+    cluster.wait_tenure(0, "confirmed", PATIENCE).expect("held");
+    cluster.start(1).expect("started");
+    cluster.wait_settled(PATIENCE).expect("settled");
+    const ORDINARY: (u32, u32) = (0, 0);
+    const ROUND_ROBIN: (u32, u32) = (2, 1);
+    let [first, second] = [0, 1].map(|node| cluster.agent(node).expect("it runs").id());
+    let threads = scheduling(first);
+    for (name, expected) in
+        [("loop", ROUND_ROBIN), ("kernel", ROUND_ROBIN), ("control", ORDINARY), ("recording", ORDINARY)]
+    {
+        assert_eq!(threads.get(name), Some(&expected), "{name} of {threads:?}");
+    }
+    assert!(scheduling(second).values().all(|one| *one == ORDINARY), "nobody asked for it");
+    let locked = |process: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+        let line = status.lines().find(|line| line.starts_with("VmLck:")).expect("memory").to_owned();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number")
+    };
+    let (locked, other) = (locked(first), locked(second));
+    assert!(locked > 1_000 && other == 0, "{locked} and {other} KiB are locked");
+}
+
 /// A program that starts the agent as a user of its own, as a container's runtime does: with two capabilities, which last
 /// where the binary has them as well, and with no way to gain others. `capabilities` are the binary's.
 fn as_an_ordinary_user(scratch: &Scratch, capabilities: &str) -> PathBuf {
@@ -254,12 +297,22 @@ fn hosts_of_an_ordinary_user(name: &str, capabilities: &str) -> Option<(Cluster,
 
 #[test]
 fn an_ordinary_user_with_the_binarys_capabilities_holds_a_vip() {
-    let Some((mut cluster, _scratch)) = hosts_of_an_ordinary_user("ordinary", "cap_net_admin,cap_net_raw+p")
+    let Some((mut cluster, scratch)) = hosts_of_an_ordinary_user("ordinary", "cap_net_admin,cap_net_raw+p")
     else {
         return;
     };
+    // Asked for and not permitted: said, and done without.
+    cluster.nodes[0].agent.set("MAINSTAY_REALTIME", "true");
     cluster.start(0).expect("started");
     cluster.wait_tenure(0, "confirmed", PATIENCE).expect("held");
+    let log = std::fs::read_to_string(scratch.0.join("agent-n1.log")).expect("a log");
+    for missing in ["SYS_NICE", "IPC_LOCK"] {
+        assert_eq!(
+            log.matches(&format!("add the capability {missing} to the container")).count(),
+            1,
+            "{log}"
+        );
+    }
     let process = cluster.agent(0).expect("it runs").id();
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();

@@ -40,7 +40,13 @@ fn a_static_pod_has_its_settings_and_two_capabilities() {
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 35, "the lease's 20 s, and 15 s more");
     assert_eq!(variable(container, "vip_nodename")["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
     let security = &container["securityContext"];
-    assert_eq!(security["capabilities"]["add"], serde_json::json!(["NET_ADMIN", "NET_RAW"]));
+    assert_eq!(security["capabilities"]["add"], json!(["NET_ADMIN", "NET_RAW"]));
+    let of = |more: &[&str]| {
+        let pod = printed("pod", more);
+        pod["spec"]["containers"][0]["securityContext"]["capabilities"]["add"].clone()
+    };
+    assert_eq!(of(&["--realtime=false"]), json!(["NET_ADMIN", "NET_RAW"]));
+    assert_eq!(of(&["--realtime"]), json!(["NET_ADMIN", "NET_RAW", "SYS_NICE", "IPC_LOCK"]));
     assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(security["allowPrivilegeEscalation"], false);

@@ -161,7 +161,11 @@ fn a_file_that_cannot_be_checked_is_exit_code_2_and_one_line() {
 fn the_reference_is_printed_as_it_is_committed() {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let output = mainstay(&["config", "reference"], &[]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), std::fs::read_to_string(committed).unwrap());
+    let printed = String::from_utf8(output.stdout).expect("text");
+    let committed = std::fs::read_to_string(committed).expect("the file");
+    let differs = printed.lines().zip(committed.lines()).find(|(printed, committed)| printed != committed);
+    assert_eq!(differs, None, "run `mainstay config reference > docs/configuration.md`");
+    assert_eq!(printed.len(), committed.len(), "run `mainstay config reference > docs/configuration.md`");
 }
 
 #[test]

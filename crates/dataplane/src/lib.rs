@@ -21,3 +21,4 @@ pub use faults::FaultNews;
 pub use linux::addresses::ADDRESS_PROTOCOL;
 pub use linux::clock;
 pub use linux::links::{DescribeError, LinkDescription, addresses_on, default_interface, describe};
+pub use linux::realtime;

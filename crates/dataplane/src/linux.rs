@@ -7,6 +7,7 @@ pub(crate) mod links;
 pub(crate) mod message;
 pub(crate) mod monitor;
 pub(crate) mod packet;
+pub mod realtime;
 pub(crate) mod route;
 pub(crate) mod timer;
 pub(crate) mod worker;

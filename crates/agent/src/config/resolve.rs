@@ -168,6 +168,7 @@ impl Resolver<'_> {
             health_port: self.parse(Key::HealthPort, value::health_port)?,
             state_dir: self.parse(Key::StateDir, value::path)?,
             admin_socket: self.parse(Key::AdminSocket, value::path)?,
+            realtime: self.switch(Key::Realtime)?,
             record: self.optional(Key::Record, value::path)?,
             log: self.log()?,
             features: self.features()?,

@@ -77,6 +77,7 @@ pub enum Key {
     DetectionMultiplier,
     Witnesses,
     Record,
+    Realtime,
     // Services
     Services,
     ServicesInterface,

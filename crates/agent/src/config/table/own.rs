@@ -72,4 +72,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Record what the agent is given and decides, for `mainstay replay`, up to 1 GiB; the file of the run before \
          becomes FILE.before",
     ),
+    Setting::new(Key::Realtime, &["MAINSTAY_REALTIME"], &["realtime"], Kind::Switch).else_is("false").works(
+        "Announce and probe in real time, with memory that is never paged out, so that a busy host does not look dead; \
+         needs CAP_SYS_NICE and CAP_IPC_LOCK, which the manifests then have",
+    ),
 ];
