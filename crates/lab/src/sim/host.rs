@@ -12,7 +12,7 @@ use mainstay_core::names::{ClaimId, InstanceId, Mac, NodeName};
 use mainstay_core::node::{Node, Output};
 use mainstay_core::recording::{Line, Start, Turn};
 use mainstay_core::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
-use mainstay_core::snapshot::{Member, Snapshot};
+use mainstay_core::snapshot::{Member, Snapshot, decode, encode};
 use mainstay_core::time::Moment;
 use mainstay_core::vip::{Mark, Vip};
 use mainstay_dataplane::announce::Pacer;
@@ -223,7 +223,8 @@ impl<M: Machine> World<M> {
             return;
         }
         let boot = format!("boot-{}", host.boot);
-        let snapshot = host.snapshot.clone().filter(|snapshot| snapshot.boot_id == boot);
+        // As it would be read from the disk: one of an earlier boot is not believed.
+        let snapshot = host.snapshot.as_ref().and_then(|kept| decode(&encode(kept), &boot).ok());
         let fresh = self.random.bits();
         self.hosts[h].instance = snapshot.as_ref().map_or(fresh, |snapshot| snapshot.instance.0);
         let settings = self.settings(h);

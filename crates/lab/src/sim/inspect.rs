@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::LeaseRecord;
+use mainstay_core::input::{Health, Input, LeaseRecord};
 use mainstay_core::vip::Mark;
 
 use super::host::{Machine, VIP};
@@ -77,6 +77,11 @@ impl<M: Machine> World<M> {
         let packet =
             Packet { mac: mac_of(h), to: To::All, sender: None, target: VIP, mark: Some(mark), asks: true };
         self.send(h, packet);
+    }
+
+    /// Tells node `h`'s agent how what the VIP serves does, as seen from there.
+    pub fn tell_service(&mut self, h: usize, health: Health) {
+        self.feed(h, Input::Service(health));
     }
 
     /// The name's id of node `h`, as marks carry it.

@@ -424,3 +424,43 @@ fn rule_06_the_grace_ends() {
         assert_eq!(lost(&sim), 0, "seed {seed}: make before break");
     }
 }
+
+/// The holder's own API server fails, and what the VIP serves with it: nobody waits for it to come back.
+#[test]
+fn rule_06_no_grace_while_what_the_vip_serves_fails() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(Kind::Api(Whom::Node(holder), ApiForm::Refused));
+        sim.begin(Kind::Unhealthy(holder));
+        (0..3).filter(|node| *node != holder).for_each(|node| sim.tell_service(node, Health::Unhealthy));
+        sim.run_for(seconds(3));
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}: it has not expired");
+        sim.run_for(seconds(4));
+        assert!(only_holder(&sim) != holder, "seed {seed}: expired, and of no use to anybody");
+    }
+}
+
+/// A follower that hears nobody stands still for a moment, while the holder misses some renewals: the lease's duration
+/// is over when it goes on, and it has seen little of it.
+#[test]
+fn rule_06_who_did_not_look_knows_of_no_expiry() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 3);
+        let (follower, refused) = (other_than(holder), Kind::Api(Whom::Node(holder), ApiForm::Refused));
+        sim.begin(Kind::Isolated(follower));
+        sim.run_for(seconds(2));
+        let renewed = sim.lease().map(|lease| lease.renew_time.clone());
+        sim.run_until(seconds(2), |sim| sim.lease().map(|lease| lease.renew_time.clone()) != renewed);
+        sim.run_for(ms(50));
+        sim.begin(refused);
+        sim.run_for(ms(2_150));
+        sim.begin(Kind::AgentFrozen(follower));
+        sim.run_for(ms(3_200));
+        sim.end(Kind::AgentFrozen(follower));
+        sim.run_for(ms(50));
+        sim.end(refused);
+        sim.run_for(seconds(3));
+        assert_eq!(sim.lease().map(|lease| lease.transitions), Some(0), "seed {seed}: no move at all");
+        assert_eq!((sim.lease_holder(), lost(&sim)), (Some(holder), 0), "seed {seed}");
+    }
+}

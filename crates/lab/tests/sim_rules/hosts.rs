@@ -307,3 +307,81 @@ fn rule_13_without_the_authority_no_link_is_given_up() {
         assert!(sim.wears(holder), "seed {seed}");
     }
 }
+
+/// Both wore the VIP in a partition, both agents are restarted, and somebody deletes the Lease: each hears the other's
+/// kernel answer, and no mark.
+#[test]
+fn rule_09_of_two_that_were_restarted_one_goes_on() {
+    for seed in 0..10 {
+        let (mut sim, first) = settled(seed, 2);
+        sim.begin(Kind::Unplugged(first));
+        sim.run_for(seconds(4));
+        assert!(sim.wears(0) && sim.wears(1), "seed {seed}: each side has a holder");
+        (0..2).for_each(|node| sim.begin(Kind::Crash(node)));
+        sim.begin(Kind::LeaseDeleted);
+        sim.end(Kind::LeaseDeleted);
+        sim.end(Kind::Unplugged(first));
+        (0..2).for_each(|node| sim.end(Kind::Crash(node)));
+        let decided = |sim: &Sim| sim.holder().is_some() && sim.wears(0) != sim.wears(1);
+        assert!(sim.run_until(seconds(4), decided), "seed {seed}: each waits for the other");
+        let holder = only_holder(&sim);
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}");
+        sim.run_for(seconds(4));
+        assert_eq!(only_holder(&sim), holder, "seed {seed}");
+    }
+}
+
+/// Power is lost everywhere. Whoever is back first wears nothing, whatever it held in its last boot, and has nobody to
+/// wait for: the API servers may be behind the VIP.
+#[test]
+fn rule_09_what_an_earlier_boot_knew_is_not_believed() {
+    for seed in 0..10 {
+        let (mut sim, holder) = settled(seed, 3);
+        sim.begin(outage(ApiForm::Refused));
+        (0..3).for_each(|node| sim.begin(Kind::PowerLoss(node)));
+        sim.run_for(seconds(5));
+        let back = if seed % 2 == 0 { holder } else { other_than(holder) };
+        sim.end(Kind::PowerLoss(back));
+        let held = sim.run_until(ms(3_500), |sim| sim.holder() == Some(back));
+        assert!(held, "seed {seed}: it waits for a holder of its last boot");
+    }
+}
+
+/// The last node to be migrated from kube-vip stops. Electors that only follow write nothing down: one may be there.
+#[test]
+fn rule_11_an_elector_that_lists_nobody_may_succeed() {
+    for seed in 0..5 {
+        let (mut sim, _) = settled(seed, 1);
+        deny(&mut sim, "kube-vip-node");
+        sim.run_for(seconds(2));
+        assert!(!sim.wears(0), "seed {seed}: kube-vip has it");
+        let lease = sim.lease().cloned().expect("there is a lease");
+        sim.put_lease(LeaseRecord { holder: None, duration_seconds: 1, ..lease });
+        assert!(sim.run_until(seconds(10), |sim| sim.holder() == Some(0)), "seed {seed}: and gives it back");
+        sim.run_for(seconds(10));
+        sim.begin(Kind::Shutdown(0));
+        let released = sim.run_until(seconds(1), |sim| sim.lease_holder().is_none());
+        assert!(released && sim.wears(0), "seed {seed}: released, and worn until somebody has it");
+        deny(&mut sim, "kube-vip-node");
+        sim.run_for(ms(700));
+        assert!(!sim.wears(0), "seed {seed}: it has a successor");
+        assert_eq!(sim.view().nodes[0].agent, AgentState::Stopped, "seed {seed}");
+    }
+}
+
+/// Two hand over, one after the other: what left the first because it could not serve does not come back to it.
+#[test]
+fn rule_12_who_handed_over_stays_out() {
+    for seed in 0..10 {
+        let (mut sim, first) = settled(seed, 3);
+        sim.begin(Kind::Unhealthy(first));
+        let moved = |sim: &Sim| sim.holder().is_some_and(|holder| holder != first);
+        assert!(sim.run_until(seconds(6), moved), "seed {seed}");
+        let second = only_holder(&sim);
+        sim.end(Kind::Unhealthy(first));
+        sim.run_for(ms(200));
+        sim.begin(Kind::Shutdown(second));
+        sim.run_for(seconds(3));
+        assert_eq!(only_holder(&sim), 3 - first - second, "seed {seed}: the one that it did not leave");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_core::check::AgentState;
 use mainstay_core::effect::{Effect, LeaseRequest};
 use mainstay_core::event::{Event, TakeReason, Verdict, YieldReason};
-use mainstay_core::input::LeaseRecord;
+use mainstay_core::input::{Health, LeaseRecord};
 use mainstay_core::node::Node;
 use mainstay_core::settings::OnAuthorityLoss;
 use mainstay_core::vip::{Mark, Tenure};
@@ -16,6 +16,7 @@ use mainstay_lab::sim::{ApiForm, FrontEnds, Kind, Schedule, Tune, Whom, Witness,
 
 mod conflicts;
 mod grants;
+mod guards;
 mod hosts;
 mod takeovers;
 
@@ -82,6 +83,18 @@ fn announced(sim: &Sim, node: usize, since: Duration) -> Vec<Duration> {
     let mut times: Vec<Duration> = all.map(|(at, ..)| *at).collect();
     times.dedup();
     times
+}
+
+/// When `node` asked for the VIP at or after `since`, as a follower does or as a candidate.
+fn questions(sim: &Sim, node: usize, since: Duration, tenure: Option<Tenure>) -> Vec<Duration> {
+    let asks = |effect: &Effect| match effect {
+        Effect::Probe { target, mark, .. } => {
+            *target == mainstay_lab::sim::VIP && mark.map(|mark| mark.tenure) == tenure
+        }
+        _ => false,
+    };
+    let all = sim.log.effects.iter().rev().take_while(|(at, ..)| *at >= since);
+    all.filter(|(_, who, effect)| *who == node && asks(effect)).map(|(at, ..)| *at).collect()
 }
 
 fn yielded(sim: &Sim, node: usize, since: Duration) -> Option<(Duration, YieldReason)> {
