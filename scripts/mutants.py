@@ -165,7 +165,7 @@ MUTANTS = [
     mutant("05-unverified-waits", "yields to an earlier grant at once when it cannot ask", FRAMES,
            "self.lease.out_since().is_some() && !earlier {", "self.lease.out_since().is_some() {"),
     mutant("05-verify-deadline", "asks, and waits for the answer for ever", DUTIES,
-           "} else if now.since(since) >= window {", "} else if now.since(since) >= window * 1000 {"),
+           "} else if now.since(since) >= VERIFY_WINDOW {", "} else if now.since(since) >= VERIFY_WINDOW * 1000 {"),
     mutant("05-verify-defends", "does not defend while it asks", FRAMES,
            "if self.invited_at_epoch.is_none() {\n            self.defend(now, out);",
            "if false {\n            self.defend(now, out);"),

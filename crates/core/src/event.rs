@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{ClaimId, Mac};
+use crate::names::{ClaimId, Mac, NodeName};
+use crate::snapshot::Member;
 use crate::vip::{Mark, Tenure, Vip};
 
 /// One thing worth telling.
@@ -44,6 +45,8 @@ pub enum Event {
     AuthorityReturned { claim: ClaimId, away: Duration },
     /// The Lease went back in time (lower epoch) or was made anew (another UID); we contest it.
     AuthorityReset { claim: ClaimId, ours: u32, theirs: u32 },
+    /// Another agent runs under this node's name; so it describes itself.
+    Namesake { node: NodeName, member: Member },
     /// The link changed.
     Link { up: bool },
     /// The loop stood still for so long that nothing it knew may be true.
@@ -161,6 +164,7 @@ impl Event {
             Self::AuthorityLost { .. } => "AuthorityLost",
             Self::AuthorityReturned { .. } => "AuthorityReturned",
             Self::AuthorityReset { .. } => "AuthorityReset",
+            Self::Namesake { .. } => "Namesake",
             Self::Link { .. } => "Link",
             Self::Resumed { .. } => "Resumed",
             Self::HealthChanged { .. } => "HealthChanged",
@@ -218,6 +222,14 @@ impl fmt::Display for Event {
             Self::AuthorityReset { claim, ours, theirs } => {
                 write!(f, "{claim}: the Lease went back (epoch {theirs}, ours is {ours}); contesting it")
             }
+            Self::Namesake { node, member } => {
+                let (macs, addresses) = (listed(&member.macs), listed(&member.addresses));
+                write!(
+                    f,
+                    "another agent runs as node {node}, with the hardware address {macs} and the address {addresses}: \
+                     give one of the two a vip_nodename of its own"
+                )
+            }
             Self::Link { up } => write!(f, "the link is {}", if *up { "up" } else { "down" }),
             Self::Resumed { gap } => write!(f, "the loop stood still for {:.1} s", gap.as_secs_f64()),
             Self::HealthChanged { healthy } => {
@@ -229,5 +241,13 @@ impl fmt::Display for Event {
             }
             Self::Stopping { claim, kept: false } => write!(f, "{claim}: handed over"),
         }
+    }
+}
+
+fn listed<T: fmt::Display>(all: &[T]) -> String {
+    if all.is_empty() {
+        "unknown".to_owned()
+    } else {
+        all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
     }
 }

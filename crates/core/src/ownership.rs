@@ -51,11 +51,10 @@ const ASK_STEP: Duration = Duration::from_millis(20);
 const CLAIMANT_MEMORY: Duration = Duration::from_secs(10);
 /// How long an unmarked answer of a member can keep a restarted holder from announcing.
 const PROBING_LIMIT: Duration = Duration::from_secs(1);
-/// Rule 5: the verification of a grant against a mark of a higher epoch. With the frames before and after it, two
-/// holders that hear each other end within a second.
-const VERIFY_WINDOW: Duration = Duration::from_millis(800);
-/// The same out of reach: an earlier holder that is not answered either knows it after 500 ms, and has yielded by then.
-const UNANSWERED_WINDOW: Duration = Duration::from_millis(700);
+/// Rule 5: the verification of a grant against a mark of another epoch. With a rival's question before it
+/// ([`crate::watcher`]) and the frames after it, two holders that hear each other end within a second. No shorter: an
+/// earlier holder that is not answered either knows it after 500 ms, and has yielded by then.
+const VERIFY_WINDOW: Duration = Duration::from_millis(600);
 /// After the kernel refused an address.
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// How long a holder tries to get its address from a kernel that refuses it, while others could hold.

@@ -11,6 +11,7 @@
 //! The machine never acts by itself: [`LeaseMachine::poll`] says which request is due under the claim's [`Wants`].
 
 mod knowledge;
+mod namesakes;
 mod requests;
 mod settle;
 
@@ -35,7 +36,7 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(3);
 /// The longest time an acquisition is given: writes stall while etcd elects.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(4);
 /// What a renewal is given when another claims a higher epoch on the wire (rule 5).
-const VERIFY_DEADLINE: Duration = Duration::from_millis(800);
+const VERIFY_DEADLINE: Duration = Duration::from_millis(600);
 /// Between attempts of a follower to write itself down.
 const FIRST_PUBLISH_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PUBLISH_PAUSE: Duration = Duration::from_secs(60);
@@ -197,6 +198,7 @@ pub struct LeaseMachine {
     facts: annotations::Facts,
     /// Another elector than ours has held the lease since this node looks at it.
     other_elector: bool,
+    namesakes: namesakes::Namesakes,
 }
 
 impl LeaseMachine {
@@ -231,6 +233,7 @@ impl LeaseMachine {
             false_takeovers_at: now,
             facts: annotations::Facts::default(),
             other_elector: false,
+            namesakes: namesakes::Namesakes::default(),
         }
     }
 

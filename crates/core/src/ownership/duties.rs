@@ -26,19 +26,14 @@ impl Machine {
 
     /// A verification ends with a renewal, or with its window: unverified is unconfirmed (rule 5).
     fn update_verification(&mut self, now: Moment) {
-        let window = self.verify_window();
         let State::Holding(holding) = &mut self.state else { return };
         let Some(since) = holding.verifying else { return };
         if self.lease.renewed_at().is_some_and(|at| at >= since) {
             holding.verifying = None;
-        } else if now.since(since) >= window {
+        } else if now.since(since) >= VERIFY_WINDOW {
             holding.verifying = None;
             self.lease.unconfirm();
         }
-    }
-
-    fn verify_window(&self) -> Duration {
-        if self.lease.out_since().is_some() { UNANSWERED_WINDOW } else { VERIFY_WINDOW }
     }
 
     /// Rule 1: a holder whose authority is out of reach goes on, detached.
@@ -277,7 +272,7 @@ impl Machine {
         let state = match &self.state {
             State::Probing(probing) => Some(probing.since + PROBING_LIMIT),
             State::Yielding(yielding) => Some(yielding.until),
-            State::Holding(holding) => holding.verifying.map(|since| since + self.verify_window()),
+            State::Holding(holding) => holding.verifying.map(|since| since + VERIFY_WINDOW),
             _ => None,
         };
         let strict = match (&self.state, self.settings.on_authority_loss) {

@@ -294,6 +294,9 @@ impl Machine {
         if let Some((request, deadline)) = self.lease.poll(now, &wants, id) {
             out.effects.push(Effect::Lease { id, request, deadline });
         }
+        if let Some(member) = self.lease.take_namesake() {
+            out.events.push(Event::Namesake { node: self.settings.node.clone(), member });
+        }
     }
 
     fn tell_campaign(&mut self, now: Moment, out: &mut Output) {

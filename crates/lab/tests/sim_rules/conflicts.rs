@@ -157,7 +157,7 @@ fn rule_05_of_two_that_cannot_ask_the_later_stays() {
         let epoch = sim.mark(next).map_or(0, |mark| mark.epoch) - 1;
         let third = (0..3).find(|node| ![holder, next].contains(node)).unwrap_or_default();
         sim.forge(third, Some(Mark { tenure: Tenure::Confirmed, epoch, node: sim.node_id(third) }));
-        sim.run_for(ms(700));
+        sim.run_for(ms(500));
         assert_eq!(
             tenure(&sim, next),
             Some(Tenure::Confirmed),
@@ -218,7 +218,7 @@ fn rule_05_a_verification_without_an_answer_ends() {
         let other = other_than(holder);
         sim.begin(outage(ApiForm::Stalled));
         sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch: 99, node: sim.node_id(other) }));
-        sim.run_for(ms(700));
+        sim.run_for(ms(500));
         assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}: it asks");
         sim.run_for(ms(200));
         assert_eq!(tenure(&sim, holder), Some(Tenure::Detached), "seed {seed}: and was not answered");

@@ -11,13 +11,16 @@ use crate::authority::annotations::{self, Grant};
 use crate::effect::{LeaseDraft, LeaseRequest, Stamp};
 use crate::input::{EffectId, LeaseRecord};
 use crate::placement;
+use crate::snapshot::Member;
 use crate::time::Moment;
 
 impl LeaseMachine {
     /// The request that is due now under `wants`, with its deadline. It is under way from then on as `id`.
     pub fn poll(&mut self, now: Moment, wants: &Wants, id: EffectId) -> Option<(LeaseRequest, Duration)> {
         self.give_up_lost_flight(now);
-        if !self.publication_differs(wants) {
+        let member = &wants.publication.member;
+        self.namesakes.look(now, self.facts.members.get(&self.node), member);
+        if !self.publication_differs(wants) && !self.namesakes.is_recent(now) {
             self.publish_pause = FIRST_PUBLISH_PAUSE;
         }
         let (due, action) = self.next_action(wants)?;
@@ -44,6 +47,11 @@ impl LeaseMachine {
             basis: self.known.clone(),
         });
         Some((request, deadline))
+    }
+
+    /// Another agent that runs under this node's name, as the Lease lists it; told once.
+    pub fn take_namesake(&mut self) -> Option<Member> {
+        self.namesakes.take_found()
     }
 
     /// `pause` and up to as much again, another part of it for each node: fifty that join together shall not meet again.

@@ -1,6 +1,7 @@
 //! The lease machine against a store that behaves as the API server does, one request at a time, with the reply lost
 //! wherever a test wants it.
 
+mod namesakes;
 mod pressure;
 
 use std::collections::BTreeMap;

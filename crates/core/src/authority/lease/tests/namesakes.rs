@@ -1,0 +1,72 @@
+//! Another agent under our name writes itself over our entry among the members.
+
+use super::*;
+use crate::authority::annotations;
+use crate::names::Mac;
+
+fn another() -> Member {
+    Member { macs: vec![Mac([2, 0, 0, 0, 0, 9])], addresses: Vec::new() }
+}
+
+/// Whom the record has under our name.
+fn listed(record: &LeaseRecord) -> Option<Member> {
+    annotations::members(record).remove(&NodeName::new("n1"))
+}
+
+/// Follows for `duration` while another agent puts itself in our place `times` times, each as soon as we are listed.
+/// How we called it, and when.
+fn follow(bench: &mut Bench, duration: Duration, mut times: u32) -> Vec<(Moment, Member)> {
+    let end = bench.now + duration;
+    let mut told = Vec::new();
+    while bench.now < end {
+        bench.turn(&stay());
+        told.extend(bench.machine.take_namesake().map(|member| (bench.now, member)));
+        let object = bench.store.object.as_mut().expect("there is one");
+        if listed(object) != Some(Member::default()) {
+            continue;
+        }
+        assert!(bench.machine.poll(bench.now, &stay(), EffectId(0)).is_none(), "nothing is due at once");
+        if times > 0 {
+            times -= 1;
+            annotations::join(&mut object.annotations, &NodeName::new("n1"), &another());
+            bench.store.version += 1;
+            object.resource_version = bench.store.version.to_string();
+            let record = object.clone();
+            bench.machine.observe(bench.now, record, Source::Watch);
+        }
+    }
+    told
+}
+
+fn follower() -> Bench {
+    let mut bench = Bench::new();
+    bench.store.foreign("n2", 0);
+    bench
+}
+
+#[test]
+fn it_is_told_once_and_the_two_do_not_write_without_end() {
+    let mut bench = follower();
+    let (begin, writes) = (bench.now, bench.store.writes);
+    let told = follow(&mut bench, Duration::from_secs(600), u32::MAX);
+    let [(at, member)] = &told[..] else { panic!("told {} times", told.len()) };
+    assert_eq!(*member, another());
+    assert!(at.since(begin) < Duration::from_secs(10), "after {:?}", at.since(begin));
+    assert!(bench.store.writes - writes < 24, "{} writes in ten minutes", bench.store.writes - writes);
+}
+
+#[test]
+fn an_older_lease_from_a_backup_is_no_other_agent() {
+    let mut bench = follower();
+    assert_eq!(follow(&mut bench, Duration::from_secs(600), 2), []);
+    assert_eq!(follow(&mut bench, Duration::from_secs(600), 2), [], "what was long ago is forgotten");
+    assert_eq!(listed(bench.store.object.as_ref().expect("there is one")), Some(Member::default()));
+}
+
+#[test]
+fn one_that_went_and_comes_back_is_told_again() {
+    let mut bench = follower();
+    assert_eq!(follow(&mut bench, Duration::from_secs(60), u32::MAX).len(), 1);
+    assert_eq!(follow(&mut bench, Duration::from_secs(1_200), 0).len(), 0);
+    assert_eq!(follow(&mut bench, Duration::from_secs(60), u32::MAX).len(), 1);
+}
