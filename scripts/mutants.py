@@ -349,6 +349,9 @@ MUTANTS = [
     mutant("12-stay-out", "who handed over comes back at once", TRANSITIONS,
            "if reason == YieldReason::HandOver {\n            self.stay_out_until", 
            "if false {\n            self.stay_out_until"),
+    mutant("12-no-stop", "who invited stops when nobody is heard to have taken the claim", TRANSITIONS,
+           "if self.stopping && yielding.reason == YieldReason::HandOver && !succeeded {",
+           "if yielding.reason == YieldReason::HandOver && !succeeded {"),
     # --- 13: link
     mutant("13-silent", "announces on while the link is down", DUTIES,
            "let may = self.address == Address::Present && self.link_up();", "let may = self.address == Address::Present;"),

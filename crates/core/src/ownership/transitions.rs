@@ -182,10 +182,11 @@ impl Machine {
         }
     }
 
-    /// The successor did not show itself in time. Denied: it has the grant all the same. Otherwise nobody took it.
+    /// The successor did not show itself in time. Denied: it has the grant all the same. Otherwise nobody took it; where
+    /// nobody asked this agent to stop either (rule 12), one did, and the Lease was deleted since.
     fn end_yield(&mut self, now: Moment, yielding: &Yielding, out: &mut Output) {
         let succeeded = matches!(self.lease.standing(), Standing::Denied { .. });
-        if yielding.reason == YieldReason::HandOver && !succeeded {
+        if self.stopping && yielding.reason == YieldReason::HandOver && !succeeded {
             return self.stop_keeping(now, out);
         }
         self.withdraw(now, yielding.reason, out);

@@ -385,3 +385,31 @@ fn rule_12_who_handed_over_stays_out() {
         assert_eq!(only_holder(&sim), 3 - first - second, "seed {seed}: the one that it did not leave");
     }
 }
+
+/// The invitation is answered, nobody hears the successor, and the Lease is deleted: the agent that invited was not asked
+/// to stop, and does not.
+#[test]
+fn rule_12_who_invited_does_not_stop() {
+    for seed in 0..5 {
+        let (mut sim, holder) = settled(seed, 3);
+        let others = (0..3).filter(|node| *node != holder);
+        let mute = others.map(|node| Kind::Api(Whom::Node(node), ApiForm::ReplyLost)).collect::<Vec<_>>();
+        mute.iter().for_each(|fault| sim.begin(*fault));
+        sim.begin(Kind::Unhealthy(holder));
+        let answered = |sim: &Sim| sim.lease_holder().is_some_and(|next| next != holder);
+        assert!(sim.run_until(seconds(6), answered), "seed {seed}");
+        let since = sim.now();
+        sim.begin(Kind::LeaseDeleted);
+        sim.run_for(ms(50));
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(2));
+        let stopped = events_since(&sim, since).any(|(_, _, event)| matches!(event, Event::Stopping { .. }));
+        assert!(!stopped, "seed {seed}: nobody asked for that");
+        sim.end(outage(ApiForm::Refused));
+        mute.iter().for_each(|fault| sim.end(*fault));
+        sim.end(Kind::Unhealthy(holder));
+        sim.run_for(seconds(20));
+        assert!(sim.lease_holder() == Some(only_holder(&sim)), "seed {seed}");
+        clean(&sim);
+    }
+}
