@@ -8,7 +8,7 @@ HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release image demo test test-long sim sim-long model model-long lab real fuzz check bench bench-long
+.PHONY: help setup release image demo test test-long devices sim sim-long model model-long lab real fuzz check bench bench-long
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ test: setup ## all tests, those in network namespaces included; under 10 minutes
 
 test-long: setup ## all tests, with 5 times as many seeds of the simulation, and faults that last for a minute
 	MAINSTAY_LONG=1 MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
+	$(MAKE) devices
+
+devices: setup ## a VIP on a bond, a VLAN and a bridge, on User-Mode Linux, whose kernel has them all
+	CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER=$(CURDIR)/scripts/uml.sh \
+		$(CARGO) test --workspace --test devices -- --nocapture --test-threads 1 $(ARGS)
 
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
@@ -48,7 +53,7 @@ lab: setup ## the tests in network namespaces alone, with their output
 
 real: setup ## the tests on a real kube-apiserver and etcd: KUBEBUILDER_ASSETS=DIR names their directory
 	@test -n "$$KUBEBUILDER_ASSETS" || { echo "real: set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd" >&2; exit 1; }
-	$(CARGO) test --package mainstay --test e2e -- --nocapture on_a_real_api_server $(ARGS)
+	$(CARGO) test --package mainstay --test e2e --test control_plane -- --nocapture on_a_real_api_server $(ARGS)
 	$(CARGO) test --package mainstay-lab --test apiserver -- --nocapture the_real_server $(ARGS)
 
 fuzz: ## look for inputs that break a parser: TARGET=name, SECONDS=60 for each, KEEP=1 keeps what is new; needs cargo-fuzz

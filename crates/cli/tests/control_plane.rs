@@ -2,8 +2,9 @@
 //! broken watches, wrong credentials, one node cut off from the API, a frozen agent, flushed addresses, a link that goes
 //! and comes.
 //!
-//! `MAINSTAY_LONG=1` (`make test-long`) lets each last as long as the promise says, a minute for most; without it a few
-//! seconds stand for that.
+//! `MAINSTAY_LONG=1` (`make test-long`) lets each last as long as the promise says, a minute for most, and runs them with
+//! IPv6 alone as well; without it a few seconds stand for that. Where `KUBEBUILDER_ASSETS` names a directory with
+//! `kube-apiserver` and `etcd`, those that need no faults of the API's own run on these, too.
 
 mod common;
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use common::Scratch;
 use mainstay_lab::apiserver::Fault;
-use mainstay_lab::cluster::{Cluster, Plan, VIP, wait_for};
+use mainstay_lab::apiserver::real::assets;
+use mainstay_lab::cluster::{Backend, Cluster, Plan, VIP, wait_for};
 use mainstay_lab::netns::{self, HolderWatch};
 use mainstay_lab::probe::{self, Capture, Moment, Probe, Report};
 
@@ -22,7 +24,7 @@ const SECOND_VIP: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0x100);
 /// Every bound in milliseconds gets this much for a machine that is busy with other tests.
 const MARGIN: Duration = Duration::from_millis(400);
 
-macro_rules! for_both_families {
+macro_rules! for_every_family {
     ($($test:ident),* $(,)?) => {
         mod ipv4 {
             $(#[test] fn $test() { super::with_vips(stringify!($test), &[super::VIP.into()], super::$test); })*
@@ -32,10 +34,34 @@ macro_rules! for_both_families {
                 super::with_vips(stringify!($test), &[super::VIP.into(), super::SECOND_VIP.into()], super::$test);
             })*
         }
+        mod ipv6 {
+            $(#[test] fn $test() {
+                if !super::is_long() {
+                    return eprintln!("skipped: a part of the long tests: set MAINSTAY_LONG=1, or run `make test-long`");
+                }
+                super::with_vips(stringify!($test), &[super::SECOND_VIP.into()], super::$test);
+            })*
+        }
     };
 }
 
-for_both_families![
+macro_rules! on_a_real_api_server {
+    ($($test:ident),* $(,)?) => {
+        mod on_a_real_api_server {
+            $(#[test] fn $test() { super::on_a_real_one(stringify!($test), super::$test); })*
+        }
+    };
+}
+
+on_a_real_api_server![
+    the_vip_answers_five_seconds_after_three_nodes_start,
+    a_holder_alone_without_the_api_is_succeeded_once,
+    a_frozen_holder_wakes_and_one_holds,
+    flushed_addresses_come_back,
+    a_link_that_comes_back_is_answered_by_the_rightful_holder,
+];
+
+for_every_family![
     the_vip_answers_five_seconds_after_three_nodes_start,
     an_overloaded_api_moves_nothing,
     broken_watches_and_refused_credentials_move_nothing,
@@ -54,12 +80,25 @@ struct Bed {
 }
 
 fn with_vips(name: &str, vips: &[IpAddr], test: fn(Bed)) {
+    on(Backend::Embedded, name, vips, test);
+}
+
+fn on_a_real_one(name: &str, test: fn(Bed)) {
+    match assets() {
+        Ok(assets) => on(Backend::Real(assets), name, &[VIP.into(), SECOND_VIP.into()], test),
+        Err(reason) => eprintln!("skipped: {reason}"),
+    }
+}
+
+fn on(backend: Backend, name: &str, vips: &[IpAddr], test: fn(Bed)) {
     if let Err(reason) = netns::ensure_privilege() {
         return eprintln!("skipped: {reason}");
     }
-    let scratch = Scratch::new(&format!("{}-{}", &name[..name.len().min(24)], vips.len()));
+    let real = if backend == Backend::Embedded { "" } else { "-real" };
+    let family = if vips[0].is_ipv4() { vips.len() } else { 6 };
+    let scratch = Scratch::new(&format!("{}-{family}{real}", &name[..name.len().min(24)]));
     let address = vips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
-    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
+    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick().with_backend(backend);
     let cluster = Cluster::new(plan.with_setting("address", &address)).expect("hosts and an API server");
     let capture = Capture::start(&cluster.segment).expect("a capture");
     let probe = |vip: &IpAddr| Probe::start(&cluster.client, probe::Plan::new(*vip)).expect("a probe");
@@ -69,7 +108,11 @@ fn with_vips(name: &str, vips: &[IpAddr], test: fn(Bed)) {
 
 /// `short` under `make test`, `long` under `make test-long`; in seconds.
 fn lasting(short: u64, long: u64) -> Duration {
-    Duration::from_secs(if std::env::var_os("MAINSTAY_LONG").is_some() { long } else { short })
+    Duration::from_secs(if is_long() { long } else { short })
+}
+
+fn is_long() -> bool {
+    std::env::var_os("MAINSTAY_LONG").is_some()
 }
 
 /// What lasts, lasts: the end of a fault is a moment and no condition.

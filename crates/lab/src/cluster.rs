@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::apiserver::client::ApiClient;
-use crate::netns::{Addresses, Host, Process, Segment};
+use crate::netns::{Addresses, Cable, Host, Process, Segment};
 
 pub mod agent;
 mod api;
@@ -51,6 +51,8 @@ pub struct Plan {
     pub name: &'static str,
     /// How many nodes.
     pub nodes: u8,
+    /// What the nodes' `eth0` is.
+    pub cable: Cable,
     /// Where the API servers are.
     pub layout: Layout,
     /// What they are.
@@ -71,6 +73,7 @@ impl Plan {
             logs: directory.to_owned(),
             name: "lab",
             nodes: 3,
+            cable: Cable::Plain,
             layout: Layout::Apart,
             backend: Backend::Embedded,
             timing: (15, 10, 2),
@@ -97,6 +100,21 @@ impl Plan {
     pub fn with_setting(mut self, variable: &'static str, value: &str) -> Self {
         self.settings.push((variable, value.to_owned()));
         self
+    }
+
+    /// With nodes whose `eth0` is this.
+    #[must_use]
+    pub fn with_cable(mut self, cable: Cable) -> Self {
+        self.cable = cable;
+        self
+    }
+
+    fn first_vip(&self) -> Result<IpAddr> {
+        let named = self.settings.iter().rev().find(|(name, _)| *name == "address");
+        let first = named.and_then(|(_, text)| text.split(',').next());
+        first.map_or(Ok(IpAddr::V4(VIP)), |text| {
+            text.parse().with_context(|| format!("{text:?} is no address"))
+        })
     }
 
     fn node_names(&self) -> impl Iterator<Item = String> {
@@ -140,6 +158,7 @@ pub struct Cluster {
     pub api: Api,
     /// The segment, for its faults.
     pub segment: Segment,
+    vip: IpAddr,
 }
 
 impl Cluster {
@@ -151,18 +170,20 @@ impl Cluster {
         std::fs::create_dir_all(&plan.logs)
             .with_context(|| format!("cannot make {}", plan.logs.display()))?;
         let segment = Segment::new(plan.name)?;
-        let hosts = (1..).zip(plan.node_names()).map(|(n, name)| segment.host(&name, Addresses::numbered(n)));
-        let hosts = hosts.collect::<Result<Vec<_>>>()?;
-        let client = segment.host("client", Addresses::numbered(CLIENT))?;
+        let node = |(n, name): (u8, String)| segment.host_on(&name, Addresses::numbered(n), plan.cable);
+        let hosts = (1..).zip(plan.node_names()).map(node).collect::<Result<Vec<_>>>()?;
+        let other = |name, number| segment.host_on(name, Addresses::numbered(number), plan.cable.of_others());
+        let client = other("client", CLIENT)?;
         let api_host = match plan.layout {
-            Layout::Apart => Some(segment.host("api", Addresses::numbered(API))?),
+            Layout::Apart => Some(other("api", API)?),
             Layout::OnEachNode => None,
         };
         let api = Api::start(&plan, &segment, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
         let access = api.kubeconfig(&url(server));
+        let vip = plan.first_vip()?;
         let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
-        Ok(Self { nodes, client, api_host, api, segment })
+        Ok(Self { nodes, client, api_host, api, segment, vip })
     }
 
     /// Where the API servers of the plan's layout are.
@@ -245,14 +266,20 @@ impl Cluster {
         self.nodes[index].agent.process()
     }
 
-    /// Nodes whose kernels have the VIP.
+    /// The claim's first VIP: [`VIP`], or what the plan's `address` names first.
+    #[must_use]
+    pub fn vip(&self) -> IpAddr {
+        self.vip
+    }
+
+    /// Nodes whose kernels have the first VIP.
     ///
     /// # Errors
     /// When a kernel does not answer.
     pub fn holders(&self) -> Result<Vec<usize>> {
         let mut holders = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            if node.host.holds(IpAddr::V4(VIP))? {
+            if node.host.holds(self.vip)? {
                 holders.push(index);
             }
         }

@@ -4,6 +4,7 @@
 //! touches the machine's own interfaces. Everything is removed on `Drop`, on panic, and by a guard process when this
 //! process ends in any other way; [`Segment::sweep_stale`] removes what even that left behind.
 
+mod cable;
 mod faults;
 mod guard;
 mod holders;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use mainstay_core::names::Mac;
 
+pub use cable::Cable;
 pub use faults::Filter;
 pub use holders::{HeldAddress, HolderChange, HolderWatch, Overlap, Presence};
 pub use host::{Addresses, Host};
@@ -88,13 +90,21 @@ impl Segment {
     /// # Errors
     /// If the name is taken or unfit, or iproute2 refuses an address.
     pub fn host(&self, name: &str, addresses: Addresses) -> Result<Host> {
+        self.host_on(name, addresses, Cable::Plain)
+    }
+
+    /// The same, with another kind of `eth0`.
+    ///
+    /// # Errors
+    /// As [`Segment::host`], and where the kernel has no such device.
+    pub fn host_on(&self, name: &str, addresses: Addresses, cable: Cable) -> Result<Host> {
         let usable = |c: char| c.is_ascii_alphanumeric() || c == '-';
         ensure!(
             (1..=12).contains(&name.len()) && name.chars().all(usable),
             "host {name:?}: 1 to 12 of [a-zA-Z0-9-]"
         );
         ensure!(self.find(name).is_none(), "host {name:?}: the segment has one of this name");
-        let host = Host::create(self, name, addresses)?;
+        let host = Host::create(self, name, addresses, cable)?;
         lock(&self.0.hosts).insert(name.to_owned(), host.clone());
         Ok(host)
     }
@@ -132,14 +142,13 @@ impl Segment {
     pub fn ports(&self) -> Result<BTreeMap<u32, String>> {
         let hosts = self.hosts();
         self.enter_switch(|| {
-            hosts
-                .iter()
-                .map(|host| {
-                    let index = crate::sys::interface_index(host.port())
-                        .with_context(|| format!("no port {} on the bridge", host.port()))?;
-                    Ok((index, host.name().to_owned()))
-                })
-                .collect()
+            let ports = hosts.iter().flat_map(|host| host.ports().iter().map(move |port| (host, port)));
+            let indexed = ports.map(|(host, port)| {
+                let index = crate::sys::interface_index(port)
+                    .with_context(|| format!("no port {port} on the bridge"))?;
+                Ok((index, host.name().to_owned()))
+            });
+            indexed.collect()
         })?
     }
 

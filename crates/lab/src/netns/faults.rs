@@ -147,20 +147,30 @@ impl Segment {
         self.apply(Filter::Isolated { host: host.name().to_owned() })
     }
 
-    /// Pulls the host's cable: its carrier is lost, and it notices.
+    /// Pulls the host's cable, both of a bond's: its carrier is lost, and it notices.
     ///
     /// # Errors
     /// If iproute2 refuses.
     pub fn port_down(&self, host: &Host) -> Result<()> {
-        self.on_switch("ip", &["link", "set", host.port(), "down"])
+        host.ports().iter().try_for_each(|port| self.on_switch("ip", &["link", "set", port, "down"]))
     }
 
-    /// Plugs the cable in again; frames pass when it returns.
+    /// Pulls one cable of a bond, by its number from 0. [`Segment::port_up`] plugs it in again.
+    ///
+    /// # Errors
+    /// If the host has none of this number, or iproute2 refuses.
+    pub fn cable_down(&self, host: &Host, number: usize) -> Result<()> {
+        let port =
+            host.ports().get(number).with_context(|| format!("{} has no cable {number}", host.name()))?;
+        self.on_switch("ip", &["link", "set", port, "down"])
+    }
+
+    /// Plugs every cable in again; frames pass when it returns.
     ///
     /// # Errors
     /// If iproute2 refuses, or the link does not come up.
     pub fn port_up(&self, host: &Host) -> Result<()> {
-        self.on_switch("ip", &["link", "set", host.port(), "up"])?;
+        host.ports().iter().try_for_each(|port| self.on_switch("ip", &["link", "set", port, "up"]))?;
         host.await_link(self)
     }
 
@@ -169,7 +179,7 @@ impl Segment {
     /// # Errors
     /// If iproute2 refuses.
     pub fn partition(&self, host: &Host) -> Result<()> {
-        self.on_switch("bridge", &["link", "set", "dev", host.port(), "state", "0"])
+        self.state_of_ports(host, "0")
     }
 
     /// Ends [`Segment::partition`]. Nothing tells the host that anything happened.
@@ -177,7 +187,12 @@ impl Segment {
     /// # Errors
     /// If iproute2 refuses.
     pub fn heal(&self, host: &Host) -> Result<()> {
-        self.on_switch("bridge", &["link", "set", "dev", host.port(), "state", "3"])
+        self.state_of_ports(host, "3")
+    }
+
+    fn state_of_ports(&self, host: &Host, state: &str) -> Result<()> {
+        let set = |port: &String| self.on_switch("bridge", &["link", "set", "dev", port, "state", state]);
+        host.ports().iter().try_for_each(set)
     }
 
     fn on_switch(&self, program: &str, arguments: &[&str]) -> Result<()> {

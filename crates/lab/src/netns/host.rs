@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use mainstay_core::names::Mac;
 
+use super::cable::{Cable, mac_of_end};
 use super::holders::{self, HeldAddress};
 use super::process::Process;
 use super::{Namespace, Segment, sysctl};
@@ -50,47 +51,43 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     name: String,
     namespace: Namespace,
-    port: String,
+    cable: Cable,
+    /// On the bridge.
+    ports: Vec<String>,
     addresses: Addresses,
 }
 
 impl Host {
-    pub(super) fn create(segment: &Segment, name: &str, addresses: Addresses) -> Result<Self> {
+    pub(super) fn create(segment: &Segment, name: &str, addresses: Addresses, cable: Cable) -> Result<Self> {
         let namespace = Namespace::new(format!("{}{name}", segment.0.prefix))?;
         // Before there is a device, so that no address is ever tentative and none comes from a router.
         namespace.enter(|| {
             sysctl("net/ipv6/conf/default/accept_dad", "0")?;
             sysctl("net/ipv6/conf/default/accept_ra", "0")
         })??;
-        let host =
-            Self(Arc::new(Inner { name: name.to_owned(), namespace, port: format!("p-{name}"), addresses }));
+        let (name, ports) = (name.to_owned(), cable.ports(name));
+        let host = Self(Arc::new(Inner { name, namespace, cable, ports, addresses }));
         host.join(segment)?;
         Ok(host)
     }
 
-    /// Lays the cable: the veth pair, the port on the bridge, the addresses.
+    /// Lays the cable: the veth pairs, the ports on the bridge, the device, the addresses.
     fn join(&self, segment: &Segment) -> Result<()> {
-        let Inner { namespace, port, addresses, .. } = &*self.0;
-        let mac = addresses.mac;
-        segment.0.switch.batch(
-            "ip",
-            &[
-                format!(
-                    "link add {port} type veth peer name {DEVICE} address {mac} netns {}",
-                    namespace.name
-                ),
-                format!("link set {port} master {} up", super::BRIDGE),
-            ],
-        )?;
-        namespace.batch(
-            "ip",
-            &[
-                "link set lo up".to_owned(),
-                format!("addr add {}/24 dev {DEVICE}", addresses.ipv4),
-                format!("addr add {}/64 dev {DEVICE} nodad", addresses.ipv6),
-                format!("link set {DEVICE} up"),
-            ],
-        )?;
+        let Inner { namespace, cable, ports, addresses, .. } = &*self.0;
+        let lay = |(number, port): (usize, &String)| {
+            let (end, mac) = (cable.end(number), mac_of_end(addresses.mac, number));
+            let pair =
+                format!("link add {port} type veth peer name {end} address {mac} netns {}", namespace.name);
+            [pair, format!("link set {port} master {} up", super::BRIDGE)]
+        };
+        segment.0.switch.batch("ip", &ports.iter().enumerate().flat_map(lay).collect::<Vec<_>>())?;
+        let addressed = [
+            "link set lo up".to_owned(),
+            format!("addr add {}/24 dev {DEVICE}", addresses.ipv4),
+            format!("addr add {}/64 dev {DEVICE} nodad", addresses.ipv6),
+            format!("link set {DEVICE} up"),
+        ];
+        namespace.batch("ip", &[&cable.assembly(addresses.mac)[..], &addressed].concat())?;
         self.await_link(segment)
     }
 
@@ -101,12 +98,14 @@ impl Host {
         let link =
             |device: &str| Command::new("ip").args(["-o", "-d", "link", "show", "dev", device]).output();
         loop {
-            let port = segment.0.switch.enter(|| link(self.port()))?.context("cannot start ip")?;
             let device = self.enter(|| link(DEVICE))?.context("cannot start ip")?;
             let says = |output: &std::process::Output, words: &str| {
                 String::from_utf8_lossy(&output.stdout).contains(words)
             };
-            if says(&port, "state forwarding") && says(&device, "state UP") {
+            let forwards =
+                |port: &String| Ok(says(&link(port).context("cannot start ip")?, "state forwarding"));
+            let forwarding = || self.0.ports.iter().map(forwards).collect::<Result<Vec<bool>>>();
+            if says(&device, "state UP") && segment.0.switch.enter(forwarding)??.iter().all(|one| *one) {
                 return Ok(());
             }
             anyhow::ensure!(Instant::now() < deadline, "host {}: no link after {LINK_LIMIT:?}", self.name());
@@ -132,16 +131,22 @@ impl Host {
         DEVICE
     }
 
-    /// The name of its port on the bridge, in the bridge's namespace.
+    /// The names of its ports on the bridge, in the bridge's namespace: two of a bond, else one.
     #[must_use]
-    pub fn port(&self) -> &str {
-        &self.0.port
+    pub fn ports(&self) -> &[String] {
+        &self.0.ports
     }
 
-    /// Its hardware address.
+    /// Its hardware address; of a bond, while its first cable is the active one.
     #[must_use]
     pub fn mac(&self) -> Mac {
         self.0.addresses.mac
+    }
+
+    /// The hardware address of the end of its cable of this number, from 0.
+    #[must_use]
+    pub fn mac_of_cable(&self, number: usize) -> Mac {
+        mac_of_end(self.mac(), number)
     }
 
     /// Its own IPv4 address.
