@@ -11,25 +11,31 @@ const NEEDED: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_
 /// For real-time scheduling, and for locked memory: only where `realtime` asks for them.
 const NEEDED_IN_REAL_TIME: [Capability; 2] = [Capability::CAP_SYS_NICE, Capability::CAP_IPC_LOCK];
 
-/// Makes effective what this thread, and those that it starts later, are permitted. What is not permitted is missed, and
-/// named, where it is needed.
-pub(crate) fn raise(realtime: bool) {
+/// Makes effective what this thread, and those that it starts later, are permitted, and gives a warning for each that
+/// cannot be. What is not permitted is missed, and named, where it is needed.
+///
+/// Before any thread is started, the log's among them: with memory locked, one without CAP_IPC_LOCK could allocate no more
+/// than a limit's worth.
+pub(crate) fn raise(realtime: bool) -> Vec<String> {
     let permitted = |capability: &Capability| has(CapSet::Permitted, *capability);
     let more = if realtime { &NEEDED_IN_REAL_TIME[..] } else { &[] };
-    for capability in NEEDED.iter().chain(more).copied().filter(permitted) {
-        if let Err(error) = caps::raise(None, CapSet::Effective, capability) {
-            tracing::warn!("{capability} is permitted and cannot be used: {error}");
-        }
-    }
+    let failed = |capability| {
+        let error = caps::raise(None, CapSet::Effective, capability).err()?;
+        Some(format!("{capability} is permitted and cannot be used: {error}"))
+    };
+    NEEDED.iter().chain(more).copied().filter(permitted).filter_map(failed).collect()
 }
 
 /// Puts this thread, and those that it starts, before all ordinary work, and keeps the process in memory. Where that is
 /// not allowed a warning says so: a VIP on a busy host is better than none.
 pub(crate) fn run_in_real_time() {
     if let Err(error) = realtime::schedule_this_thread() {
-        tracing::warn!(
-            "realtime: no real-time scheduling: {error}; add the capability SYS_NICE to the container"
-        );
+        let remedy = if has(CapSet::Effective, Capability::CAP_SYS_NICE) {
+            "give its control group a share of real time (cpu.rt_runtime_us)"
+        } else {
+            "add the capability SYS_NICE to the container"
+        };
+        tracing::warn!("realtime: no real-time scheduling: {error}; {remedy}");
     }
     // Under a limit in place of the capability it might succeed, and a later allocation fail.
     let locked = if has(CapSet::Effective, Capability::CAP_IPC_LOCK) {

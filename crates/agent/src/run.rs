@@ -57,10 +57,10 @@ const CONTROL_STOP: Duration = Duration::from_secs(2);
 /// do, or fail to do, is an error here.
 pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     let Resolved { config, effective, warnings } = resolved;
-    let warnings: Vec<_> = warnings.into_iter().map(|Warning(line)| line).collect();
-    let _log = log::start(config.log)?;
+    let lines = warnings.into_iter().map(|Warning(line)| line);
     // Threads started from here on have them.
-    privileges::raise(config.realtime);
+    let warnings: Vec<_> = lines.chain(privileges::raise(config.realtime)).collect();
+    let _log = log::start(config.log)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

@@ -202,7 +202,10 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
 
 /// The permissions for this Lease. The service account itself stays where the Pods are.
 fn for_lease(lease: &LeaseName) -> String {
-    let (own, theirs) = (place(POD_NAMESPACE), place(&lease.namespace));
+    let own = place(POD_NAMESPACE);
+    // Quoted: YAML takes a name such as null or 123 for something else.
+    let theirs =
+        if lease.namespace == POD_NAMESPACE { own.clone() } else { place(&format!("{:?}", lease.namespace)) };
     let named = |object: &str| object.replace(DEFAULT_LEASE, &lease.name).replace(&own, &theirs);
     let object = |one| if is_service_account(one) { str::to_owned(one) } else { named(one) };
     PERMISSIONS.split(NEXT_OBJECT).map(object).collect::<Vec<_>>().join(NEXT_OBJECT)

@@ -78,6 +78,34 @@ fn a_vip_that_another_agent_left_is_taken_over_without_a_moment_away() {
     cluster.wait_tenure(0, "confirmed", PATIENCE).expect("and nothing moves");
 }
 
+/// By an administrator, a network manager or another agent, while ours runs.
+#[test]
+fn a_vip_that_somebody_puts_on_a_follower_goes_and_nothing_moves() {
+    let Some((mut cluster, _scratch)) = hosts("put") else { return };
+    (0..3).for_each(|node| cluster.start(node).expect("started"));
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let epoch = cluster.claim(holder)["epoch"].clone();
+    let follower = cluster.nodes[(holder + 1) % 3].host.clone();
+    follower
+        .output("ip", &["address", "add", &format!("{VIP}/32"), "dev", follower.device()])
+        .expect("added");
+    let gone = || Ok((vip_on(&follower) == Value::Null).then_some(()));
+    wait_for(PATIENCE, gone).expect("ip answers").expect("it goes: it would answer in the VIP's name");
+    let host = cluster.nodes[holder].host.clone();
+    let mac = wait_for(PATIENCE, || probe::ping(&cluster.client, VIP.into(), Duration::from_millis(100)));
+    assert_eq!(mac.expect("pings"), Some(host.mac()), "clients find the holder");
+    // On the holder itself: the lifetime is ours again, or it would outlive us.
+    host.output(
+        "ip",
+        &["address", "change", &format!("{VIP}/32"), "dev", host.device(), "valid_lft", "forever"],
+    )
+    .expect("changed");
+    let ours = || Ok(vip_on(&host)["valid_life_time"].as_u64().filter(|seconds| *seconds <= 15));
+    wait_for(PATIENCE, ours).expect("ip answers").expect("its lifetime is limited again");
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), holder);
+    assert_eq!(cluster.claim(holder)["epoch"], epoch, "nothing moved");
+}
+
 #[test]
 fn a_subnets_address_equal_to_the_vip_is_the_hosts_own() {
     let Some((mut cluster, scratch)) = hosts("own") else { return };

@@ -126,6 +126,10 @@ fn another_lease_is_permitted_where_it_is() {
     assert_eq!(role.2, [json!(["other"]), Value::Null], "a creation cannot be allowed by name");
     assert_eq!((binding.0.as_str(), binding.1.as_deref()), ("RoleBinding", Some("vips")));
     assert_eq!(permissions(&["--leaseName=kube-system/plndr-cp-lock"]), default);
+    for odd in ["null", "123", "true"] {
+        let role = permissions(&[&format!("--leaseName={odd}/{odd}")]).swap_remove(1);
+        assert_eq!(role, ("Role".to_owned(), Some(odd.to_owned()), vec![json!([odd]), Value::Null]));
+    }
 
     let in_vain = mainstay(&["manifest", "rbac", "--namespace=vips"]);
     assert!(in_vain.status.success());

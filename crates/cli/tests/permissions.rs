@@ -16,7 +16,7 @@ use serde_json::Value;
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Not the default, so that what is granted is what was asked for.
-const LEASE: &str = "default/another";
+const LEASE: &str = "kube-public/another";
 /// Who the agents are.
 const AGENTS: &str = "system:serviceaccount:kube-system:mainstay";
 

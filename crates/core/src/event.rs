@@ -30,6 +30,8 @@ pub enum Event {
     FalseTakeover { claim: ClaimId, count: u32 },
     /// Somebody deleted the address; it was put back.
     AddressRestored { claim: ClaimId, vip: Vip },
+    /// Somebody put the address on this node although another holds the claim; it is removed.
+    AddressExpelled { claim: ClaimId, vip: Vip },
     /// The kernel removed the address because nobody refreshed it.
     AddressExpired { claim: ClaimId, vip: Vip },
     /// The kernel refused every address of the claim.
@@ -157,6 +159,7 @@ impl Event {
             Self::HolderSilent { .. } => "HolderSilent",
             Self::FalseTakeover { .. } => "FalseTakeover",
             Self::AddressRestored { .. } => "AddressRestored",
+            Self::AddressExpelled { .. } => "AddressExpelled",
             Self::AddressExpired { .. } => "AddressExpired",
             Self::AddressFailed { .. } => "AddressFailed",
             Self::AddressRefused { .. } => "AddressRefused",
@@ -205,6 +208,12 @@ impl fmt::Display for Event {
                 )
             }
             Self::AddressRestored { vip, .. } => write!(f, "somebody removed {vip}; put back"),
+            Self::AddressExpelled { claim, vip } => {
+                write!(
+                    f,
+                    "somebody put {vip} on this node, and another holds {claim}: it is removed; find out who did"
+                )
+            }
             Self::AddressExpired { vip, .. } => write!(f, "the kernel removed {vip}: its lifetime ran out"),
             Self::AddressFailed { claim, cause } => {
                 write!(f, "{claim}: the kernel refused its addresses: {cause}")

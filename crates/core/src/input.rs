@@ -86,6 +86,11 @@ pub enum AddressChange {
         /// The kernel removed it because its valid lifetime ran out; otherwise somebody deleted it.
         expired: bool,
     },
+    /// Somebody else put it on our interface, as a VIP is put there, while no order of ours was to have it there.
+    Appeared {
+        /// Which.
+        vip: Vip,
+    },
 }
 
 /// The link's state.

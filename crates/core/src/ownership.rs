@@ -51,10 +51,13 @@ const ASK_STEP: Duration = Duration::from_millis(20);
 const CLAIMANT_MEMORY: Duration = Duration::from_secs(10);
 /// How long an unmarked answer of a member can keep a restarted holder from announcing.
 const PROBING_LIMIT: Duration = Duration::from_secs(1);
-/// Rule 5: the verification of a grant against a mark of another epoch. With a rival's question before it
-/// ([`crate::watcher`]) and the frames after it, two holders that hear each other end within a second. No shorter: an
-/// earlier holder that is not answered either knows it after 500 ms, and has yielded by then.
-const VERIFY_WINDOW: Duration = Duration::from_millis(600);
+/// Rule 5: the verification of a grant against a mark of a lower epoch. With a rival's question before it
+/// ([`crate::watcher`]) and the frames after it, two holders that hear each other end within a second.
+const WINDOW_OF_LATER: Duration = Duration::from_millis(600);
+/// The same against a mark of a higher epoch: of two that are not answered the earlier has to show itself as detached
+/// well before the later does, or the later yields to it. It cannot wait to be told that nobody answers: with several
+/// API servers, asked 150 ms apart, that takes longer than any window here.
+const WINDOW_OF_EARLIER: Duration = Duration::from_millis(400);
 /// After the kernel refused an address.
 const ASSIGN_RETRY: Duration = Duration::from_secs(1);
 /// How long a holder tries to get its address from a kernel that refuses it, while others could hold.
@@ -98,6 +101,8 @@ struct Holding {
     basis: u32,
     /// Verifying our grant against a mark of a higher epoch, since then.
     verifying: Option<Moment>,
+    /// For how long.
+    window: Duration,
     /// Not confirmed since then.
     unconfirmed_since: Option<Moment>,
 }
@@ -157,6 +162,8 @@ pub(crate) struct Machine {
     refused_since: Option<Moment>,
     /// When to order the withdrawal again that the kernel refused.
     withdraw_due: Option<Moment>,
+    /// When an address that somebody else put here was last sent away.
+    expelled_at: Option<Moment>,
     announced: Option<Mark>,
     /// Whether the data plane was told what to listen for.
     listening: bool,
@@ -235,6 +242,7 @@ impl Machine {
             refresh_due: now,
             refused_since: None,
             withdraw_due: None,
+            expelled_at: None,
             announced: None,
             listening: false,
             members: memory.members.clone(),
@@ -307,6 +315,7 @@ impl Machine {
             Input::Address(AddressChange::Removed { vip, expired }) => {
                 self.on_removed(now, *vip, *expired, out)
             }
+            Input::Address(AddressChange::Appeared { vip }) => self.on_appeared(now, *vip, out),
             Input::Own(own) => self.settings.own = own.clone().for_vips(&self.settings.vips),
             Input::Link(link) => self.on_link(now, *link, out),
             Input::Lease(report) => self.on_report(now, report, out),

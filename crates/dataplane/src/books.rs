@@ -73,6 +73,11 @@ impl Books {
         self.desired.insert(claim.clone(), desired);
     }
 
+    /// Whether it is on the interface by our doing.
+    pub(crate) fn has(&self, vip: Vip) -> bool {
+        self.present.contains_key(&vip)
+    }
+
     pub(crate) fn silence(&mut self, claim: &ClaimId) {
         self.desired.remove(claim);
         self.pacer.silence(claim);

@@ -136,13 +136,12 @@ pub fn own_addresses(present: &[Present]) -> Vec<IpAddr> {
     others().filter(|one| !(moves(one) && better(one))).map(|one| one.ip).collect()
 }
 
-/// What makes `vip` absent: nothing, if it is absent or not ours.
+/// What makes `vip` absent: nothing, if it is absent, or neither ours nor what another VIP agent left behind.
 #[must_use]
 pub fn withdraw(vip: Vip, present: &[Present]) -> Option<Step> {
-    present
-        .iter()
-        .any(|one| one.ip == vip && one.prefix == host_prefix(vip) && one.owner == Owner::Ours)
-        .then_some(Step::Remove { vip })
+    let ours =
+        present.iter().any(|one| one.ip == vip && one.prefix == host_prefix(vip) && one.owner == Owner::Ours);
+    (ours || is_left_over(vip, present)).then_some(Step::Remove { vip })
 }
 
 /// The entry that matters: a host's own counts before ours, should both be there (IPv4 allows it).

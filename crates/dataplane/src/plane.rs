@@ -26,6 +26,7 @@ use crate::linux::links::{self, DescribeError, LinkDescription, Survey};
 use crate::linux::monitor::{Monitor, News};
 use crate::linux::timer::Timer;
 use crate::linux::worker::{Order, Report, Worker, refused};
+use crate::plan::{self, Present};
 use crate::segment::{Own, Segment, link_local};
 use identity::Known;
 
@@ -455,12 +456,22 @@ impl Dataplane {
             }
             News::AddressCame(came) if came.index == self.segment.own.index => {
                 self.own_address(came.present.ip, Known::No);
+                self.address_came(came.present);
             }
             News::AddressGone(_) | News::AddressCame(_) => {}
             News::Lost => {
                 self.counters.news_lost += 1;
                 self.ask_survey();
             }
+        }
+    }
+
+    /// A VIP that no order of ours put there, in the form that VIP agents give it.
+    fn address_came(&mut self, came: Present) {
+        let vip = came.ip;
+        let in_form = came.prefix == plan::host_prefix(vip) && came.remaining.is_none();
+        if in_form && self.segment.listens_for(vip) && !self.books.has(vip) {
+            self.ready.push_back(Input::Address(AddressChange::Appeared { vip }));
         }
     }
 

@@ -49,6 +49,11 @@ struct Socket {
 }
 
 impl Segment {
+    /// Whether it is one of the claim's virtual addresses.
+    pub(crate) fn listens_for(&self, vip: Vip) -> bool {
+        self.wanted.vips.contains(&vip)
+    }
+
     /// Opens both sockets on `own`'s interface, deaf until [`Self::listen`].
     pub(crate) fn open(own: Own) -> io::Result<Self> {
         let open = |ethertype| {

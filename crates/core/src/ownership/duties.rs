@@ -30,7 +30,7 @@ impl Machine {
         let Some(since) = holding.verifying else { return };
         if self.lease.renewed_at().is_some_and(|at| at >= since) {
             holding.verifying = None;
-        } else if now.since(since) >= VERIFY_WINDOW {
+        } else if now.since(since) >= holding.window {
             holding.verifying = None;
             self.lease.unconfirm();
         }
@@ -118,6 +118,20 @@ impl Machine {
         if self.withdraw_due.take_if(|due| *due <= now).is_some() {
             self.order_withdrawal(out);
         }
+    }
+
+    /// Somebody else put the VIP here, where the kernel answers in its name. While another node has the claim it goes, as
+    /// what an agent of before left does; once a second at most, for there are those who put it back at once.
+    pub(super) fn on_appeared(&mut self, now: Moment, vip: Vip, out: &mut Output) {
+        let own = self.settings.node.as_str();
+        let elsewhere = matches!(self.lease.standing(), Standing::Denied { ref holder, .. } if holder != own);
+        let waits = self.withdraw_due.is_some() || !self.settings.vips.contains(&vip);
+        if self.state != State::Released || !elsewhere || waits {
+            return;
+        }
+        let due = self.expelled_at.map_or(now, |at| now.max(at + ASSIGN_RETRY));
+        (self.withdraw_due, self.expelled_at) = (Some(due), Some(due));
+        out.events.push(Event::AddressExpelled { claim: self.settings.claim.clone(), vip });
     }
 
     pub(super) fn order_withdrawal(&mut self, out: &mut Output) -> EffectId {
@@ -272,7 +286,7 @@ impl Machine {
         let state = match &self.state {
             State::Probing(probing) => Some(probing.since + PROBING_LIMIT),
             State::Yielding(yielding) => Some(yielding.until),
-            State::Holding(holding) => holding.verifying.map(|since| since + VERIFY_WINDOW),
+            State::Holding(holding) => holding.verifying.map(|since| since + holding.window),
             _ => None,
         };
         let strict = match (&self.state, self.settings.on_authority_loss) {

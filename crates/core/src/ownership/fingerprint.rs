@@ -56,6 +56,7 @@ impl Hash for Machine {
             authority_is_beyond_link,
             asked_at,
             stranger_at,
+            expelled_at,
         } = self;
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
@@ -63,6 +64,7 @@ impl Hash for Machine {
             .hash(state);
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
+        expelled_at.hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -294,7 +294,7 @@ impl Machine {
         if let Some((request, deadline)) = self.lease.poll(now, &wants, id) {
             out.effects.push(Effect::Lease { id, request, deadline });
         }
-        if let Some(member) = self.lease.take_namesake() {
+        if let Some(member) = self.lease.take_namesake(now) {
             out.events.push(Event::Namesake { node: self.settings.node.clone(), member });
         }
     }

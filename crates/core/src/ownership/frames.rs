@@ -127,7 +127,7 @@ impl Machine {
             }
             Verdict::Verify => {
                 self.notice_false_takeover(now, speaker, out);
-                self.verify(now, out);
+                self.verify(now, if earlier { WINDOW_OF_LATER } else { WINDOW_OF_EARLIER }, out);
             }
             Verdict::Foreign => self.meet_foreign(now, out),
             Verdict::Rogue => self.defend_within(now, ROGUE_DEFENCE, out),
@@ -170,12 +170,13 @@ impl Machine {
     }
 
     /// Rule 5: a mark of another epoch than our fresh grant's. Ask the authority, defending meanwhile.
-    fn verify(&mut self, now: Moment, out: &mut Output) {
+    fn verify(&mut self, now: Moment, window: Duration, out: &mut Output) {
         // A grant renewed a moment ago is verified: a storm of marks is no storm of requests.
         let verified = self.lease.renewed_at().is_some_and(|at| now.since(at) < VERIFIED_FOR);
         if let State::Holding(holding) = &mut self.state
             && !verified
         {
+            holding.window = if holding.verifying.is_some() { holding.window.min(window) } else { window };
             holding.verifying.get_or_insert(now);
         }
         // Whom we invited (rule 12) is expected: a defence would only draw clients back to us.

@@ -8,6 +8,7 @@ mod handover;
 mod memory;
 mod resumption;
 mod taking;
+mod two_grants;
 
 use super::*;
 use crate::authority::annotations::Grant;

@@ -216,7 +216,15 @@ impl Machine {
         }
         self.set_state(
             now,
-            State::Holding(Holding { tenure, since: now, epoch, basis, verifying: None, unconfirmed_since }),
+            State::Holding(Holding {
+                tenure,
+                since: now,
+                epoch,
+                basis,
+                verifying: None,
+                window: WINDOW_OF_LATER,
+                unconfirmed_since,
+            }),
         );
         if reason != TakeReason::Resumption || self.address != Address::Present {
             self.announced = None;

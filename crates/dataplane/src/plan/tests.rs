@@ -88,11 +88,16 @@ fn a_host_is_found_by_what_does_not_move() {
 }
 
 #[test]
-fn only_ours_is_removed() {
+fn only_ours_and_what_another_agent_left_is_removed() {
     let vip = ip("10.0.0.9");
     assert_eq!(withdraw(vip, &[]), None);
     assert_eq!(withdraw(vip, &[there("10.0.0.9", 32, Owner::Other, None)]), None);
     assert_eq!(withdraw(vip, &[there("10.0.0.9", 24, Owner::Ours, Some(1))]), None);
+    let node = there("10.0.0.5", 24, Owner::Other, None);
+    let leases = there("10.0.0.9", 32, Owner::Other, Some(600));
+    assert_eq!(withdraw(vip, &[node, leases]), None, "DHCP's");
+    let left = there("10.0.0.9", 32, Owner::Other, None);
+    assert_eq!(withdraw(vip, &[node, left]), Some(Step::Remove { vip }));
     assert_eq!(withdraw(vip, &[there("10.0.0.9", 32, Owner::Ours, Some(1))]), Some(Step::Remove { vip }));
 }
 

@@ -14,7 +14,9 @@ use super::schedule::{ApiForm, FrontEnds};
 use super::world::{Ev, Witness, World};
 
 const MS: u64 = 1_000_000;
-/// How long a server may be silent until the next is asked, and until a request counts as unanswered.
+/// How long a server may be silent until the next is asked as well, and the last of them until a request counts as
+/// unanswered: as the agents' client does.
+const HEDGE: u64 = 150 * MS;
 const PATIENCE: u64 = 500 * MS;
 /// A slow server's answer, and the least that a request is given.
 const SLOWLY: u64 = 700 * MS;
@@ -153,7 +155,7 @@ impl<M: Machine> World<M> {
         let server = (host + turn) % self.servers();
         let next = Ev::Ask { request: number, turn: turn + 1 };
         let soon = self.now + self.random.range(MS / 2, 3 * MS);
-        let silence = self.now + PATIENCE;
+        let silence = self.now + if turn + 1 < self.servers() { HEDGE } else { PATIENCE };
         let Some(form) = self.form(host, server) else {
             self.at(soon, Ev::Perform { request: number, server, reply: true });
             return;

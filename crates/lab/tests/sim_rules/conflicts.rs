@@ -178,7 +178,14 @@ fn rule_05_of_two_that_cannot_ask_the_later_stays() {
 #[test]
 fn rule_05_of_two_that_are_not_answered_the_earlier_goes_first() {
     for seed in 0..10 {
-        for form in [ApiForm::Slow, ApiForm::Stalled, ApiForm::Hung] {
+        for (form, settled) in [
+            (ApiForm::Slow, settled as fn(u64, usize) -> (Sim, usize)),
+            (ApiForm::Stalled, settled),
+            (ApiForm::Hung, settled),
+            (ApiForm::Slow, settled_with_servers),
+            (ApiForm::Stalled, settled_with_servers),
+            (ApiForm::Hung, settled_with_servers),
+        ] {
             let (mut sim, stale) = settled(seed, 3);
             let renewed = sim.lease().map(|lease| lease.renew_time.clone());
             sim.run_until(seconds(2), |sim| sim.lease().map(|lease| lease.renew_time.clone()) != renewed);
@@ -207,7 +214,7 @@ fn rule_05_of_two_that_are_not_answered_the_earlier_goes_first() {
     }
 }
 
-/// Unverified is unconfirmed: it waits for the authority's answer for 800 ms, and its grant is young still.
+/// Unverified is unconfirmed: it waits for the authority's answer for 400 ms, and its grant is young still.
 #[test]
 fn rule_05_a_verification_without_an_answer_ends() {
     for seed in 0..5 {
@@ -218,7 +225,7 @@ fn rule_05_a_verification_without_an_answer_ends() {
         let other = other_than(holder);
         sim.begin(outage(ApiForm::Stalled));
         sim.forge(other, Some(Mark { tenure: Tenure::Confirmed, epoch: 99, node: sim.node_id(other) }));
-        sim.run_for(ms(500));
+        sim.run_for(ms(350));
         assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}: it asks");
         sim.run_for(ms(200));
         assert_eq!(tenure(&sim, holder), Some(Tenure::Detached), "seed {seed}: and was not answered");

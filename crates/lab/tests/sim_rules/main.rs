@@ -40,7 +40,16 @@ fn started(seed: u64, nodes: usize, tune: Tune) -> Sim {
 
 /// A world with one confirmed holder, all clients on it, and all paths known.
 fn settled(seed: u64, nodes: usize) -> (Sim, usize) {
-    let mut sim = started(seed, nodes, Tune::default());
+    settle(seed, started(seed, nodes, Tune::default()))
+}
+
+/// The same with an API server on each node: a request is sent to the next after 150 ms, too.
+fn settled_with_servers(seed: u64, nodes: usize) -> (Sim, usize) {
+    let schedule = Schedule { front_ends: FrontEnds::PerNode, ..Schedule::calm(seed, nodes) };
+    settle(seed, World::new(schedule, Tune::default()))
+}
+
+fn settle(seed: u64, mut sim: Sim) -> (Sim, usize) {
     sim.run_for(seconds(13));
     let holder = only_holder(&sim);
     assert_eq!(tenure(&sim, holder), Some(Tenure::Confirmed), "seed {seed}");

@@ -13,22 +13,30 @@ use crate::time::Moment;
 const DISPLACEMENTS: u32 = 3;
 /// So long without another displacement, and it counts as gone.
 const MEMORY: Duration = Duration::from_secs(600);
+/// One that stays is told of so often.
+const TOLD_EVERY: Duration = Duration::from_secs(3_600);
+/// So many of our own entries are remembered.
+const WRITTEN_KEPT: usize = 8;
 
 /// What was noticed of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Namesakes {
     /// Our entry as it was listed, while it is.
     ours: Option<Member>,
+    /// How we wrote ourselves down of late. To find one of these is to see ourselves: addresses of ours that change
+    /// while a write is under way come back as they were.
+    written: Vec<Member>,
     displaced: u32,
     last: Option<(Moment, Member)>,
-    told: bool,
+    told: Option<Moment>,
 }
 
-/// While there is none, nothing depends on what is kept to notice one.
+/// What is kept to notice one is left out while there is none: it tells two states apart only if another agent of this
+/// name, or another address of ours, is to come, and nobody searches for those.
 impl Hash for Namesakes {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.displaced > 0 {
-            (&self.ours, self.displaced, &self.last, self.told).hash(state);
+            (&self.ours, &self.written, self.displaced, &self.last, self.told).hash(state);
         }
     }
 }
@@ -36,20 +44,30 @@ impl Hash for Namesakes {
 impl Namesakes {
     /// Takes in what the Lease lists under our name, beside what we would have it list.
     pub(super) fn look(&mut self, now: Moment, listed: Option<&Member>, own: &Member) {
+        if self.last.is_some() && !self.is_recent(now) {
+            (self.displaced, self.last, self.told) = (0, None, None);
+        }
         let Some(listed) = listed else { return };
         if listed == own {
             if self.ours.as_ref() != Some(own) {
                 self.ours = Some(own.clone());
             }
-        } else if self.ours.as_ref().is_some_and(|ours| ours != listed) {
+        } else if self.ours.as_ref().is_some_and(|ours| ours != listed) && !self.written.contains(listed) {
             self.displace(now, listed);
         }
     }
 
-    fn displace(&mut self, now: Moment, by: &Member) {
-        if !self.is_recent(now) {
-            (self.displaced, self.told) = (0, false);
+    /// We write ourselves down like this.
+    pub(super) fn write(&mut self, own: &Member) {
+        if !self.written.contains(own) {
+            if self.written.len() == WRITTEN_KEPT {
+                self.written.remove(0);
+            }
+            self.written.push(own.clone());
         }
+    }
+
+    fn displace(&mut self, now: Moment, by: &Member) {
         self.ours = None;
         self.displaced = self.displaced.saturating_add(1);
         self.last = Some((now, by.clone()));
@@ -60,11 +78,13 @@ impl Namesakes {
         self.last.as_ref().is_some_and(|(at, _)| now.since(*at) < MEMORY)
     }
 
-    /// Another agent, to be told once: how it is listed.
-    pub(super) fn take_found(&mut self) -> Option<Member> {
-        if self.displaced < DISPLACEMENTS || std::mem::replace(&mut self.told, true) {
+    /// Another agent, when it is time to tell of it: how it is listed.
+    pub(super) fn take_found(&mut self, now: Moment) -> Option<Member> {
+        let due = self.told.is_none_or(|at| now.since(at) >= TOLD_EVERY);
+        if self.displaced < DISPLACEMENTS || !due {
             return None;
         }
+        self.told = Some(now);
         self.last.as_ref().map(|(_, member)| member.clone())
     }
 }

@@ -37,6 +37,9 @@ impl LeaseMachine {
             self.publish_due = now + self.spread(self.publish_pause);
             self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
         }
+        if action != Action::Read {
+            self.namesakes.write(member);
+        }
         let deadline = self.deadline(action);
         self.flight = Some(Flight {
             id,
@@ -49,9 +52,9 @@ impl LeaseMachine {
         Some((request, deadline))
     }
 
-    /// Another agent that runs under this node's name, as the Lease lists it; told once.
-    pub fn take_namesake(&mut self) -> Option<Member> {
-        self.namesakes.take_found()
+    /// Another agent that runs under this node's name, as the Lease lists it; once an hour.
+    pub fn take_namesake(&mut self, now: Moment) -> Option<Member> {
+        self.namesakes.take_found(now)
     }
 
     /// `pause` and up to as much again, another part of it for each node: fifty that join together shall not meet again.

@@ -148,3 +148,22 @@ fn a_host_that_is_found_elsewhere_is_published_so_and_judged_by_it() {
     );
     assert_eq!(world.tenure(), Some(Tenure::Confirmed));
 }
+
+#[test]
+fn an_address_that_somebody_puts_on_a_follower_goes_once_a_second_at_most() {
+    let mut world = World::follower();
+    world.effects.clear();
+    let withdrawals = |world: &World| count(world, |effect| matches!(effect, Effect::Withdraw { .. }));
+    world.give(Input::Address(AddressChange::Appeared { vip: VIP }));
+    assert_eq!((withdrawals(&world), world.happened("AddressExpelled")), (1, 1), "at once, and told");
+    for _ in 0..2_990 {
+        world.run(Duration::from_millis(1));
+        world.give(Input::Address(AddressChange::Appeared { vip: VIP }));
+    }
+    assert_eq!(withdrawals(&world), 3, "by somebody who puts it back at once");
+
+    let mut holder = World::holder();
+    holder.effects.clear();
+    holder.give(Input::Address(AddressChange::Appeared { vip: VIP }));
+    assert_eq!(withdrawals(&holder), 0, "where it belongs it stays");
+}

@@ -84,7 +84,7 @@ fn a_higher_epoch_is_verified_with_the_authority_before_yielding() {
     assert_eq!(world.tenure(), Some(Tenure::Confirmed), "the authority says that it is ours");
     world.api = Api::Refuses;
     world.peer_announces(Tenure::Confirmed, epoch + 1);
-    world.run(VERIFY_WINDOW - Duration::from_millis(50));
+    world.run(WINDOW_OF_EARLIER - Duration::from_millis(50));
     assert_eq!(world.tenure(), Some(Tenure::Confirmed), "defending while the question is open");
     world.run(Duration::from_millis(300));
     assert_eq!(world.tenure(), Some(Tenure::Detached), "not verified is not confirmed");

@@ -20,7 +20,7 @@ fn follow(bench: &mut Bench, duration: Duration, mut times: u32) -> Vec<(Moment,
     let mut told = Vec::new();
     while bench.now < end {
         bench.turn(&stay());
-        told.extend(bench.machine.take_namesake().map(|member| (bench.now, member)));
+        told.extend(bench.machine.take_namesake(bench.now).map(|member| (bench.now, member)));
         let object = bench.store.object.as_mut().expect("there is one");
         if listed(object) != Some(Member::default()) {
             continue;
@@ -69,4 +69,30 @@ fn one_that_went_and_comes_back_is_told_again() {
     assert_eq!(follow(&mut bench, Duration::from_secs(60), u32::MAX).len(), 1);
     assert_eq!(follow(&mut bench, Duration::from_secs(1_200), 0).len(), 0);
     assert_eq!(follow(&mut bench, Duration::from_secs(60), u32::MAX).len(), 1);
+}
+
+fn as_having(mac: u8) -> Wants {
+    let mut wants = stay();
+    wants.publication.member = Member { macs: vec![Mac([2, 0, 0, 0, 0, mac])], addresses: Vec::new() };
+    wants
+}
+
+/// A bond that fails over and back, or a link that drops its addresses and gets them back, while the write is under way.
+#[test]
+fn a_changing_address_of_ours_is_no_other_agent() {
+    let mut bench = follower();
+    let mut told = Vec::new();
+    for round in 0..4 {
+        for _ in 0..6 {
+            bench.turn(&as_having(1));
+        }
+        let changed = bench.machine.poll(bench.now, &as_having(2), EffectId(10_000 + round));
+        let (request, _) = changed.expect("the change is written");
+        assert!(bench.machine.poll(bench.now, &as_having(1), EffectId(0)).is_none(), "and undone meanwhile");
+        let outcome = bench.store.serve(&request);
+        bench.conclude(outcome);
+        bench.machine.poll(bench.now, &as_having(1), EffectId(20_000 + round));
+        told.extend(bench.machine.take_namesake(bench.now));
+    }
+    assert_eq!(told, [], "we alone wrote it");
 }
