@@ -120,7 +120,9 @@ proptest! {
             prop_assert!(assign(vip, LIFE, &present).is_err());
         }
         if let Some(Step::Remove { vip: removed }) = withdraw(vip, &present) {
-            prop_assert!(present.iter().any(|one| one.ip == removed && one.owner == Owner::Ours && one.prefix == 32));
+            let one_of = |owner| present.iter().any(|one| one.ip == removed && one.owner == owner && one.prefix == 32);
+            let lasts = present.iter().any(|one| one.ip == removed && one.remaining.is_none());
+            prop_assert!(one_of(Owner::Ours) || (one_of(Owner::Other) && lasts && !hosts));
         }
     }
 }
