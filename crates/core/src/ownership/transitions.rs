@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::conflict;
+use crate::input::LeaseRecord;
 use crate::watcher::Lack;
 
 impl Machine {
@@ -196,9 +197,22 @@ impl Machine {
         self.claimants.values().any(|claimant| {
             claimant.mark.node != self.own_id()
                 && claimant.mark.tenure > Tenure::Provisional
-                && claimant.mark.epoch > yielding.epoch
+                && (claimant.mark.epoch > yielding.epoch || self.is_named(claimant, yielding))
                 && claimant.at + SUCCESSOR_WAIT >= yielding.since
         })
+    }
+
+    /// Whether it speaks by the very grant that the record is of, since we yield: that may be an earlier epoch's than ours,
+    /// where a backup of the Lease was restored meanwhile.
+    fn is_named(&self, claimant: &Claimant, yielding: &Yielding) -> bool {
+        let mark = claimant.mark;
+        let named = |record: &LeaseRecord| {
+            let holder = record.holder.as_deref().map(|holder| NodeName::new(holder).id());
+            (holder, record.transitions) == (Some(mark.node), mark.epoch)
+        };
+        mark.tenure == Tenure::Confirmed
+            && claimant.at >= yielding.since
+            && self.lease.record().is_some_and(named)
     }
 
     // === moving ===

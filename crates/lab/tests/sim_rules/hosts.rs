@@ -413,3 +413,27 @@ fn rule_12_who_invited_does_not_stop() {
         clean(&sim);
     }
 }
+
+/// A backup of the Lease is restored, which names another, and in that moment the holder is told to stop: who takes the
+/// claim by the earlier epoch is its successor as well.
+#[test]
+fn rule_11_a_successor_of_an_earlier_epoch_is_one() {
+    for seed in 0..5 {
+        let (mut sim, first) = settled(seed, 3);
+        sim.begin(Kind::Unhealthy(first));
+        assert!(
+            sim.run_until(seconds(6), |sim| sim.holder().is_some_and(|holder| holder != first)),
+            "seed {seed}"
+        );
+        sim.end(Kind::Unhealthy(first));
+        sim.run_for(seconds(13));
+        let second = only_holder(&sim);
+        sim.begin(Kind::LeaseSetBack);
+        sim.run_for(ms(1));
+        sim.begin(Kind::Shutdown(second));
+        sim.run_for(ms(900));
+        assert_ne!(only_holder(&sim), second, "seed {seed}: it heard its successor");
+        sim.run_for(seconds(10));
+        clean(&sim);
+    }
+}
