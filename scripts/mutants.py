@@ -165,7 +165,7 @@ MUTANTS = [
     mutant("05-unverified-waits", "yields to an earlier grant at once when it cannot ask", FRAMES,
            "self.lease.out_since().is_some() && !earlier {", "self.lease.out_since().is_some() {"),
     mutant("05-verify-deadline", "asks, and waits for the answer for ever", DUTIES,
-           "} else if now.since(since) >= holding.window {", "} else if now.since(since) >= holding.window * 1000 {"),
+           "} else if now >= until {", "} else if now.since(until) >= Duration::from_secs(400) {"),
     mutant("05-one-window", "the earlier of two grants asks as long as the later", OWNERSHIP,
            "const WINDOW_OF_EARLIER: Duration = Duration::from_millis(400);",
            "const WINDOW_OF_EARLIER: Duration = Duration::from_millis(600);"),

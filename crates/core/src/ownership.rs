@@ -17,6 +17,7 @@ mod duties;
 mod fingerprint;
 mod following;
 mod frames;
+mod memory;
 mod status;
 mod transitions;
 
@@ -34,7 +35,7 @@ use crate::names::{Mac, NodeId, NodeName};
 use crate::node::Output;
 use crate::rng::Rng;
 use crate::settings::{Authority, Found, OnAuthorityLoss, Settings};
-use crate::snapshot::{ClaimMemory, Member, Snapshot};
+use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
@@ -99,12 +100,17 @@ struct Holding {
     epoch: u32,
     /// A grant to another up to this epoch was known when we took the claim, and does not refute us.
     basis: u32,
-    /// Verifying our grant against a mark of a higher epoch, since then.
-    verifying: Option<Moment>,
-    /// For how long.
-    window: Duration,
+    /// Our grant is being verified against a mark of another epoch.
+    verifying: Option<Verification>,
     /// Not confirmed since then.
     unconfirmed_since: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Verification {
+    since: Moment,
+    /// Without an answer by then the grant is not confirmed any more.
+    until: Moment,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -453,43 +459,6 @@ impl Machine {
             .collect();
         self.watcher.set_neighbours(now, addresses.into_iter());
         self.listening = false;
-    }
-
-    fn save(&mut self, out: &mut Output) {
-        if !self.saved.as_ref().is_some_and(|saved| self.remembers(saved)) {
-            let memory = self.memory();
-            self.saved = Some(memory.clone());
-            out.effects.push(Effect::Save(Snapshot {
-                boot_id: self.settings.boot_id.clone(),
-                instance: self.settings.instance,
-                claims: BTreeMap::from([(self.settings.claim.clone(), memory)]),
-                api_servers: Vec::new(),
-            }));
-        }
-    }
-
-    /// Whether `saved` is what there is to remember.
-    fn remembers(&self, saved: &ClaimMemory) -> bool {
-        // Members that were learned since are told by there being nothing saved.
-        let ClaimMemory { uid, epoch, held, members: _ } = saved;
-        *held == self.held() && *epoch == self.lease.highest() && uid == self.uid()
-    }
-
-    fn memory(&self) -> ClaimMemory {
-        let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
-        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone() }
-    }
-
-    fn uid(&self) -> &str {
-        let record = self.lease.record().filter(|_| !matches!(self.state, State::Holding(_)));
-        record.map_or(&self.held_under, |record| &record.uid)
-    }
-
-    fn held(&self) -> bool {
-        // Who yields to another's grant does not hold any more, whatever it still wears.
-        let denied =
-            matches!(&self.state, State::Yielding(yielding) if yielding.reason == YieldReason::Denied);
-        self.held_as().1 >= Tenure::Detached && !denied
     }
 
     fn listen(&mut self, out: &mut Output) {

@@ -35,7 +35,7 @@ const SHORTEST_DEADLINE: Duration = Duration::from_secs(1);
 const LONGEST_DEADLINE: Duration = Duration::from_secs(3);
 /// The longest time an acquisition is given: writes stall while etcd elects.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(4);
-/// What a renewal is given when another claims a higher epoch on the wire (rule 5).
+/// What a renewal is given when another claims the grant by another epoch on the wire (rule 5).
 const VERIFY_DEADLINE: Duration = Duration::from_millis(600);
 /// Between attempts of a follower to write itself down.
 const FIRST_PUBLISH_PAUSE: Duration = Duration::from_millis(250);

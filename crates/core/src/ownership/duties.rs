@@ -27,10 +27,10 @@ impl Machine {
     /// A verification ends with a renewal, or with its window: unverified is unconfirmed (rule 5).
     fn update_verification(&mut self, now: Moment) {
         let State::Holding(holding) = &mut self.state else { return };
-        let Some(since) = holding.verifying else { return };
+        let Some(Verification { since, until }) = holding.verifying else { return };
         if self.lease.renewed_at().is_some_and(|at| at >= since) {
             holding.verifying = None;
-        } else if now.since(since) >= holding.window {
+        } else if now >= until {
             holding.verifying = None;
             self.lease.unconfirm();
         }
@@ -286,7 +286,7 @@ impl Machine {
         let state = match &self.state {
             State::Probing(probing) => Some(probing.since + PROBING_LIMIT),
             State::Yielding(yielding) => Some(yielding.until),
-            State::Holding(holding) => holding.verifying.map(|since| since + holding.window),
+            State::Holding(holding) => holding.verifying.map(|verification| verification.until),
             _ => None,
         };
         let strict = match (&self.state, self.settings.on_authority_loss) {

@@ -176,8 +176,8 @@ impl Machine {
         if let State::Holding(holding) = &mut self.state
             && !verified
         {
-            holding.window = if holding.verifying.is_some() { holding.window.min(window) } else { window };
-            holding.verifying.get_or_insert(now);
+            let begun = holding.verifying.get_or_insert(Verification { since: now, until: now + window });
+            begun.until = begun.until.min(begun.since + window);
         }
         // Whom we invited (rule 12) is expected: a defence would only draw clients back to us.
         if self.invited_at_epoch.is_none() {

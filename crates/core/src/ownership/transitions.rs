@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::conflict;
-use crate::input::LeaseRecord;
 use crate::watcher::Lack;
 
 impl Machine {
@@ -205,14 +204,11 @@ impl Machine {
     /// Whether it speaks by the very grant that the record is of, since we yield: that may be an earlier epoch's than ours,
     /// where a backup of the Lease was restored meanwhile.
     fn is_named(&self, claimant: &Claimant, yielding: &Yielding) -> bool {
-        let mark = claimant.mark;
-        let named = |record: &LeaseRecord| {
-            let holder = record.holder.as_deref().map(|holder| NodeName::new(holder).id());
-            (holder, record.transitions) == (Some(mark.node), mark.epoch)
-        };
-        mark.tenure == Tenure::Confirmed
+        let (Some(record), mark) = (self.lease.record(), claimant.mark) else { return false };
+        let holder = record.holder.as_deref().map(|holder| NodeName::new(holder).id());
+        (holder, record.transitions) == (Some(mark.node), mark.epoch)
+            && mark.tenure == Tenure::Confirmed
             && claimant.at >= yielding.since
-            && self.lease.record().is_some_and(named)
     }
 
     // === moving ===
@@ -230,15 +226,7 @@ impl Machine {
         }
         self.set_state(
             now,
-            State::Holding(Holding {
-                tenure,
-                since: now,
-                epoch,
-                basis,
-                verifying: None,
-                window: WINDOW_OF_LATER,
-                unconfirmed_since,
-            }),
+            State::Holding(Holding { tenure, since: now, epoch, basis, verifying: None, unconfirmed_since }),
         );
         if reason != TakeReason::Resumption || self.address != Address::Present {
             self.announced = None;

@@ -16,16 +16,16 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// One that stays is told of so often.
 const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 /// So many of our own entries are remembered.
-const WRITTEN_KEPT: usize = 8;
+const OURSELVES_KEPT: usize = 8;
 
 /// What was noticed of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Namesakes {
-    /// Our entry as it was listed, while it is.
-    ours: Option<Member>,
-    /// How we wrote ourselves down of late. To find one of these is to see ourselves: addresses of ours that change
-    /// while a write is under way come back as they were.
-    written: Vec<Member>,
+    /// Our entry is listed as we would have it.
+    in_place: bool,
+    /// How we were listed, or wrote ourselves down, of late. To find one of these is to see ourselves: addresses of ours
+    /// that change while a write is under way come back as they were.
+    ourselves: Vec<Member>,
     displaced: u32,
     last: Option<(Moment, Member)>,
     told: Option<Moment>,
@@ -36,7 +36,7 @@ pub(super) struct Namesakes {
 impl Hash for Namesakes {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.displaced > 0 {
-            (&self.ours, &self.written, self.displaced, &self.last, self.told).hash(state);
+            (self.in_place, &self.ourselves, self.displaced, &self.last, self.told).hash(state);
         }
     }
 }
@@ -49,28 +49,24 @@ impl Namesakes {
         }
         let Some(listed) = listed else { return };
         if listed == own {
-            if self.ours.as_ref() != Some(own) {
-                self.ours = Some(own.clone());
-            }
-        } else if self.ours.as_ref().is_some_and(|ours| ours != listed) && !self.written.contains(listed) {
-            self.displace(now, listed);
+            self.in_place = true;
+            self.remember(own);
+        } else if self.in_place && !self.ourselves.contains(listed) {
+            self.in_place = false;
+            self.displaced = self.displaced.saturating_add(1);
+            self.last = Some((now, listed.clone()));
         }
     }
 
-    /// We write ourselves down like this.
-    pub(super) fn write(&mut self, own: &Member) {
-        if !self.written.contains(own) {
-            if self.written.len() == WRITTEN_KEPT {
-                self.written.remove(0);
-            }
-            self.written.push(own.clone());
+    /// So we are listed, or write ourselves down.
+    pub(super) fn remember(&mut self, own: &Member) {
+        if self.ourselves.contains(own) {
+            return;
         }
-    }
-
-    fn displace(&mut self, now: Moment, by: &Member) {
-        self.ours = None;
-        self.displaced = self.displaced.saturating_add(1);
-        self.last = Some((now, by.clone()));
+        if self.ourselves.len() == OURSELVES_KEPT {
+            self.ourselves.remove(0);
+        }
+        self.ourselves.push(own.clone());
     }
 
     /// Whether our entry was replaced of late: to put it back is in no hurry, then.

@@ -38,7 +38,7 @@ impl LeaseMachine {
             self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
         }
         if action != Action::Read {
-            self.namesakes.write(member);
+            self.namesakes.remember(member);
         }
         let deadline = self.deadline(action);
         self.flight = Some(Flight {

@@ -166,4 +166,19 @@ fn an_address_that_somebody_puts_on_a_follower_goes_once_a_second_at_most() {
     holder.effects.clear();
     holder.give(Input::Address(AddressChange::Appeared { vip: VIP }));
     assert_eq!(withdrawals(&holder), 0, "where it belongs it stays");
+
+    let mut successor = World::follower();
+    (successor.peer_answers, successor.vip_answers, successor.api) = (false, false, Api::Refuses);
+    successor.run(Duration::from_secs(40));
+    assert!(successor.worn, "{:?}", successor.events);
+    successor.give(Input::Address(AddressChange::Appeared { vip: VIP }));
+    assert_eq!(
+        successor.happened("AddressExpelled"),
+        0,
+        "nor by who took over from whom the authority names"
+    );
+
+    let mut newcomer = World::under(Api::Hangs, settings(), Found::default());
+    newcomer.give(Input::Address(AddressChange::Appeared { vip: VIP }));
+    assert_eq!(withdrawals(&newcomer), 0, "before anybody is known to have it, nothing is taken away");
 }

@@ -154,3 +154,21 @@ fn a_renewal_of_a_moment_ago_delays_the_verification_by_little() {
     world.run((began + Duration::from_millis(990)).since(world.now));
     assert_eq!(world.tenure(), Some(Tenure::Detached), "not verified is not confirmed");
 }
+
+/// Of two rivals the one with the later grant is to win, and soon: the shorter time counts, from the first of the marks.
+#[test]
+fn a_later_grant_shortens_the_verification_that_an_earlier_one_began() {
+    let mut world = World::follower();
+    (world.peer_answers, world.vip_answers) = (false, false);
+    world.run(Duration::from_secs(40));
+    let epoch = world.lease.as_ref().expect("held").transitions;
+    assert_eq!((world.tenure(), epoch), (Some(Tenure::Confirmed), 4), "{:?}", world.events);
+    world.api = Api::Hangs;
+    world.peer_announces(Tenure::Confirmed, epoch - 1);
+    world.run(Duration::from_millis(50));
+    world.peer_announces(Tenure::Confirmed, epoch + 1);
+    world.run(WINDOW_OF_EARLIER - Duration::from_millis(60));
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed), "defending while the question is open");
+    world.run(Duration::from_millis(60));
+    assert_eq!(world.tenure(), Some(Tenure::Detached), "not verified is not confirmed");
+}

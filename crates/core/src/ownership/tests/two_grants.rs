@@ -5,9 +5,6 @@
 //! The API is asked as the agents' client asks it: one server, the next 150 ms later, and 500 ms after the last of them
 //! the request counts as unanswered.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::*;
 
 const WIRE: Duration = Duration::from_millis(1);
@@ -15,9 +12,8 @@ const HEDGE: Duration = Duration::from_millis(150);
 const UNANSWERED: Duration = Duration::from_millis(500);
 const SPACING: Duration = Duration::from_millis(50);
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ev {
-    Frame { to: usize, mark: (u8, u32), question: bool },
+    Frame { to: usize, mark: Mark, question: bool },
     Defend(usize),
     Unanswered(usize, u64),
     Perform(usize, u64),
@@ -38,10 +34,11 @@ struct Side {
 struct Pair {
     now: Moment,
     sides: [Side; 2],
-    queue: BinaryHeap<Reverse<(u64, u64, Ev)>>,
+    /// By moment, and in the order of entry.
+    queue: BTreeMap<(Moment, u64), Ev>,
     sequence: u64,
     /// None: at once, each its own store (before they meet).
-    latency: Option<[Duration; 2]>,
+    latency: Option<Duration>,
     servers: u32,
     cut: bool,
     stores: [LeaseRecord; 2],
@@ -87,7 +84,7 @@ impl Pair {
         let mut pair = Self {
             now,
             sides: [side("n1", OWN_MAC, 1, 1), side("n2", PEER_MAC, 2, 2)],
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             sequence: 0,
             latency: None,
             servers,
@@ -109,18 +106,12 @@ impl Pair {
 
     fn at(&mut self, at: Moment, ev: Ev) {
         self.sequence += 1;
-        self.queue.push(Reverse((at.as_nanos(), self.sequence, ev)));
+        self.queue.insert((at, self.sequence), ev);
     }
 
     fn send(&mut self, from: usize, mark: Mark, question: bool) {
         if !self.cut {
-            let tenure = match mark.tenure {
-                Tenure::Confirmed => 3,
-                Tenure::Detached => 2,
-                Tenure::Provisional => 1,
-                _ => 0,
-            };
-            self.at(self.now + WIRE, Ev::Frame { to: 1 - from, mark: (tenure, mark.epoch), question });
+            self.at(self.now + WIRE, Ev::Frame { to: 1 - from, mark, question });
         }
     }
 
@@ -177,8 +168,8 @@ impl Pair {
                     self.at(self.now + silent, Ev::Unanswered(on, id.0));
                 }
                 self.at(self.now + deadline, Ev::Deadline(on, id.0));
-                self.at(self.now + latency[on] / 2, Ev::Perform(on, id.0));
-                self.at(self.now + latency[on], Ev::Reply(on, id.0));
+                self.at(self.now + latency / 2, Ev::Perform(on, id.0));
+                self.at(self.now + latency, Ev::Reply(on, id.0));
                 None
             }
             _ => None,
@@ -191,12 +182,12 @@ impl Pair {
             let tick = (0..2)
                 .filter_map(|on| self.sides[on].machine.promised().map(|at| (at.max(self.now), on)))
                 .min();
-            let event = self.queue.peek().map(|Reverse((at, ..))| Moment::from_nanos(*at));
+            let event = self.queue.keys().next().map(|(at, _)| *at);
             let next = tick.map(|(at, _)| at).into_iter().chain(event).min();
             let Some(next) = next.filter(|at| *at <= end) else { break };
             self.now = next;
             if event == Some(next) {
-                let Some(Reverse((_, _, ev))) = self.queue.pop() else { break };
+                let Some((_, ev)) = self.queue.pop_first() else { break };
                 self.happen(ev);
             } else if let Some((_, on)) = tick {
                 self.give(on, Input::Tick);
@@ -207,16 +198,13 @@ impl Pair {
 
     fn happen(&mut self, ev: Ev) {
         match ev {
-            Ev::Frame { to, mark: (tenure, epoch), question } => {
-                let tenure = [Tenure::Candidate, Tenure::Provisional, Tenure::Detached, Tenure::Confirmed]
-                    [usize::from(tenure)];
-                let node = NodeName::new(if to == 0 { "n2" } else { "n1" }).id();
+            Ev::Frame { to, mark, question } => {
                 let frame = Frame {
                     heard_at: self.now,
                     mac: self.sides[1 - to].mac,
                     sender: (!question).then_some(VIP),
                     target: VIP,
-                    mark: Some(Mark { tenure, epoch, node }),
+                    mark: Some(mark),
                 };
                 self.give(to, Input::Frame(frame));
             }
@@ -287,7 +275,7 @@ fn meet(servers: u32, latency: Duration, first: usize) -> Sum {
     let mut sum = Sum::default();
     for phase in 0..100 {
         let mut pair = Pair::new(servers, Duration::from_secs(11) + Duration::from_millis(phase * 20));
-        pair.latency = Some([latency; 2]);
+        pair.latency = Some(latency);
         // What is under way when they meet is under way by the slow API.
         pair.run(Duration::from_millis(300));
         let met = pair.now;

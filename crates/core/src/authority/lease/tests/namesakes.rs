@@ -56,6 +56,13 @@ fn it_is_told_once_and_the_two_do_not_write_without_end() {
 }
 
 #[test]
+fn one_that_stays_is_told_of_once_an_hour() {
+    let told = follow(&mut follower(), Duration::from_secs(2 * 3_600), u32::MAX);
+    let [(first, _), (second, _)] = &told[..] else { panic!("told {} times in two hours", told.len()) };
+    assert!(second.since(*first) >= Duration::from_secs(3_600), "after {:?}", second.since(*first));
+}
+
+#[test]
 fn an_older_lease_from_a_backup_is_no_other_agent() {
     let mut bench = follower();
     assert_eq!(follow(&mut bench, Duration::from_secs(600), 2), []);
