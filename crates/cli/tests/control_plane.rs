@@ -163,7 +163,8 @@ impl Bed {
     fn nothing_moved(&self, holder: usize, from: Moment) {
         for report in self.reports(from) {
             let answerers: Vec<_> = report.answerers.iter().map(|one| one.mac).collect();
-            assert_eq!((report.lost, &answerers[..]), (0, &[self.cluster.nodes[holder].host.mac()][..]));
+            let found = (report.lost, &answerers[..]);
+            assert_eq!(found, (0, &[self.cluster.nodes[holder].host.mac()][..]), "{:?}", report.losses);
         }
         assert_eq!(self.cluster.holders().expect("kernels answer"), [holder]);
     }
@@ -238,7 +239,7 @@ fn a_holder_alone_without_the_api_is_succeeded_once(mut bed: Bed) {
     let watch = HolderWatch::start(&hosts).expect("a watch");
     let api = bed.cluster.api_host.clone().expect("apart");
     bed.cluster.segment.drop_from(&hosts[holder], &api).expect("black-holed");
-    let others: Vec<usize> = (0..3).filter(|node| *node != holder).collect();
+    let others = bed.cluster.others(holder);
     // The lease's 5 s, and as a grace the lifetime of the incumbent's address, 10 s.
     let next = bed.cluster.wait_holder(&others, PATIENCE * 2).expect("succeeded");
     bed.cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
@@ -307,7 +308,7 @@ fn a_link_that_comes_back_is_answered_by_the_rightful_holder(mut bed: Bed) {
     let holder = bed.cluster.wait_settled(PATIENCE).expect("settled");
     let host = bed.cluster.nodes[holder].host.clone();
     bed.cluster.segment.port_down(&host).expect("down");
-    let others: Vec<usize> = (0..3).filter(|node| *node != holder).collect();
+    let others = bed.cluster.others(holder);
     let next = bed.cluster.wait_holder(&others, PATIENCE).expect("succeeded");
     bed.cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
     until(probe::now() + lasting(1, 30));

@@ -266,6 +266,12 @@ impl Cluster {
         self.nodes[index].agent.process()
     }
 
+    /// Every node but one.
+    #[must_use]
+    pub fn others(&self, node: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| *index != node).collect()
+    }
+
     /// The claim's first VIP: [`VIP`], or what the plan's `address` names first.
     #[must_use]
     pub fn vip(&self) -> IpAddr {

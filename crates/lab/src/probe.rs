@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use capture::{Capture, Heard, Speech};
-pub use log::{Answerer, Report, Sample, Tally};
+pub use log::{Answerer, Loss, Report, Sample, Tally};
 /// A time on that clock.
 pub use mainstay_core::time::Moment;
 pub use ping::ping;

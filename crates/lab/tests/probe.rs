@@ -90,6 +90,25 @@ fn a_quiet_segment_loses_nothing_though_the_neighbour_is_forgotten() {
     }
 }
 
+/// The kernel answers echoes from one socket for each core, which all namespaces share and which holds few replies at once:
+/// a crowd of echoes that waited for their neighbour would cost each other, and every other probe, their answers.
+#[test]
+fn echoes_that_waited_for_their_neighbour_are_all_answered() {
+    let Some(bed) = bed("waited") else { return };
+    for vip in [VIP, VIP_V6] {
+        let probe = Probe::start(&bed.client, Plan::new(vip)).unwrap();
+        let begun = now();
+        sent(&probe, begun, 400);
+        wear(&bed.one, vip);
+        eventually("an answer", || !probe.report(begun, now()).answerers.is_empty());
+        assert_eq!(probe.settled_report(begun, now()).pending, 0);
+        let echoes = probe.echoes();
+        let answered = echoes.iter().skip_while(|echo| echo.answer.is_none());
+        let holes = answered.clone().filter(|echo| echo.answer.is_none()).count();
+        assert_eq!(holes, 0, "{vip}: of {}", answered.count());
+    }
+}
+
 #[test]
 fn tcp_connects_are_answered_lost_and_leave_nothing() {
     let Some(bed) = bed("tcp") else { return };

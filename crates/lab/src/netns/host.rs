@@ -47,6 +47,12 @@ impl Addresses {
 #[derive(Clone, Debug)]
 pub struct Host(Arc<Inner>);
 
+/// Bytes of packets, with what the kernel keeps of each (768 bytes for an echo), that wait for a neighbour to be resolved.
+/// The kernel's own default holds 277 echoes. Their replies come all at once, and of those it has room for 170: the socket
+/// that sends them (`icmp_xmit_lock`) is one for each core, whatever the namespace. The rest would be lost, and with them
+/// what other probes send just then.
+const WAITING_BYTES: u32 = 64 * 768;
+
 #[derive(Debug)]
 struct Inner {
     name: String,
@@ -88,6 +94,9 @@ impl Host {
             format!("link set {DEVICE} up"),
         ];
         namespace.batch("ip", &[&cable.assembly(addresses.mac)[..], &addressed].concat())?;
+        let waiting = ["ipv4", "ipv6"].map(|family| format!("net/{family}/neigh/{DEVICE}/unres_qlen_bytes"));
+        namespace
+            .enter(|| waiting.iter().try_for_each(|path| sysctl(path, &WAITING_BYTES.to_string())))??;
         self.await_link(segment)
     }
 

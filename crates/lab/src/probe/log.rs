@@ -71,6 +71,20 @@ pub struct Tally {
     pub lost: usize,
 }
 
+/// An echo that was not answered in time: what there is to find out why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// When it was sent.
+    pub sent: Moment,
+    /// How long the answer took that came all the same, after the plan's patience.
+    pub answered_after: Option<Duration>,
+    /// The longest time in which the prober sent nothing while it waited: a machine that stood still.
+    pub longest_pause: Duration,
+}
+
+/// So many losses are told one by one.
+const LOSSES_TOLD: usize = 8;
+
 /// What a probe found in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -78,10 +92,12 @@ pub struct Report {
     pub sent: usize,
     /// Echoes of the window with no answer within the plan's patience.
     pub lost: usize,
+    /// The first of them.
+    pub losses: Vec<Loss>,
     /// Echoes of the window that may still be answered in time.
     pub pending: usize,
-    /// Echoes of the window answered in time but later than 100 ms: the kernel queues a few hundred while it
-    /// resolves a neighbour, so darkness right after a forgotten entry shows here and in `longest_dark`, not in `lost`.
+    /// Echoes of the window answered in time but later than 100 ms: a kernel queues some while it resolves
+    /// a neighbour, so darkness right after a forgotten entry may show here and in `longest_dark`, not in `lost`.
     pub late: usize,
     /// The longest dark interval's part within the window.
     ///
@@ -143,6 +159,7 @@ impl Log {
         Report {
             sent: echoes.len(),
             lost: lost.len(),
+            losses: lost.iter().take(LOSSES_TOLD).map(|echo| self.loss(echo, patience)).collect(),
             pending: pending.len(),
             late: echoes.iter().filter(late).count(),
             longest_dark,
@@ -150,6 +167,16 @@ impl Log {
             answerers: self.answerers(echoes),
             changes: self.changes(&window),
             tcp: self.tcp(&window),
+        }
+    }
+
+    fn loss(&self, echo: &Echo, patience: Duration) -> Loss {
+        let waited = self.sent_in(&(echo.sent..echo.sent + patience * 2));
+        let pauses = waited.windows(2).map(|pair| pair[1].sent.since(pair[0].sent));
+        Loss {
+            sent: echo.sent,
+            answered_after: echo.answered().map(|(at, _)| at.since(echo.sent)),
+            longest_pause: pauses.max().unwrap_or_default(),
         }
     }
 
@@ -322,6 +349,10 @@ mod tests {
         let log = log(10, |tick| (tick == 0).then_some((1_500_000, ONE)));
         let report = log.report(at(1000)..at(2000), SECOND, at(2005));
         assert_eq!((report.lost, report.pending), (5, 5));
+        let late = Some(Duration::from_millis(1_500));
+        let told = report.losses.iter().map(|loss| loss.answered_after).collect::<Vec<_>>();
+        assert_eq!(told, [late, None, None, None, None]);
+        assert!(report.losses.iter().all(|loss| loss.longest_pause <= Duration::from_millis(1)));
     }
 
     #[test]
