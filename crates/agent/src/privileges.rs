@@ -38,15 +38,10 @@ pub(crate) fn run_in_real_time() {
         tracing::warn!("realtime: no real-time scheduling: {error}; {remedy}");
     }
     // Under a limit in place of the capability it might succeed, and a later allocation fail.
-    let locked = if has(CapSet::Effective, Capability::CAP_IPC_LOCK) {
-        realtime::lock_memory().map_err(|error| error.to_string())
-    } else {
-        Err("not permitted".to_owned())
-    };
-    if let Err(error) = locked {
-        tracing::warn!(
-            "realtime: memory is not locked: {error}; add the capability IPC_LOCK to the container"
-        );
+    if !has(CapSet::Effective, Capability::CAP_IPC_LOCK) {
+        tracing::warn!("realtime: memory is not locked: add the capability IPC_LOCK to the container");
+    } else if let Err(error) = realtime::lock_memory() {
+        tracing::warn!("realtime: memory is not locked: {error}; give the container more memory");
     }
 }
 

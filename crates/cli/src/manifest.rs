@@ -1,8 +1,9 @@
 //! `mainstay manifest`: the objects that run Mainstay in a cluster, with kube-vip's flags.
 //!
-//! Every privilege is one that the agent uses: the two capabilities of its sockets and addresses. A static Pod has uid 0,
-//! because kubeadm's admin.conf and the state's directory on the host are root's. A DaemonSet's Pods are an ordinary
-//! user's, who has the capabilities of the image's binary. Nothing of a container can be written but the state.
+//! Every privilege is one that the agent uses: the two capabilities of its sockets and addresses, and two for
+//! `realtime`. A static Pod has uid 0, because kubeadm's admin.conf and the state's directory on the host are root's. A
+//! DaemonSet's Pods are an ordinary user's, who has the capabilities of the image's binary. Nothing of a container can be
+//! written but the state.
 
 use std::io::{self, Write as _};
 
@@ -22,15 +23,12 @@ const STATE_DIR: &str = "/var/lib/mainstay";
 const RUN_DIR: &str = "/run/mainstay";
 /// The port of `prometheus_server`, with `/healthz` and `/readyz`.
 const METRICS_PORT: u16 = 2112;
-/// The default of `vip_leaseduration`, and what a Pod may take to end beyond that.
-const DEFAULT_LEASE_SECONDS: u64 = 15;
+/// What a Pod may take to end beyond a lease's duration.
 const GRACE_SLACK_SECONDS: u64 = 15;
 /// The user `nonroot` of the image.
 const ORDINARY_USER: u32 = 65532;
 /// Where the manifests' objects are.
 const POD_NAMESPACE: &str = "kube-system";
-/// The default of `vip_leasename`.
-const DEFAULT_LEASE: &str = "plndr-cp-lock";
 /// Between two objects of one YAML file.
 const NEXT_OBJECT: &str = "---\n";
 /// What an agent may do, as the project's own tests run it.
@@ -131,7 +129,7 @@ impl Credentials {
         }
     }
 
-    /// Of a user other than root the kernel takes the capabilities of the binary, and no more than the two that the
+    /// Of a user other than root the kernel takes the capabilities of the binary, and no more than those that the
     /// container is left with. It gains none by that, so it needs no permission to escalate (`no_new_privs`).
     fn security(self, capabilities: &[&str]) -> Value {
         let mut security = json!({
@@ -197,7 +195,11 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
         ));
     }
     let lease = for_lease(&lease_in_pod(flags, POD_NAMESPACE)?);
-    Ok(if is_on(flags, Key::NodeLabeling)? { format!("{lease}---\n{LABEL_PERMISSIONS}") } else { lease })
+    Ok(if is_on(flags, Key::NodeLabeling)? {
+        format!("{lease}{NEXT_OBJECT}{LABEL_PERMISSIONS}")
+    } else {
+        lease
+    })
 }
 
 /// The permissions for this Lease. The service account itself stays where the Pods are.
@@ -206,7 +208,8 @@ fn for_lease(lease: &LeaseName) -> String {
     // Quoted: YAML takes a name such as null or 123 for something else.
     let theirs =
         if lease.namespace == POD_NAMESPACE { own.clone() } else { place(&format!("{:?}", lease.namespace)) };
-    let named = |object: &str| object.replace(DEFAULT_LEASE, &lease.name).replace(&own, &theirs);
+    let default = Layer::default().text(Key::LeaseName);
+    let named = |object: &str| object.replace(&default, &lease.name).replace(&own, &theirs);
     let object = |one| if is_service_account(one) { str::to_owned(one) } else { named(one) };
     PERMISSIONS.split(NEXT_OBJECT).map(object).collect::<Vec<_>>().join(NEXT_OBJECT)
 }
@@ -326,11 +329,10 @@ fn capabilities(flags: &Layer) -> Vec<&'static str> {
     [&["NET_ADMIN", "NET_RAW"], more].concat()
 }
 
-/// How long a Pod may take to end: a hand-over takes one lease duration at most, and a little to withdraw.
+/// How long a Pod may take to end: a hand-over takes one lease duration at most, and a little to withdraw. A text that is
+/// no number is refused when the whole object is checked.
 fn grace_seconds(flags: &Layer) -> u64 {
-    let duration = flags.as_variables().find(|(name, _)| *name == "vip_leaseduration");
-    let seconds = duration.and_then(|(_, text)| text.parse().ok()).unwrap_or(DEFAULT_LEASE_SECONDS);
-    seconds.saturating_add(GRACE_SLACK_SECONDS)
+    flags.text(Key::LeaseDuration).parse().unwrap_or(0_u64).saturating_add(GRACE_SLACK_SECONDS)
 }
 
 fn environment(flags: &Layer) -> Vec<Value> {

@@ -51,7 +51,7 @@ fn answerer(report: &Report) -> Option<String> {
 /// The holder's link goes: another takes over. It comes back: the one that took over stays.
 fn a_link_goes_and_comes(cable: Cable) {
     let Some((mut cluster, holder, probe, _scratch)) = settled(cable) else { return };
-    let others: Vec<usize> = (0..3).filter(|node| *node != holder).collect();
+    let others = cluster.others(holder);
     let begin = probe::now();
     let host = cluster.nodes[holder].host.clone();
     cluster.segment.port_down(&host).expect("down");

@@ -64,10 +64,6 @@ fn on(name: &str, backend: Backend, test: fn(Cluster)) {
     test(Cluster::up(plan(&scratch).with_backend(backend)).expect("a cluster that settles"));
 }
 
-fn others(holder: usize) -> Vec<usize> {
-    (0..3).filter(|index| *index != holder).collect()
-}
-
 fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing(mut cluster: Cluster) {
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     let capture = Capture::start(&cluster.segment).expect("a capture");
@@ -94,7 +90,7 @@ fn an_outage_a_restart_in_it_and_the_return_move_nothing_and_lose_nothing(mut cl
 fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles(mut cluster: Cluster) {
     let first = cluster.wait_settled(PATIENCE).expect("settled");
     cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
-    let second = cluster.wait_holder(&others(first), PATIENCE).expect("succeeded on evidence");
+    let second = cluster.wait_holder(&cluster.others(first), PATIENCE).expect("succeeded on evidence");
     cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second, "the rightful one stays");
@@ -102,7 +98,7 @@ fn a_dead_holder_is_succeeded_with_and_without_the_api_and_its_return_settles(mu
     cluster.api.fail(Outage::Hung).expect("an outage");
     cluster.wait_tenure(second, "detached", PATIENCE).expect("detached");
     cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
-    let third = cluster.wait_holder(&others(second), PATIENCE).expect("succeeded without the API");
+    let third = cluster.wait_holder(&cluster.others(second), PATIENCE).expect("succeeded without the API");
     cluster.api.heal().expect("the API is back");
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("granted afterwards");
     cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
@@ -150,7 +146,7 @@ fn a_stop_hands_over_and_loses_nothing(mut cluster: Cluster) {
     wait_for(Duration::from_secs(3), let_go)
         .expect("kernels answer")
         .expect("the stopped node lets the VIP go");
-    let next = cluster.wait_holder(&others(holder), PATIENCE).expect("another holds");
+    let next = cluster.wait_holder(&cluster.others(holder), PATIENCE).expect("another holds");
     cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
     let report = probe.settled_report(begin, probe::now());
     assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");

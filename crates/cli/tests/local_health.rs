@@ -41,10 +41,6 @@ fn with_three_api_servers(name: &str, test: fn(Cluster)) {
     test(cluster);
 }
 
-fn others(holder: usize) -> Vec<usize> {
-    (0..3).filter(|index| *index != holder).collect()
-}
-
 #[test]
 fn the_vip_leaves_a_node_whose_api_server_refuses() {
     with_three_api_servers("refusing", |cluster| it_leaves(&cluster, Fault::Refuse, Duration::ZERO));
@@ -61,7 +57,7 @@ fn it_leaves(cluster: &Cluster, fault: Fault, checked: Duration) {
     let probe = Probe::start(&cluster.client, probe::Plan::new(IpAddr::V4(VIP))).expect("a probe");
     let died = probe::now();
     cluster.api.embedded().expect("embedded").fronts[holder].inject(fault);
-    let next = cluster.wait_holder(&others(holder), PATIENCE).expect("a healthy node holds");
+    let next = cluster.wait_holder(&cluster.others(holder), PATIENCE).expect("a healthy node holds");
     let moved = probe::now().since(died);
     let limit = PERIOD * THRESHOLD + checked + Duration::from_secs(1);
     assert!(moved < limit, "moved after {moved:?}, promised within {limit:?}");
@@ -82,7 +78,7 @@ fn the_holder_dies_when_every_api_server_is_dead() {
         cluster.wait_tenure(holder, "detached", PATIENCE).expect("detached");
         cluster.segment.partition(&cluster.nodes[holder].host).expect("partitioned");
         // About 1 s; where each waited for one that could serve it was a whole lease of 15 s.
-        let succeeded = cluster.wait_holder(&others(holder), Duration::from_secs(8));
+        let succeeded = cluster.wait_holder(&cluster.others(holder), Duration::from_secs(8));
         assert!(succeeded.is_ok(), "{succeeded:?}");
     });
 }

@@ -58,10 +58,6 @@ fn wait_label(cluster: &Cluster, holder: usize, among: &[usize], limit: Duration
     assert!(came.is_some(), "the label is not at node {holder} alone: {:?}", labels(cluster));
 }
 
-fn others(holder: usize) -> Vec<usize> {
-    (0..3).filter(|index| *index != holder).collect()
-}
-
 fn inject(cluster: &Cluster, fault: &Fault) {
     cluster.api.embedded().expect("embedded").fronts.iter().for_each(|front| front.inject(fault.clone()));
 }
@@ -80,7 +76,7 @@ fn the_label_follows_a_hand_over_a_death_and_an_outage() {
 
         // A hand-over: who goes takes its label off before it ends.
         assert!(cluster.stop(first, PATIENCE).expect("it ends").success());
-        let second = cluster.wait_holder(&others(first), PATIENCE).expect("another holds");
+        let second = cluster.wait_holder(&cluster.others(first), PATIENCE).expect("another holds");
         wait_label(&cluster, second, &[0, 1, 2], PATIENCE);
         cluster.start(first).expect("started");
         cluster.wait_settled(PATIENCE).expect("settled");
@@ -88,8 +84,8 @@ fn the_label_follows_a_hand_over_a_death_and_an_outage() {
         // A death: the dead node keeps its label until its agent is back, and then loses it.
         cluster.kill(second).expect("killed");
         cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
-        let third = cluster.wait_holder(&others(second), PATIENCE).expect("succeeded on evidence");
-        wait_label(&cluster, third, &others(second), PATIENCE);
+        let third = cluster.wait_holder(&cluster.others(second), PATIENCE).expect("succeeded on evidence");
+        wait_label(&cluster, third, &cluster.others(second), PATIENCE);
         assert!(labels(&cluster)[second].is_some(), "nobody else takes it off");
         cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
         cluster.start(second).expect("started");
@@ -100,7 +96,8 @@ fn the_label_follows_a_hand_over_a_death_and_an_outage() {
         cluster.api.fail(Outage::Refused).expect("an outage");
         cluster.wait_tenure(third, "detached", PATIENCE).expect("detached");
         cluster.segment.partition(&cluster.nodes[third].host).expect("partitioned");
-        let fourth = cluster.wait_holder(&others(third), PATIENCE).expect("succeeded without the API");
+        let fourth =
+            cluster.wait_holder(&cluster.others(third), PATIENCE).expect("succeeded without the API");
         cluster.api.heal().expect("the API is back");
         cluster.wait_tenure(fourth, "confirmed", PATIENCE).expect("granted afterwards");
         cluster.segment.heal(&cluster.nodes[third].host).expect("healed");
@@ -152,7 +149,7 @@ fn it_is_untouched(name: &str, fault: &Fault, complaint: &str) {
     // It hands over as ever, too: nothing of the succession waits for a label.
     let handed = probe::now();
     assert!(cluster.stop(holder, PATIENCE).expect("it ends").success());
-    let next = cluster.wait_holder(&others(holder), PATIENCE).expect("another holds");
+    let next = cluster.wait_holder(&cluster.others(holder), PATIENCE).expect("another holds");
     cluster.wait_tenure(next, "confirmed", PATIENCE).expect("by a grant");
     let report = probe.settled_report(handed, probe::now());
     assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");

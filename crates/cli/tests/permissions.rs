@@ -87,14 +87,14 @@ fn live(cluster: &mut Cluster) {
     cluster.wait_tenure(first, "detached", PATIENCE).expect("detached");
     cluster.api.heal().expect("the API is back");
     cluster.wait_tenure(first, "confirmed", PATIENCE).expect("confirmed again");
-    let others: Vec<usize> = (0..3).filter(|index| *index != first).collect();
+    let others = cluster.others(first);
     cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
     let second = cluster.wait_holder(&others, PATIENCE).expect("succeeded on evidence");
     cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second);
     assert!(cluster.stop(second, PATIENCE).expect("it ends").success());
-    let others: Vec<usize> = (0..3).filter(|index| *index != second).collect();
+    let others = cluster.others(second);
     let third = cluster.wait_holder(&others, PATIENCE).expect("another holds");
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("by a grant");
 }

@@ -137,10 +137,6 @@ fn wait_answered(probe: &Probe) -> Result<()> {
     wait_for(PATIENCE, answered)?.context("the VIP does not answer").map(drop)
 }
 
-fn others(cluster: &Cluster, holder: usize) -> Vec<usize> {
-    (0..cluster.nodes.len()).filter(|index| *index != holder).collect()
-}
-
 /// From a fault until the VIP answers again without interruption. The window begins a moment earlier, so that it has
 /// answers of the former holder, and the new one's are seen as a change.
 fn dark_after(probe: &Probe, fault: Moment) -> Result<Report> {
@@ -326,7 +322,7 @@ fn outage_death(bench: &Bench) -> Result<Vec<Figure>> {
         cluster.segment.partition(&cluster.nodes[holder].host)?;
         let dark = millis(dark_after(&probe, fault)?.longest_dark);
         cluster.api.embedded()?.fronts[0].heal();
-        let next = cluster.wait_holder(&others(&cluster, holder), PATIENCE)?;
+        let next = cluster.wait_holder(&cluster.others(holder), PATIENCE)?;
         cluster.wait_tenure(next, "confirmed", PATIENCE)?;
         pairs.push(heal(&cluster, holder, next)?);
         Ok(dark)
@@ -357,7 +353,7 @@ fn hand_over(bench: &Bench) -> Result<Vec<Figure>> {
         let holder = cluster.wait_settled(PATIENCE)?;
         let begin = probe::now();
         cluster.stop(holder, PATIENCE)?;
-        let next = cluster.wait_holder(&others(&cluster, holder), PATIENCE)?;
+        let next = cluster.wait_holder(&cluster.others(holder), PATIENCE)?;
         cluster.wait_tenure(next, "confirmed", PATIENCE)?;
         cluster.start(holder)?;
         cluster.wait_settled(PATIENCE)?;
@@ -376,7 +372,7 @@ fn agent_gone(bench: &Bench) -> Result<Vec<Figure>> {
         let watch = HolderWatch::start(&hosts)?;
         let killed = probe::now();
         cluster.kill(holder)?;
-        let next = cluster.wait_holder(&others(&cluster, holder), PATIENCE)?;
+        let next = cluster.wait_holder(&cluster.others(holder), PATIENCE)?;
         let changes = watch.timeline_of(ADDRESS);
         let of = |index: usize| {
             let name = cluster.nodes[index].host.name().to_owned();

@@ -155,6 +155,12 @@ impl Layer {
         })
     }
 
+    /// What was written for `key`, as it was written, or its default.
+    #[must_use]
+    pub fn text(&self, key: Key) -> String {
+        self.get(key).text
+    }
+
     /// What was written for `key`, if anything was.
     pub(super) fn written(&self, key: Key) -> Option<&Given> {
         self.0.get(&key)

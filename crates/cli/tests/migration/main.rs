@@ -60,11 +60,6 @@ fn on(name: &str, backend: Backend, test: fn(&mut Mixed)) {
     mixed.chronicle.check().expect("the Lease is written as client-go writes it");
 }
 
-/// What clients saw, less the time for which they stood still themselves.
-fn others(node: usize) -> Vec<usize> {
-    (0..3).filter(|index| *index != node).collect()
-}
-
 fn an_elector_is_followed_while_it_renews_and_succeeded_when_it_lets_go(mixed: &mut Mixed) {
     mixed.elected(0);
     let begin = probe::now();
@@ -78,7 +73,7 @@ fn an_elector_is_followed_while_it_renews_and_succeeded_when_it_lets_go(mixed: &
 
     let stopped = probe::now();
     mixed.elector(0).stop(PATIENCE).expect("it ends");
-    let successor = mixed.wait_successor(&others(0));
+    let successor = mixed.wait_successor(&mixed.cluster.others(0));
     mixed.cluster.wait_tenure(successor, "confirmed", PATIENCE).expect("by a grant");
     mixed.wait_answered_by(successor);
     let seen = mixed.seen("an elector lets go, an agent takes", stopped);
@@ -267,7 +262,7 @@ fn a_cluster_is_migrated_node_by_node_and_back(mixed: &mut Mixed) {
     assert!(seen.two_holders < MARGIN, "{seen:?}");
     assert_eq!(mixed.cluster.wait_settled(PATIENCE).expect("three agents"), holder);
 
-    for node in others(holder) {
+    for node in mixed.cluster.others(holder) {
         let begin = probe::now();
         mixed.cluster.stop(node, PATIENCE).expect("it ends");
         mixed.start_elector(node);
@@ -278,7 +273,7 @@ fn a_cluster_is_migrated_node_by_node_and_back(mixed: &mut Mixed) {
     let begin = probe::now();
     mixed.cluster.stop(holder, PATIENCE).expect("it ends");
     mixed.start_elector(holder);
-    let last = mixed.wait_successor(&others(holder));
+    let last = mixed.wait_successor(&mixed.cluster.others(holder));
     mixed.elector(last).wait(&Step::Announced, (begin, 1), PATIENCE).expect("it announces");
     mixed.wait_answered_by(last);
     let seen = mixed.seen("the agent that holds is replaced", begin);

@@ -143,6 +143,9 @@ fn carry_out(
 }
 
 /// Waits longer each time, until it has waited long enough: a withdrawal may be next.
+///
+/// It sleeps, because the kernel has no news of the moment from which it delivers to an IPv6 address: that can only be
+/// looked for, and whoever does not find it in time goes on without knowing.
 fn pauses() -> impl FnMut() -> bool {
     let mut next = FIRST_LOOK;
     move || {

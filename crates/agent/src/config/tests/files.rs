@@ -9,7 +9,7 @@ use crate::config::{Layer, Layers, Origin, Precedence, check, file, read_file, r
 #[test]
 fn a_file_is_below_flags_and_environment_and_above_defaults() {
     let mapping = serde_json::json!({"port": 1, "address": ["10.0.0.100", "fd00::100"], "vip_nodename": "File", "arp": true});
-    let file = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap();
+    let file = file::layer("f.yaml", mapping.as_object().expect("a mapping")).expect("a file's settings");
     let flags = Layer::default().with_flag(Key::Port, "3");
     let variables = [("port", "2"), ("vip_interface", "eth0"), ("cp_enable", "true")];
     let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
@@ -20,7 +20,9 @@ fn a_file_is_below_flags_and_environment_and_above_defaults() {
         let resolved = resolve(layers.clone(), precedence, &host()).expect("settings that work");
         assert_eq!(resolved.config.port, port);
         assert_eq!(resolved.config.vips.len(), 2, "a list is the same as commas");
-        let effective = |name| resolved.effective.iter().find(|one| one.setting == name).unwrap();
+        let effective = |name| {
+            resolved.effective.iter().find(|one| one.setting == name).expect("every setting is listed")
+        };
         assert_eq!(effective("port").origin, origin);
         let node = effective("vip_nodename");
         assert_eq!((node.value.as_str(), node.origin), ("file", Origin::File));
@@ -55,8 +57,9 @@ fn what_a_file_cannot_say_is_refused_with_its_key() {
         ),
     ];
     for (json, line) in cases {
-        let mapping: serde_json::Value = serde_json::from_str(json).unwrap();
-        let refused = file::layer("f.yaml", mapping.as_object().unwrap()).unwrap_err().to_string();
+        let mapping: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        let refused =
+            file::layer("f.yaml", mapping.as_object().expect("a mapping")).expect_err(line).to_string();
         assert_eq!(refused, line);
     }
 }
@@ -65,8 +68,9 @@ fn what_a_file_cannot_say_is_refused_with_its_key() {
 fn kube_vips_own_file_is_understood() {
     let yaml = "enableARP: true\nENABLECONTROLPLANE: true\nvip: ''\naddress: 10.0.0.100\ninterface: eth0\nrenewDeadline: 8\n\
                 leaseAnnotations: {team: network}\ncontrolPlaneHealthCheck:\n  periodSeconds: 2\nbgpConfig: {AS: 65001, zebra: {version: 5}}\n";
-    let documents = file::documents(yaml).unwrap();
-    let file = file::layer("f.yaml", documents[0].as_object().unwrap()).unwrap();
+    let documents = file::documents(yaml).expect("YAML");
+    let file =
+        file::layer("f.yaml", documents[0].as_object().expect("a mapping")).expect("a file's settings");
     let config = resolve(Layers { file, ..Layers::default() }, Precedence::FlagsFirst, &host())
         .expect("settings that work")
         .config;
@@ -82,17 +86,17 @@ fn kube_vips_own_file_is_understood() {
 fn a_file_that_cannot_be_read_is_refused_by_the_name_it_was_given() {
     let scratch = crate::testing::Scratch::new("config");
     let path = scratch.path().join("c.yaml");
-    let mut layers = flags(Key::ConfigFile, path.to_str().unwrap());
+    let mut layers = flags(Key::ConfigFile, path.to_str().expect("a name in UTF-8"));
     let mut read = || read_file(&mut layers, Precedence::FlagsFirst).map_err(|refused| refused.to_string());
-    let missing = read().unwrap_err();
+    let missing = read().expect_err("there is no file");
     assert!(missing.starts_with("--config-file=") && missing.contains("it cannot be read"), "{missing}");
     for (text, says) in
         [("a: [", "it is no YAML"), ("- a", "it is no mapping"), ("a: 1\n---\nb: 2\n", "2 documents")]
     {
-        std::fs::write(&path, text).unwrap();
-        let refused = read().unwrap_err();
+        std::fs::write(&path, text).expect("written");
+        let refused = read().expect_err(says);
         assert!(refused.contains(says) && refused.lines().count() == 1, "{refused}");
     }
-    std::fs::write(&path, "# nothing\n").unwrap();
-    read().unwrap();
+    std::fs::write(&path, "# nothing\n").expect("written");
+    read().expect("a file without settings");
 }
