@@ -43,6 +43,7 @@ mod perform;
 mod protobuf;
 mod rbac;
 pub mod real;
+mod relay;
 mod reply;
 mod request;
 mod resource;
@@ -150,14 +151,37 @@ impl Cluster {
         listener: TcpListener,
         addresses: &[IpAddr],
     ) -> Result<FrontEndHandle, ServeError> {
+        let tls = self.certified(name, &listener, addresses)?;
+        FrontEnd::serve(name, listener, Some(tls), (&self.store, &self.access), None)
+    }
+
+    /// Serves what `upstream` answers, with this front end's faults before it, over HTTPS as [`Cluster::serve_https`].
+    /// The store stays empty: it counts what was asked.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or the socket does not serve.
+    pub fn relay_https(
+        &self,
+        name: &str,
+        listener: TcpListener,
+        addresses: &[IpAddr],
+        upstream: client::ApiClient,
+    ) -> Result<FrontEndHandle, ServeError> {
+        let tls = self.certified(name, &listener, addresses)?;
+        FrontEnd::serve(name, listener, Some(tls), (&self.store, &self.access), Some(upstream))
+    }
+
+    fn certified(
+        &self,
+        name: &str,
+        listener: &TcpListener,
+        addresses: &[IpAddr],
+    ) -> Result<Arc<rustls::ServerConfig>, ServeError> {
         let bound =
             listener.local_addr().map_err(|source| ServeError::Listen { name: name.to_owned(), source })?;
         let addresses: Vec<IpAddr> = std::iter::once(bound.ip()).chain(addresses.iter().copied()).collect();
-        let tls = self
-            .authority
-            .server_config(&addresses)
-            .map_err(|source| ServeError::Certificate { name: name.to_owned(), source })?;
-        FrontEnd::serve(name, listener, Some(tls), &self.store, &self.access)
+        let config = self.authority.server_config(&addresses);
+        config.map_err(|source| ServeError::Certificate { name: name.to_owned(), source })
     }
 
     /// Serves on a bound listener over plain HTTP, with the same tokens.
@@ -165,7 +189,7 @@ impl Cluster {
     /// # Errors
     /// When the socket does not serve.
     pub fn serve_http(&self, name: &str, listener: TcpListener) -> Result<FrontEndHandle, ServeError> {
-        FrontEnd::serve(name, listener, None, &self.store, &self.access)
+        FrontEnd::serve(name, listener, None, (&self.store, &self.access), None)
     }
 
     /// A kubeconfig for the API server at `url`, with the authority's certificate and the token.

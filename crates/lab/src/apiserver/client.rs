@@ -120,6 +120,11 @@ impl ApiClient {
         self
     }
 
+    /// What a request's `Host` says: the address and port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Opens a connection for several requests.
     ///
     /// # Errors
@@ -253,6 +258,18 @@ impl Connection {
         Ok(Answer { code: parts.status.as_u16(), headers: parts.headers, body })
     }
 
+    /// A request that another made.
+    ///
+    /// # Errors
+    /// When the connection ends before the answer.
+    pub(super) async fn forward(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, ClientError> {
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
     async fn request(
         &mut self,
         method: &str,
@@ -275,9 +292,7 @@ impl Connection {
             }
             None => Bytes::new(),
         };
-        let request = request.body(Full::new(content))?;
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request).await?)
+        self.forward(request.body(Full::new(content))?).await
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Access;
 use super::account::Account;
+use super::client::ApiClient;
 use super::fault::{Fault, Faults, Reach, Share};
 use super::respond::respond;
 use super::store::Store;
@@ -71,6 +72,8 @@ pub(super) struct Front {
     pub(super) store: Arc<Store>,
     pub(super) access: Arc<Access>,
     pub(super) account: Arc<Account>,
+    /// Another server, which is asked in the store's place.
+    pub(super) upstream: Option<ApiClient>,
     pub(super) faults: watch::Sender<Faults>,
     status_share: Mutex<Share>,
     lose_share: Mutex<Share>,
@@ -85,8 +88,9 @@ impl Front {
     }
 
     /// Whether this write is one of those whose reply is lost.
-    pub(super) fn picks_lost(&self, rate: f64) -> bool {
-        self.lose_share.lock().unwrap_or_else(PoisonError::into_inner).takes(rate)
+    pub(super) fn loses_reply(&self) -> bool {
+        let rate = self.faults.borrow().lose_reply;
+        rate > 0.0 && self.lose_share.lock().unwrap_or_else(PoisonError::into_inner).takes(rate)
     }
 }
 
@@ -95,8 +99,8 @@ impl Front {
 pub struct FrontEnd;
 
 impl FrontEnd {
-    /// Serves `store` on a bound listener, over TLS where a configuration is given. The name appears in the log of
-    /// writes. It runs on the tokio runtime it is called in, until the handle is dropped.
+    /// Serves `store`, or what `upstream` answers, on a bound listener, over TLS where a configuration is given. The name
+    /// appears in the log of writes. It runs on the tokio runtime it is called in, until the handle is dropped.
     ///
     /// # Errors
     /// When there is no runtime, or the socket does not listen.
@@ -104,8 +108,8 @@ impl FrontEnd {
         name: &str,
         listener: TcpListener,
         tls: Option<Arc<ServerConfig>>,
-        store: &Arc<Store>,
-        access: &Arc<Access>,
+        (store, access): (&Arc<Store>, &Arc<Access>),
+        upstream: Option<ApiClient>,
     ) -> Result<FrontEndHandle, ServeError> {
         let wrong = |source| ServeError::Listen { name: name.to_owned(), source };
         let runtime = tokio::runtime::Handle::try_current()
@@ -118,6 +122,7 @@ impl FrontEnd {
             store: Arc::clone(store),
             access: Arc::clone(access),
             account: Arc::default(),
+            upstream,
             faults: watch::Sender::default(),
             status_share: Mutex::default(),
             lose_share: Mutex::default(),

@@ -21,6 +21,24 @@ pub(super) async fn admit(
     parts: &Parts,
     call: Option<&Call>,
 ) -> Result<UserInfo, ApiStatus> {
+    let faults = pass_faults(front, call).await?;
+    let user = front.access.authenticate(peer, &parts.headers)?;
+    let user = impersonated(front, user, &parts.headers)?;
+    let attributes = Attributes::of(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let denied = call.is_some_and(|call| faults.denies(call.verb, call.resource.plural));
+    let allowed = !denied && rbac::allows(&front.store, &user, &attributes);
+    front.store.account().note_asked(attributes.asked_by(&user, allowed));
+    if !allowed {
+        return Err(attributes.forbidden(&user));
+    }
+    Ok(user)
+}
+
+/// What the faults do to a request before anybody looks at it: it waits, or is answered in the server's place.
+///
+/// # Errors
+/// What an injected fault answers.
+pub(super) async fn pass_faults(front: &Front, call: Option<&Call>) -> Result<Faults, ApiStatus> {
     let mut watched = front.faults.subscribe();
     // The sender lives in `front`, so waiting can only end with the fault. Whoever sent this after a fault was injected
     // sees the fault, also when the bytes were read in the moment in which the connection learned of it.
@@ -33,16 +51,7 @@ pub(super) async fn admit(
     if let Some(status) = faults.status.as_ref().filter(|status| front.picks_status(status.rate)) {
         return Err(ApiStatus::injected(status.code, status.retry_after));
     }
-    let user = front.access.authenticate(peer, &parts.headers)?;
-    let user = impersonated(front, user, &parts.headers)?;
-    let attributes = Attributes::of(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let denied = call.is_some_and(|call| faults.denies(call.verb, call.resource.plural));
-    let allowed = !denied && rbac::allows(&front.store, &user, &attributes);
-    front.store.account().note_asked(attributes.asked_by(&user, allowed));
-    if !allowed {
-        return Err(attributes.forbidden(&user));
-    }
-    Ok(user)
+    Ok(faults)
 }
 
 /// The user a request is to be made as, `kubectl --as`, who must be one the asker may impersonate.

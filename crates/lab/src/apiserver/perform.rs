@@ -90,8 +90,7 @@ pub(super) async fn write(
         }
         Err(wrong) => Outcome::refused(&ApiStatus::new(413, "RequestEntityTooLarge", wrong.to_string())),
     };
-    let rate = front.faults.borrow().lose_reply;
-    let lost = rate > 0.0 && front.picks_lost(rate);
+    let lost = front.loses_reply();
     let answer = with_retry_after(json_reply(outcome.code, &outcome.body), outcome.retry_after);
     let answer = with_warnings(answer, &outcome.warnings);
     record(front, parts, call, outcome, if lost { Reply::Lost } else { Reply::Sent });

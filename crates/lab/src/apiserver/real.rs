@@ -84,13 +84,15 @@ pub enum Place {
     Loopback,
     /// In a host, on this port of all its addresses; its certificate is good for these as well.
     Host(Host, u16, Vec<IpAddr>),
+    /// In a host, on this port of its loopback: for whoever relays to it there.
+    Behind(Host, u16),
 }
 
 impl Place {
     /// Runs `work` on a thread of its own, in this place's network.
     fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         match self {
-            Self::Host(host, ..) => host.enter(work)?,
+            Self::Host(host, ..) | Self::Behind(host, _) => host.enter(work)?,
             Self::Loopback => std::thread::scope(|scope| {
                 scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             }),
@@ -101,14 +103,14 @@ impl Place {
     fn ports(&self) -> Result<[u16; 3]> {
         match self {
             Self::Loopback => free_ports(),
-            Self::Host(_, port, _) => Ok([2379, 2380, *port]),
+            Self::Host(_, port, _) | Self::Behind(_, port) => Ok([2379, 2380, *port]),
         }
     }
 
     /// Where the API server is reached.
     fn address(&self) -> Ipv4Addr {
         match self {
-            Self::Loopback => Ipv4Addr::LOCALHOST,
+            Self::Loopback | Self::Behind(..) => Ipv4Addr::LOCALHOST,
             Self::Host(host, ..) => host.ipv4(),
         }
     }
@@ -116,7 +118,7 @@ impl Place {
     /// What it listens on.
     fn bind_address(&self) -> Ipv4Addr {
         match self {
-            Self::Loopback => Ipv4Addr::LOCALHOST,
+            Self::Loopback | Self::Behind(..) => Ipv4Addr::LOCALHOST,
             Self::Host(..) => Ipv4Addr::UNSPECIFIED,
         }
     }
@@ -124,7 +126,7 @@ impl Place {
     /// Every address its certificate is good for.
     fn addresses(&self) -> Vec<IpAddr> {
         let further = match self {
-            Self::Loopback => &[][..],
+            Self::Loopback | Self::Behind(..) => &[][..],
             Self::Host(_, _, further) => further,
         };
         [self.address(), Ipv4Addr::LOCALHOST].map(IpAddr::V4).iter().chain(further).copied().collect()
@@ -177,6 +179,12 @@ impl RealServer {
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// An administrator's token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.administrator.token
     }
 
     /// A kubeconfig of an administrator.
@@ -294,8 +302,8 @@ impl RealServer {
             "--authorization-mode=RBAC".to_owned(),
             "--disable-admission-plugins=ServiceAccount".to_owned(),
         ];
-        if matches!(self.place, Place::Host(..)) {
-            flags.push(format!("--advertise-address={}", self.place.address()));
+        if let Place::Host(host, ..) | Place::Behind(host, _) = &self.place {
+            flags.push(format!("--advertise-address={}", host.ipv4()));
         }
         flags
     }

@@ -17,6 +17,7 @@ use super::front_end::{Front, Lost};
 use super::gate::admit;
 use super::page;
 use super::perform::{self, BODY_LIMIT};
+use super::relay;
 use super::reply::{Body, failure, json_reply, reply, whole};
 use super::request::{self, Call, Query};
 use super::review;
@@ -40,6 +41,9 @@ pub(super) async fn respond(
     if let Ok(call) = &call {
         front.account.count_one(call.verb, call.resource.plural);
         front.store.account().count_one(call.verb, call.resource.plural);
+    }
+    if let Some(upstream) = &front.upstream {
+        return relay::pass(&front, upstream, (parts, body), call.as_ref().ok()).await;
     }
     match (admit(&front, peer.as_deref(), &parts, call.as_ref().ok()).await, call) {
         (Err(refusal), Ok(call)) => {

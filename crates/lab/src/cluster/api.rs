@@ -2,7 +2,7 @@
 //! the same.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const PERMISSION_FLAGS: [(&str, &str); 2] =
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
 
+/// Where a real API server listens behind its relay.
+const BEHIND: u16 = PORT + 1;
+
 /// What the API servers of a cluster are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -28,6 +31,8 @@ pub enum Backend {
     Embedded,
     /// `kube-apiserver` and `etcd` from this directory, as processes; one API server, on a host of its own.
     Real(PathBuf),
+    /// The same behind a front end of the embedded one, for its faults: what passes them is answered by the real server.
+    Relayed(PathBuf),
 }
 
 /// A way in which every API server of a cluster is out of reach.
@@ -70,10 +75,21 @@ pub struct Embedded {
 /// A real API server, and whom the agents are to it.
 #[derive(Debug)]
 pub struct Real {
+    // Ends before what it relays to.
+    relay: Option<Relay>,
     server: RealServer,
     agents: Account,
     host: Host,
     segment: Segment,
+}
+
+/// What stands before a real API server.
+#[derive(Debug)]
+struct Relay {
+    fronts: Vec<FrontEndHandle>,
+    cluster: apiserver::Cluster,
+    /// Its threads are in the server's host.
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Api {
@@ -84,15 +100,15 @@ impl Api {
             (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts, &objects)?))),
             (Backend::Real(assets), [host]) => {
                 let place = Place::Host(host.clone(), PORT, vec![IpAddr::V4(VIP)]);
-                let agents = Account::new(agents());
-                std::fs::create_dir_all(&plan.directory)?;
-                let server =
-                    RealServer::start(assets, place, &plan.directory, std::slice::from_ref(&agents))?;
-                permit(&server, &objects)?;
-                let (host, segment) = (host.clone(), segment.clone());
-                Ok(Self::Real(Box::new(Real { server, agents, host, segment })))
+                Ok(Self::Real(Box::new(Real::start(assets, place, (plan, &objects), (host, segment))?)))
             }
-            (Backend::Real(_), _) => bail!("a real API server runs on a host of its own: use Layout::Apart"),
+            (Backend::Relayed(assets), [host]) => {
+                let place = Place::Behind(host.clone(), BEHIND);
+                let mut real = Real::start(assets, place, (plan, &objects), (host, segment))?;
+                real.relay = Some(Relay::start(host, &real.server)?);
+                Ok(Self::Real(Box::new(real)))
+            }
+            _ => bail!("a real API server runs on a host of its own: use Layout::Apart"),
         }
     }
 
@@ -101,7 +117,10 @@ impl Api {
     pub(super) fn kubeconfig(&self, url: &str) -> String {
         match self {
             Self::Embedded(embedded) => embedded.cluster.kubeconfig_with_token(url, &embedded.agent_token),
-            Self::Real(real) => real.server.kubeconfig_of(&real.agents),
+            Self::Real(real) => match &real.relay {
+                Some(relay) => relay.cluster.kubeconfig_with_token(url, real.agents.token()),
+                None => real.server.kubeconfig_of(&real.agents),
+            },
         }
     }
 
@@ -113,6 +132,29 @@ impl Api {
         match self {
             Self::Embedded(embedded) => Ok(embedded),
             Self::Real(_) => bail!("the cluster's API server is a real one"),
+        }
+    }
+
+    /// The front ends that take faults, and there are none before a real server that is not relayed to.
+    #[must_use]
+    pub fn fronts(&self) -> &[FrontEndHandle] {
+        match self {
+            Self::Embedded(embedded) => &embedded.fronts,
+            Self::Real(real) => real.relay.as_ref().map_or(&[], |relay| &relay.fronts),
+        }
+    }
+
+    /// Forgets every revision but the present one: a watch that goes on from an older one is answered 410.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub fn compact(&self) -> Result<()> {
+        match self {
+            Self::Embedded(embedded) => {
+                embedded.cluster.store().compact();
+                Ok(())
+            }
+            Self::Real(real) => real.server.administer(|_| real.server.compact()),
         }
     }
 
@@ -141,7 +183,13 @@ impl Api {
                 let cluster = &embedded.cluster;
                 Ok(ApiClient::new(url, Some(cluster.authority().pem()), Some(cluster.token()))?)
             }
-            Self::Real(real) => real.server.client(),
+            Self::Real(real) => match &real.relay {
+                Some(relay) => {
+                    let authority = relay.cluster.authority().pem();
+                    Ok(ApiClient::new(url, Some(authority), Some(real.server.token()))?)
+                }
+                None => real.server.client(),
+            },
         }
     }
 
@@ -187,6 +235,34 @@ impl Api {
     }
 }
 
+impl Real {
+    fn start(
+        assets: &Path,
+        place: Place,
+        (plan, objects): (&Plan, &[Value]),
+        (host, segment): (&Host, &Segment),
+    ) -> Result<Self> {
+        let agents = Account::new(agents());
+        std::fs::create_dir_all(&plan.directory)?;
+        let server = RealServer::start(assets, place, &plan.directory, std::slice::from_ref(&agents))?;
+        permit(&server, objects)?;
+        Ok(Self { relay: None, server, agents, host: host.clone(), segment: segment.clone() })
+    }
+}
+
+impl Relay {
+    fn start(host: &Host, server: &RealServer) -> Result<Self> {
+        let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = host.enter(runtime)??;
+        let cluster = apiserver::Cluster::new(StoreOptions::default())?;
+        let inside = runtime.enter();
+        let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
+        let front = cluster.relay_https(host.name(), listener, &names(host), server.client()?)?;
+        drop(inside);
+        Ok(Self { fronts: vec![front], cluster, _runtime: runtime })
+    }
+}
+
 impl Embedded {
     fn start(hosts: &[Host], objects: &[Value]) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -211,8 +287,12 @@ impl Embedded {
 
 fn serve(api: &apiserver::Cluster, host: &Host) -> Result<FrontEndHandle> {
     let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
-    let names = [IpAddr::V4(host.ipv4()), IpAddr::V4(VIP), IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    Ok(api.serve_https(host.name(), listener, &names)?)
+    Ok(api.serve_https(host.name(), listener, &names(host))?)
+}
+
+/// What a server's certificate on this host is good for.
+fn names(host: &Host) -> [IpAddr; 3] {
+    [host.ipv4(), VIP, Ipv4Addr::LOCALHOST].map(IpAddr::V4)
 }
 
 /// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
