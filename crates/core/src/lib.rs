@@ -12,6 +12,7 @@ pub mod conflict;
 pub mod effect;
 pub mod event;
 pub mod input;
+pub mod intent;
 pub mod names;
 pub mod node;
 mod ownership;

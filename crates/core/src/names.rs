@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::vip::Vip;
+
 /// A Kubernetes node's name, lower-cased as kube-vip does. It is the Lease's `holderIdentity`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
@@ -71,7 +73,7 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// The unit of ownership: `control-plane`, or `svc/NAMESPACE/NAME`.
+/// The unit of ownership: `control-plane`, or `svc/ADDRESS` for what the Services on an address ask for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(String);
@@ -81,6 +83,13 @@ impl ClaimId {
     #[must_use]
     pub fn control_plane() -> Self {
         Self("control-plane".to_owned())
+    }
+
+    /// The claim of Services, by the lowest of its addresses. Not by a Service: several share an address, and whichever of
+    /// them goes first, the rest must not find their claim under another name.
+    #[must_use]
+    pub fn service(lowest: Vip) -> Self {
+        Self(format!("svc/{lowest}"))
     }
 
     /// The id's text.

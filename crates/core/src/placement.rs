@@ -1,5 +1,9 @@
 //! Rendezvous hashing: who should hold, the same answer on every node.
 
+mod choice;
+
+pub use choice::{Candidate, Choice, Fitness, Reluctance, Why, choose};
+
 use crate::names::{ClaimId, NodeId};
 
 /// A 64-bit hash of bytes: FNV-1a with a finalizer (splitmix64), stable across versions because marks carry it.

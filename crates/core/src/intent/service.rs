@@ -1,0 +1,217 @@
+//! What one Service asks of us.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::ObjectName;
+use super::node::NodeSelector;
+use crate::names::NodeName;
+
+/// What one Service asks of us. Its name is its key in [`super::Intent`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// `metadata.uid`: tells it from a later Service of the same name.
+    pub uid: String,
+    /// `metadata.creationTimestamp`, in seconds since 1970 by the API server's clock. It orders Services by age, and is
+    /// compared with nothing else.
+    pub created: i64,
+    /// Whether it is being deleted. It is held until it is gone, and given nothing new.
+    pub deleting: bool,
+    /// `spec.type`.
+    pub service_type: ServiceType,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `kube-vip.io/ignore`.
+    pub ignore: bool,
+    /// The addresses it asks for, in its order.
+    pub wishes: Vec<AddressWish>,
+    /// `spec.ipFamilies`; empty where the API server said none.
+    pub families: Vec<Family>,
+    /// `spec.ipFamilyPolicy`.
+    pub family_policy: FamilyPolicy,
+    /// `spec.ports`.
+    pub ports: BTreeSet<Port>,
+    /// `spec.externalTrafficPolicy`.
+    pub traffic_policy: TrafficPolicy,
+    /// `kube-vip.io/serviceInterface`; `None` leaves it to the agent's settings.
+    pub interface: Option<InterfaceWish>,
+    /// `kube-vip.io/leaseName`, where there is one.
+    pub lease: Option<ObjectName>,
+    /// `kube-vip.io/vipHost`: the node that last wrote that it holds the Service's addresses.
+    pub vip_host: Option<NodeName>,
+    /// `kube-vip.io/allow-reconcile-without-endpoints`.
+    pub without_endpoints: bool,
+    /// `kube-vip.io/forcePerServiceElection`.
+    pub force_election: bool,
+    /// `mainstay.io/preferred-nodes`: the weight of each.
+    pub preferred_nodes: BTreeMap<NodeName, u32>,
+    /// `mainstay.io/node-selector`: the nodes that may hold it.
+    pub node_selector: NodeSelector,
+}
+
+impl Service {
+    /// The Lease by which kube-vip's `svc_election` elects this Service's holder: `kubevip-NAME` beside it, or the one of
+    /// `kube-vip.io/leaseName`, which kube-vip refuses where the traffic policy is not Cluster (kube-vip
+    /// `pkg/lease`, `pkg/services`).
+    #[must_use]
+    pub fn kube_vip_lease(&self, name: &ObjectName) -> ObjectName {
+        let common = self.lease.clone().filter(|_| self.traffic_policy == TrafficPolicy::Cluster);
+        common.unwrap_or_else(|| name.beside(format!("kubevip-{}", name.name())))
+    }
+
+    /// Whether it needs an endpoint in order to be held: kube-vip lifts that under the policy Cluster alone.
+    #[must_use]
+    pub fn needs_endpoints(&self) -> bool {
+        !(self.without_endpoints && self.traffic_policy == TrafficPolicy::Cluster)
+    }
+}
+
+/// `spec.type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ServiceType {
+    /// Also where nothing is said.
+    #[default]
+    ClusterIP,
+    /// A port on every node.
+    NodePort,
+    /// What may be ours.
+    LoadBalancer,
+    /// An alias.
+    ExternalName,
+}
+
+/// One address that a Service asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AddressWish {
+    /// What is asked for.
+    pub wish: Wish,
+    /// Where it stands.
+    pub source: AddressSource,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// This address.
+    Address(IpAddr),
+    /// Whatever DHCP gives: `0.0.0.0` or `::`.
+    Dhcp(Family),
+    /// What this DNS name resolves to.
+    Name(String),
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Dhcp(Family::Ipv4) => f.write_str("0.0.0.0"),
+            Self::Dhcp(Family::Ipv6) => f.write_str("::"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where a wish stands, in the order in which they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressSource {
+    /// `kube-vip.io/loadbalancerIPs`.
+    Annotation,
+    /// `status.loadBalancer.ingress`.
+    Status,
+    /// `spec.loadBalancerIP`.
+    Spec,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    #[serde(rename = "IPv4")]
+    Ipv4,
+    /// IPv6.
+    #[serde(rename = "IPv6")]
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// `spec.ipFamilyPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FamilyPolicy {
+    /// One family; also where nothing is said.
+    #[default]
+    SingleStack,
+    /// Two where the cluster has two.
+    PreferDualStack,
+    /// Two, or nothing.
+    RequireDualStack,
+}
+
+/// A port that a Service serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Port {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The number; not 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:?}", self.port, self.protocol)
+    }
+}
+
+/// A transport that Services have (KEP-614 for SCTP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// RFC 9293.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// RFC 768.
+    #[serde(rename = "UDP")]
+    Udp,
+    /// RFC 9260.
+    #[serde(rename = "SCTP")]
+    Sctp,
+}
+
+/// `spec.externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TrafficPolicy {
+    /// Any node may pass the traffic on; also where nothing is said.
+    #[default]
+    Cluster,
+    /// Only a node with an endpoint on it can serve.
+    Local,
+}
+
+/// `kube-vip.io/serviceInterface`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceWish {
+    /// The interface whose network the address is in.
+    Auto,
+    /// That one.
+    Named(String),
+}

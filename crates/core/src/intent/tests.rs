@@ -1,0 +1,9 @@
+//! Tables for what a person can check, and properties for what has a law.
+
+mod claims;
+mod eligibility;
+mod known;
+mod ours;
+mod properties;
+mod words;
+mod world;
