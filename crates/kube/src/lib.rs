@@ -10,6 +10,8 @@
 //!            └ learn ──── EndpointSlices ────────┘                └ transport (own pools, TLS, TCP time-outs)
 //! ```
 //!
+//! Beside that, [`convert`] turns Services, their endpoints and nodes into the core's words. Nothing calls it yet.
+//!
 //! Deliberately absent: a cache of objects, a polling read, a retry of a write (the core reads back instead).
 #![forbid(unsafe_code)]
 
@@ -17,6 +19,7 @@ mod access;
 mod adapter;
 mod answer;
 mod chance;
+pub mod convert;
 pub mod credentials;
 mod engine;
 mod fleet;

@@ -65,7 +65,7 @@ impl Tally {
 /// All that is behind one Service, whatever slices it is spread over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    by_node: BTreeMap<(Family, NodeName), Readiness>,
+    by_node: BTreeMap<NodeName, BTreeMap<Family, Readiness>>,
     anywhere: BTreeMap<Family, Readiness>,
 }
 
@@ -74,7 +74,7 @@ impl Endpoints {
     pub fn add(&mut self, slice: &Slice) {
         let family = slice.family;
         for (node, tally) in &slice.nodes {
-            raise(&mut self.by_node, (family, node.clone()), tally.best());
+            raise(self.by_node.entry(node.clone()).or_default(), family, tally.best());
             raise(&mut self.anywhere, family, tally.best());
         }
         raise(&mut self.anywhere, family, slice.elsewhere.best());
@@ -83,7 +83,7 @@ impl Endpoints {
     /// The best on one node.
     #[must_use]
     pub fn on(&self, node: &NodeName, family: Family) -> Option<Readiness> {
-        self.by_node.get(&(family, node.clone())).copied()
+        self.by_node.get(node)?.get(&family).copied()
     }
 
     /// The best on any node, and on none.
@@ -93,9 +93,9 @@ impl Endpoints {
     }
 }
 
-fn raise<K: Ord>(best: &mut BTreeMap<K, Readiness>, key: K, readiness: Option<Readiness>) {
+fn raise(best: &mut BTreeMap<Family, Readiness>, family: Family, readiness: Option<Readiness>) {
     if let Some(readiness) = readiness {
-        let entry = best.entry(key).or_insert(readiness);
+        let entry = best.entry(family).or_insert(readiness);
         *entry = (*entry).max(readiness);
     }
 }

@@ -71,6 +71,11 @@ pub enum Flaw {
         /// What it could say.
         expected: String,
     },
+    /// The object lists a part of what there is: an Endpoints object has room for 1,000 addresses.
+    #[error(
+        "it was truncated, and endpoints are missing from it: unset enable_endpoints, so that slices are read"
+    )]
+    Truncated,
     /// A field or annotation that the object can do without.
     #[error("{field}={value:?} counts as not set: write {expected}")]
     Remark {

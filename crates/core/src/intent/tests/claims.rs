@@ -99,7 +99,7 @@ fn each_wish_that_is_not_granted_has_its_reason() {
     }
 }
 
-/// k3s's servicelb publishes the nodes' own addresses (kube-vip 1288); a kubelet reports a VIP that its node holds as the
+/// k3s's servicelb publishes the nodes' own addresses (kube-vip 836); a kubelet reports a VIP that its node holds as the
 /// node's own (kube-vip 741).
 #[test]
 fn a_nodes_own_address_is_refused_where_nobody_asked_for_it() {

@@ -1,0 +1,442 @@
+//! Objects as `kubectl get -o yaml` prints them, and what they come to in the core's words.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::intent::{
+    AddressSource, AddressWish, Change, Extent, Family, FamilyPolicy, Flaw, Intent, InterfaceWish, Kind,
+    Listing, NodeFacts, ObjectName, Port, Problem, Protocol, Reading, Rules, Service, ServiceType, Slice,
+    Survey, Tally, TrafficPolicy, Wish, decide,
+};
+use mainstay_core::names::NodeName;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::convert;
+
+/// The objects of one fixture: one, or the items of a `List`.
+fn fixture(name: &str) -> Vec<Value> {
+    let path = format!("{}/tests/fixtures/services/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect(&path);
+    let object: Value = serde_saphyr::from_str(&text).expect(&path);
+    object["items"].as_array().cloned().unwrap_or_else(|| vec![object])
+}
+
+fn one(name: &str) -> Value {
+    fixture(name).remove(0)
+}
+
+fn name(text: &str) -> ObjectName {
+    text.parse().expect("a name")
+}
+
+fn tcp(port: u16) -> Port {
+    Port { protocol: Protocol::Tcp, port }
+}
+
+fn wishes(source: AddressSource, addresses: &[&str]) -> Vec<AddressWish> {
+    let wish = |text: &&str| Wish::Address(text.parse().expect("an address"));
+    addresses.iter().map(wish).map(|wish| AddressWish { wish, source }).collect()
+}
+
+/// What the fixtures have in common, with the last two digits of their uid.
+fn web(uid: u32) -> Service {
+    Service {
+        uid: format!("5c1b7f3e-6a52-4f0e-9f6b-{uid:012}"),
+        // 2026-03-02T08:15:30Z
+        created: 1_772_439_330,
+        service_type: ServiceType::LoadBalancer,
+        wishes: wishes(AddressSource::Annotation, &["192.0.2.10"]),
+        families: vec![Family::Ipv4],
+        ports: [tcp(80)].into(),
+        ..Service::default()
+    }
+}
+
+fn remark(field: &str, value: &str, expected: &str) -> Flaw {
+    Flaw::Remark { field: field.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
+}
+
+#[test]
+fn services_that_can_be_read() {
+    use AddressSource::{Annotation, Spec, Status};
+    use Family::{Ipv4, Ipv6};
+    let dual = vec![Ipv4, Ipv6];
+    let of = |wish| AddressWish { wish, source: Annotation };
+    let node = |name| NodeName::new(name);
+    let no_balancer = |uid, service_type| Service {
+        service_type,
+        wishes: vec![],
+        families: vec![],
+        ports: [].into(),
+        ..web(uid)
+    };
+    let dhcp = vec![of(Wish::Dhcp(Ipv4)), of(Wish::Dhcp(Ipv6))];
+    let dns = vec![of(Wish::Name("web.example.org".into()))];
+    let both = wishes(Annotation, &["192.0.2.10", "2001:db8::10"]);
+    let diameter = Port { protocol: Protocol::Sctp, port: 3868 };
+    let dns_udp = Port { protocol: Protocol::Udp, port: 53 };
+    let status = || wishes(Status, &["192.0.2.10"]);
+    let table: Vec<(&str, Service)> = vec![
+        ("plain", Service { vip_host: Some(node("node-2")), ..web(1) }),
+        (
+            "dual-stack",
+            Service {
+                wishes: both,
+                families: dual.clone(),
+                family_policy: FamilyPolicy::RequireDualStack,
+                ..web(2)
+            },
+        ),
+        ("status-only", Service { wishes: status(), ..web(3) }),
+        ("spec-only", Service { wishes: wishes(Spec, &["192.0.2.10"]), ..web(4) }),
+        ("spec-changed", Service { wishes: wishes(Spec, &["192.0.2.11"]), ..web(5) }),
+        ("spec-of-the-other-family", Service { wishes: status(), ..web(6) }),
+        (
+            "no-address",
+            Service {
+                wishes: vec![],
+                families: dual,
+                family_policy: FamilyPolicy::PreferDualStack,
+                ..web(8)
+            },
+        ),
+        ("dhcp", Service { wishes: dhcp, ..web(9) }),
+        ("dns-name", Service { wishes: dns, ..web(10) }),
+        ("blank-annotation", Service { wishes: status(), ..web(11) }),
+        (
+            "class-set",
+            Service { wishes: vec![], class: Some("example.org/other-balancer".into()), ..web(13) },
+        ),
+        ("ignored", Service { ignore: true, ..web(14) }),
+        ("protocols", Service { ports: [diameter, dns_udp, tcp(53)].into(), ..web(16) }),
+        ("external-name", no_balancer(17, ServiceType::ExternalName)),
+        ("turned-load-balancer", web(18)),
+        ("headless", no_balancer(19, ServiceType::ClusterIP)),
+        (
+            "every-annotation",
+            Service {
+                interface: Some(InterfaceWish::Named("eth1.200".into())),
+                lease: Some(name("leases/shared")),
+                vip_host: Some(node("node-1")),
+                without_endpoints: true,
+                force_election: true,
+                preferred_nodes: [(node("node-1"), 100), (node("node-2"), 1)].into(),
+                node_selector: "zone=a,node-role.kubernetes.io/edge".parse().expect("a selector"),
+                ..web(20)
+            },
+        ),
+        ("being-deleted", Service { deleting: true, ..web(26) }),
+    ];
+    for (file, expected) in table {
+        let object = one(file);
+        let reading = convert::service(&object);
+        let named = format!("shop/{}", object["metadata"]["name"].as_str().expect("a name"));
+        assert_eq!(reading, Reading::read(name(&named), expected, vec![]), "{file}");
+    }
+}
+
+#[test]
+fn services_with_something_to_be_told_though_they_count() {
+    let switch = |field, value| remark(field, value, "true or false");
+    let lease = |value| {
+        let expected = "[NAMESPACE/]NAME, with spec.externalTrafficPolicy Cluster";
+        remark("kube-vip.io/leaseName", value, expected)
+    };
+    let local = Service { traffic_policy: TrafficPolicy::Local, ..web(15) };
+    let status = Service { wishes: wishes(AddressSource::Status, &["192.0.2.10"]), ..web(7) };
+    let auto = Service { interface: Some(InterfaceWish::Auto), ..web(21) };
+    let form = "addresses (192.0.2.10, 2001:db8::10) or a host's name";
+    let weights = "NODE[=WEIGHT], separated by commas, with weights from 1 to 100";
+    for (file, expected, flaws) in [
+        ("local", local, vec![lease("shared")]),
+        ("spec-unreadable", status, vec![remark("spec.loadBalancerIP", "192.0.2", form)]),
+        (
+            "odd-annotations",
+            auto,
+            vec![
+                lease("a/b/c"),
+                switch("kube-vip.io/forcePerServiceElection", "yes"),
+                remark("mainstay.io/preferred-nodes", "node-1=0", weights),
+            ],
+        ),
+    ] {
+        let reading = convert::service(&one(file));
+        let told = |flaw| Problem { kind: Kind::Service, name: Some("shop/web".into()), flaw };
+        assert_eq!(
+            reading,
+            Reading::read(name("shop/web"), expected, flaws.into_iter().map(told).collect()),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn services_that_cannot_be_read() {
+    for (file, expected) in [
+        (
+            "bad-address",
+            r#"kube-vip.io/loadbalancerIPs="192.0.2.300" is not understood: write addresses (192.0.2.10, 2001:db8::10) or a host's name; what was known of it stays in force"#,
+        ),
+        (
+            "bad-interface",
+            r#"kube-vip.io/serviceInterface="a-name-that-is-too-long" is not understood: write auto or an interface's name; what was known of it stays in force"#,
+        ),
+        (
+            "bad-selector",
+            r#"mainstay.io/node-selector="zone!=a" is not understood: write LABEL or LABEL=VALUE, separated by commas; what was known of it stays in force"#,
+        ),
+        (
+            "bad-port",
+            r#"spec.ports[0].port="70000" is not understood: write a number from 1 to 65535; what was known of it stays in force"#,
+        ),
+        (
+            "bad-form",
+            r#"it cannot be read (invalid type: string "http", expected a sequence); what was known of it stays in force"#,
+        ),
+    ] {
+        let Reading { key, value, problems } = convert::service(&one(file));
+        assert_eq!((key, value), (Some(name("shop/web")), None), "{file}");
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("Service shop/web: {expected}")], "{file}");
+    }
+    let nameless = convert::service(&one("nameless"));
+    let told = Problem { kind: Kind::Service, name: None, flaw: Flaw::Nameless };
+    assert_eq!(nameless, Reading::unreadable(None, vec![told]));
+}
+
+#[test]
+fn fields_of_the_spec_say_what_the_api_lets_them_say() {
+    for (field, value, expected) in [
+        ("type", "Cluster", "spec.type"),
+        ("externalTrafficPolicy", "local", "spec.externalTrafficPolicy"),
+        ("ipFamilyPolicy", "DualStack", "spec.ipFamilyPolicy"),
+    ] {
+        let mut object = one("plain");
+        object["spec"][field] = value.into();
+        let told = convert::service(&object).problems;
+        let Some(Problem { flaw: Flaw::Value { field, .. }, .. }) = told.first() else { panic!("{told:?}") };
+        assert_eq!(field, expected);
+    }
+    for (pointer, value) in [("/spec/ports/0/protocol", json!("tcp")), ("/spec/ipFamilies/0", json!("ipv4"))]
+    {
+        let mut object = one("plain");
+        *object.pointer_mut(pointer).expect(pointer) = value;
+        assert_eq!(convert::service(&object).value, None, "{pointer}");
+    }
+    let mut ancient = one("plain");
+    let spec = ancient["spec"].as_object_mut().expect("a spec");
+    spec.retain(|key, _| ["type", "ports"].contains(&key.as_str()));
+    let expected = Service { families: vec![], vip_host: Some(NodeName::new("node-2")), ..web(1) };
+    assert_eq!(convert::service(&ancient).value, Some(expected), "as a server without dual stack has it");
+}
+
+#[test]
+fn a_service_without_a_date_is_no_older_than_any() {
+    let mut object = one("plain");
+    object["metadata"].as_object_mut().expect("metadata").remove("creationTimestamp");
+    assert_eq!(convert::service(&object).value.map(|service| service.created), Some(i64::MAX));
+}
+
+#[test]
+fn a_node_without_a_name_is_none() {
+    for nameless in [json!({"metadata": {}}), json!({"metadata": {"name": ""}}), json!(null)] {
+        let told = Problem { kind: Kind::Node, name: None, flaw: Flaw::Nameless };
+        assert_eq!(convert::node(&nameless), Reading::unreadable(None, vec![told]));
+    }
+}
+
+/// kube-proxy sends nothing to one that serves and is not ready, unless it is ending (KEP-1672).
+#[test]
+fn what_serves_and_is_not_ready_does_not_count() {
+    let mut object = one("slice-ending");
+    object["endpoints"][0]["conditions"]["terminating"] = false.into();
+    let slice = convert::endpoint_slice(&object).value.expect("it can be read");
+    assert_eq!(slice.nodes[&NodeName::new("node-1")], tally(0, 0, 2));
+}
+
+fn tally(ready: u32, draining: u32, not_serving: u32) -> Tally {
+    Tally { ready, draining, not_serving }
+}
+
+fn slice_of(service: Option<&str>, family: Family, nodes: &[(&str, Tally)], elsewhere: Tally) -> Slice {
+    let nodes: BTreeMap<NodeName, Tally> =
+        nodes.iter().map(|(name, tally)| (NodeName::new(name), *tally)).collect();
+    Slice { service: service.map(name), family, nodes, elsewhere }
+}
+
+#[test]
+fn slices_are_counted_by_node() {
+    use Family::{Ipv4, Ipv6};
+    let web = Some("shop/web");
+    let none = Tally::default();
+    let ending = [("node-1", tally(0, 1, 1)), ("node-2", tally(0, 0, 1))];
+    let not_ready = [("node-1", tally(0, 1, 0)), ("node-2", tally(1, 0, 0))];
+    for (file, expected) in [
+        ("slice-ending", slice_of(web, Ipv4, &ending, none)),
+        ("slice-published-not-ready", slice_of(web, Ipv4, &not_ready, none)),
+        ("slice-empty", slice_of(web, Ipv4, &[], none)),
+        ("slice-by-hand", slice_of(None, Ipv4, &[("node-3", tally(1, 0, 0))], tally(1, 0, 0))),
+        ("slice-of-names", slice_of(web, Ipv4, &[], none)),
+    ] {
+        let reading = convert::endpoint_slice(&one(file));
+        assert_eq!((reading.value, reading.problems), (Some(expected), vec![]), "{file}");
+    }
+    let several: Vec<Slice> =
+        fixture("slices").iter().filter_map(|object| convert::endpoint_slice(object).value).collect();
+    let expected = [
+        slice_of(web, Ipv4, &[("node-1", tally(100, 0, 0))], none),
+        slice_of(web, Ipv4, &[("node-2", tally(1, 0, 1))], none),
+        slice_of(web, Ipv6, &[("node-2", tally(1, 0, 0))], none),
+    ];
+    assert_eq!(several, expected);
+    let bad = convert::endpoint_slice(&one("slice-bad-family"));
+    let text = r#"EndpointSlice shop/web-4x2bq: addressType="IPX" is not understood"#;
+    assert!(bad.value.is_none() && bad.problems[0].to_string().starts_with(text), "{bad:?}");
+}
+
+#[test]
+fn the_older_kind_is_one_slice() {
+    use Family::{Ipv4, Ipv6};
+    let counted = [("node-1", tally(1, 0, 0)), ("node-2", tally(1, 0, 0)), ("node-3", tally(0, 0, 1))];
+    let web = Some("shop/web");
+    let truncated = Problem { kind: Kind::Endpoints, name: Some("shop/web".into()), flaw: Flaw::Truncated };
+    for (file, expected, told) in [
+        ("endpoints", slice_of(web, Ipv4, &counted, Tally::default()), vec![]),
+        ("endpoints-none", slice_of(web, Ipv4, &[], Tally::default()), vec![]),
+        (
+            "endpoints-truncated",
+            slice_of(web, Ipv6, &[("node-1", tally(1, 0, 0))], Tally::default()),
+            vec![truncated],
+        ),
+    ] {
+        assert_eq!(convert::endpoints(&one(file)), Reading::read(name("shop/web"), expected, told), "{file}");
+    }
+    let mut mixed = one("endpoints");
+    mixed["subsets"][0]["addresses"][1]["ip"] = "fd00::1".into();
+    let told = convert::endpoints(&mixed).problems;
+    assert!(told[0].to_string().contains(r#"subsets="IPv6" counts as not set"#), "{told:?}");
+}
+
+#[test]
+fn nodes_say_what_they_can_hold() {
+    let facts = |name: &str, address: &str| {
+        let labels = [("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")];
+        NodeFacts {
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            addresses: [address.parse().expect("an address")].into(),
+            ..NodeFacts::default()
+        }
+    };
+    let mut control_plane = NodeFacts { excluded: true, ..facts("node-5", "2001:db8::5") };
+    for label in
+        ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers"]
+    {
+        control_plane.labels.insert(label.to_owned(), String::new());
+    }
+    let expected = [
+        ("node-1", facts("Node-1", "192.0.2.1")),
+        ("node-2", NodeFacts { unschedulable: true, ..facts("node-2", "192.0.2.2") }),
+        ("node-3", NodeFacts { not_ready: true, ..facts("node-3", "192.0.2.3") }),
+        ("node-4", NodeFacts { network_unavailable: true, ..facts("node-4", "192.0.2.4") }),
+        ("node-5", control_plane),
+        ("node-6", NodeFacts { not_ready: true, out_of_service: true, ..facts("node-6", "192.0.2.6") }),
+    ];
+    let read: Vec<_> = fixture("nodes").iter().map(convert::node).collect();
+    assert_eq!(read, expected.map(|(name, facts)| Reading::read(NodeName::new(name), facts, vec![])));
+    let new = convert::node(&one("node-new")).value.expect("it can be read");
+    assert!(new.not_ready && new.addresses.is_empty(), "its kubelet has said nothing yet: {new:?}");
+}
+
+fn listing<K, T>(kind: Kind, readings: Vec<Reading<K, T>>) -> Listing<K, T> {
+    Listing { kind, extent: Extent::Complete, readings }
+}
+
+/// All the way: two Services on one address and a third that wants a port of theirs; then an edit that went wrong.
+#[test]
+fn from_objects_to_decisions() {
+    let mut intent = Intent::default();
+    intent
+        .services
+        .replace(listing(Kind::Service, fixture("shared-address").iter().map(convert::service).collect()));
+    let slices = fixture("slices").iter().map(convert::endpoint_slice).collect();
+    intent.slices.replace(listing(Kind::EndpointSlice, slices));
+    intent.nodes.replace(listing(Kind::Node, fixture("nodes").iter().map(convert::node).collect()));
+    let rules = Rules::default();
+    let decisions = decide(&intent, &rules).expect("all is listed");
+    let claims: Vec<String> = decisions.claims.keys().map(ToString::to_string).collect();
+    assert_eq!(claims, ["svc/192.0.2.20"]);
+    let claim = decisions.claims.values().next().expect("it is one");
+    assert_eq!(
+        claim.services().into_iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["shop/web", "shop/web-tls"]
+    );
+    assert!(decisions.refused[&name("test/intruder")][0].why.to_string().contains("service shop/web"));
+    let eligible = Survey::new(&intent, &rules).eligibility(claim).nodes;
+    let eligible: Vec<&str> =
+        eligible.iter().filter(|(_, one)| one.is_ok()).map(|(node, _)| node.as_str()).collect();
+    assert_eq!(eligible, ["node-1", "node-2", "node-3", "node-4"]);
+
+    let mut edited = fixture("shared-address").remove(0);
+    edited["metadata"]["annotations"]["kube-vip.io/loadbalancerIPs"] = "192.0.2.".into();
+    let told = intent.services.apply(Change::Present(convert::service(&edited)));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(decide(&intent, &rules), Ok(decisions), "what was known stays in force");
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+        prop::sample::select(vec!["::", "0.0.0.0", "true", "Local", "FQDN", "a/b", "65536", "192.0.2.1,"])
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map("[a-z]{1,4}", inner, 0..3).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+/// Every place of an object, as JSON pointers.
+fn places(object: &Value, here: &str, all: &mut Vec<String>) {
+    all.push(here.to_owned());
+    let below: Vec<(String, &Value)> = match object {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+        }
+        _ => vec![],
+    };
+    below.into_iter().for_each(|(key, value)| places(value, &format!("{here}/{key}"), all));
+}
+
+/// A reading is a value with its key, or has a problem of one line; it never is nothing.
+fn check<K: std::fmt::Debug, T: std::fmt::Debug>(reading: Reading<K, T>) {
+    let said = format!("{reading:?}");
+    assert!(reading.value.is_none() || reading.key.is_some(), "{said}");
+    assert!(reading.value.is_some() || reading.problems.len() == 1, "{said}");
+    assert!(reading.problems.iter().all(|problem| !problem.to_string().contains('\n')), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_an_object_it_comes_to_a_reading(
+        file in prop::sample::select(vec!["plain", "every-annotation", "slice-ending", "endpoints", "node-new"]),
+        place: prop::sample::Index,
+        value in any_json(),
+    ) {
+        let mut object = one(file);
+        let mut all = vec![];
+        places(&object, "", &mut all);
+        *object.pointer_mut(&all[place.index(all.len())]).expect("a place of it") = value;
+        check(convert::service(&object));
+        check(convert::endpoint_slice(&object));
+        check(convert::endpoints(&object));
+        check(convert::node(&object));
+    }
+}
