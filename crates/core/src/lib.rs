@@ -13,6 +13,7 @@ pub mod effect;
 pub mod event;
 pub mod input;
 pub mod intent;
+pub mod ipam;
 pub mod names;
 pub mod node;
 mod ownership;

@@ -1,0 +1,221 @@
+//! What becomes of a Service, and why: one line each, with the object, the value and the remedy.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::address::IpFamily;
+use super::pools::PoolKey;
+use super::service::{ANNOTATION, Occupant, Port, ServiceName};
+
+/// What becomes of one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What it shall have.
+    pub verdict: Verdict,
+    /// What it cannot have. Beside [`Verdict::Keep`] and [`Verdict::Assign`] it has something else, or less.
+    pub refusals: Vec<Refusal>,
+    /// What is legal and may be not meant.
+    pub notes: Vec<Note>,
+}
+
+impl Decision {
+    /// The addresses that the Service shall have.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        match &self.verdict {
+            Verdict::Keep(addresses) | Verdict::Assign(addresses) => addresses,
+            Verdict::Refuse => &[],
+        }
+    }
+}
+
+/// What a Service shall have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What it has: there is nothing to write.
+    Keep(Vec<IpAddr>),
+    /// These in place of what it has, in the order of families that it asks for. `0.0.0.0` and `::` stand for an
+    /// address that a DHCP server gives.
+    Assign(Vec<IpAddr>),
+    /// Nothing; and what it has is not its own.
+    Refuse,
+}
+
+/// What a Service cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{service}: {why}")]
+pub struct Refusal {
+    /// The Service.
+    pub service: ServiceName,
+    /// Why it is refused, and what to do.
+    pub why: Why,
+}
+
+/// Where a Service names an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The annotation [`ANNOTATION`].
+    Annotation,
+    /// `spec.loadBalancerIP`.
+    LoadBalancerIp,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Annotation => ANNOTATION,
+            Self::LoadBalancerIp => "spec.loadBalancerIP",
+        })
+    }
+}
+
+/// Why something is refused, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// What it names is no address.
+    #[error(
+        "{named_in}={value:?}: is no IP address; write addresses such as 192.0.2.10 or 2001:db8::10, with commas between"
+    )]
+    Malformed {
+        /// Where it names it.
+        named_in: Source,
+        /// What stands there; of a list, the one entry that is at fault.
+        value: String,
+    },
+    /// It names more addresses than a Service may.
+    #[error("more than {most} addresses are named in {named_in}, and the rest is ignored; name fewer")]
+    TooMany {
+        /// Where it names them.
+        named_in: Source,
+        /// How many it may name.
+        most: usize,
+    },
+    /// It names an address that no Service can have.
+    #[error("{address} is {what}, which no Service can have; name another address")]
+    Unusable {
+        /// The address.
+        address: IpAddr,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It names an address of a family that it does not have.
+    #[error("{address} is {}, which is not among its ipFamilies; name an address of another family, or add this one", IpFamily::of(*.address))]
+    Family {
+        /// The address.
+        address: IpAddr,
+    },
+    /// It requires both families, and names addresses of one.
+    #[error(
+        "ipFamilyPolicy is RequireDualStack, and no {missing} address is named in {named_in}; name one of each family, or none"
+    )]
+    OneFamily {
+        /// Where it names addresses.
+        named_in: Source,
+        /// The family that is missing.
+        missing: IpFamily,
+    },
+    /// Another Service has the address.
+    #[error(
+        "{address} is taken by {by}; name another address, or let both share it: allow-share for both namespaces, or \
+         the address named by both, and ports on both"
+    )]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        by: ServiceName,
+    },
+    /// The address may be shared, but not this port of it.
+    #[error("{address} is shared, but {by} has {port} on it; choose another port or another address")]
+    PortClash {
+        /// The address.
+        address: IpAddr,
+        /// The port that both have.
+        port: Port,
+        /// Who has it.
+        by: ServiceName,
+    },
+    /// Somebody has the address who is no Service of ours.
+    #[error("{address} is in use by {by}; name another address")]
+    InUse {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        by: Occupant,
+    },
+    /// No pool serves its namespace.
+    #[error(
+        "no pool serves namespace {namespace}; add cidr-{namespace} or cidr-global to the ConfigMap of pools, or name \
+         an address in {ANNOTATION}"
+    )]
+    NoPool {
+        /// The namespace.
+        namespace: String,
+    },
+    /// Its pool has no addresses of a family.
+    #[error("{pool} has no {family} addresses; add some to it, or leave {family} out of ipFamilies")]
+    NoFamily {
+        /// The pool that serves its namespace.
+        pool: PoolKey,
+        /// The family.
+        family: IpFamily,
+    },
+    /// Its pool's addresses are all taken.
+    #[error(
+        "no {family} address is free in {pool}, which has {size}; add addresses to it, or delete a Service"
+    )]
+    Exhausted {
+        /// The pool that serves its namespace.
+        pool: PoolKey,
+        /// The family.
+        family: IpFamily,
+        /// How many addresses of the family may be handed out from the pool.
+        size: u128,
+    },
+}
+
+/// What is legal, and may be not meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Note {
+    /// An address is in no pool. It stays.
+    #[error("{service}: {address} is outside every pool and stays; add it to a pool if that is not meant")]
+    OutsideEveryPool {
+        /// The Service.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Somebody else has an address that the Service has been assigned. It stays.
+    #[error("{service}: {address} is also in use by {by}; give one of them another address")]
+    AlsoInUse {
+        /// The Service.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+        /// Who else has it.
+        by: Occupant,
+    },
+    /// An address is of a family that the Service does not have, and stays because the Service names it, or would have
+    /// none without it.
+    #[error("{service}: {address} is {}, which is not among its ipFamilies: no endpoint is behind it; add the family, or name another address", IpFamily::of(*.address))]
+    FamilyUnused {
+        /// The Service.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address is given back, because its family is no longer wanted.
+    #[error("{service}: {address} is given back, because {} is no longer among its ipFamilies", IpFamily::of(*.address))]
+    Released {
+        /// The Service.
+        service: ServiceName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Both families are preferred, and one cannot be had.
+    #[error("{refusal}; until then it has one family, as ipFamilyPolicy PreferDualStack allows")]
+    OneFamily {
+        /// What cannot be had.
+        refusal: Refusal,
+    },
+}

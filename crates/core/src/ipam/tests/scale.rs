@@ -1,0 +1,67 @@
+//! Ten thousand Services cost little, however large the pools.
+#![expect(clippy::disallowed_types, reason = "what is asserted is time")]
+
+use std::time::Instant;
+
+use super::*;
+
+const SERVICES: u64 = 10_000;
+
+/// Far above what it takes (under 0.1 s), and far below what a search through lists would.
+const BOUND: Duration = Duration::from_secs(2);
+
+fn crowd(entries: &[(&str, &str)], service: impl Fn(u64) -> Service) -> World {
+    let mut world = World::new(entries);
+    for number in 0..SERVICES {
+        let name = name(&format!("web/service-{number}"));
+        world.services.insert(name, service(number).created(number));
+    }
+    world
+}
+
+/// How many got addresses, within the bound, and again once that is written.
+fn given(world: &World) -> usize {
+    let begun = Instant::now();
+    let decisions = world.allocate();
+    let again = world.after(&decisions).allocate();
+    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+    assert!(again.iter().all(|(name, decision)| decision.addresses() == decisions[name].addresses()));
+    decisions.values().filter(|decision| !decision.addresses().is_empty()).count()
+}
+
+#[test]
+fn huge_pools_cost_nothing() {
+    let families = [IpFamily::V4, IpFamily::V6];
+    let both = |_| dual(IpFamilyPolicy::RequireDualStack, &families);
+    for order in ["asc", "desc"] {
+        let entries = [("cidr-global", "10.0.0.0/8,fd00::/64"), ("search-order", order)];
+        assert_eq!(given(&crowd(&entries, both)), 10_000);
+    }
+}
+
+#[test]
+fn an_exhausted_pool_costs_nothing() {
+    assert_eq!(given(&crowd(&[("cidr-global", "10.0.0.0/21")], |_| web())), 8 * 254);
+}
+
+#[test]
+fn a_pool_in_many_pieces_costs_little() {
+    let pieces: Vec<_> = (0..SERVICES / 2).map(|n| format!("10.{}.{}.7/32", n / 250, n % 250)).collect();
+    assert_eq!(given(&crowd(&[("cidr-global", &pieces.join(","))], |_| web())), 5_000);
+}
+
+#[test]
+fn sharing_costs_little() {
+    let entries = [("cidr-global", "10.0.0.0/8"), ("allow-share-global", "true")];
+    let same = crowd(&entries, |_| web());
+    assert_eq!(given(&same), 10_000);
+    let ports =
+        |number: u64| Port { number: 1_000 + u16::try_from(number).unwrap(), protocol: Protocol::Tcp };
+    let own = crowd(&entries, |number| Service { ports: vec![ports(number)], ..Service::default() });
+    assert_eq!(given(&own), 10_000);
+    let both = crowd(&entries, |number| Service {
+        ports: vec![port("80/TCP"), ports(number)],
+        ..Service::default()
+    });
+    assert_eq!(given(&both), 10_000);
+}
