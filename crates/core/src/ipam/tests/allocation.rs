@@ -372,6 +372,9 @@ fn services_share_where_the_namespace_allows_it() {
     assert_eq!(portless.with("web/b", web().on(&["443/TCP"])).lines("web/b"), ["assign 10.0.0.8"]);
     let asks = world.clone().with("other/b", web().on(&["443/TCP"]).annotated("10.0.0.8"));
     assert_eq!(asks.lines("other/b"), ["assign 10.0.0.8"]);
+    // Nor does it go to one that does not agree, although the other does.
+    let unasked = world.clone().with("other/b", web().created(1).on(&["443/TCP"]).has(&["10.0.0.9"]));
+    assert_eq!(unasked.lines("other/b"), ["assign 10.0.0.8", &format!("other/b: {TAKEN}")]);
     let outside = World::new(&entries).with("web/a", web().has(&["10.9.9.9"]));
     assert_eq!(outside.with("web/b", web().on(&["443/TCP"])).lines("web/b"), ["assign 10.0.0.8"]);
 }
@@ -463,6 +466,8 @@ fn a_dhcp_server_is_asked_where_that_is_said() {
         ["web/a", "web/b"].map(|name| world.lines(name).remove(0)),
         ["assign 0.0.0.0", "assign 0.0.0.0"]
     );
+    let after = world.after(&world.allocate());
+    assert_eq!(["web/a", "web/b"].map(|name| after.lines(name).remove(0)), ["keep 0.0.0.0", "keep 0.0.0.0"]);
     let leased = World::new(&[V4_ONLY]).with("web/a", web().annotated("0.0.0.0").has(&["10.0.0.8"]));
     assert_eq!(leased.with("web/b", web()).lines("web/b"), ["assign 10.0.0.9"]);
 }
