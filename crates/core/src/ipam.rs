@@ -18,15 +18,17 @@ mod reason;
 mod service;
 mod set;
 
-pub use address::{IpFamily, SearchOrder, Span};
+pub use address::{SearchOrder, Span};
 pub use overlap::PoolNote;
 pub use parse::{Configuration, Fault, Problem};
 pub use pools::{BuggyAddresses, Form, Pool, PoolKey, Pools, Scope};
 pub use reason::{Decision, Note, Refusal, Source, Verdict, Why};
-pub use service::{ANNOTATION, IpFamilyPolicy, Occupant, Port, Protocol, Service, ServiceName};
+pub use service::{ANNOTATION, Occupant, Service};
 
 use candidate::{Candidate, distinct};
 use ledger::Ledger;
+
+use crate::intent::{Family, ObjectName};
 
 /// Decides for every Service what it keeps, what it is assigned, and what it is refused.
 ///
@@ -40,9 +42,9 @@ use ledger::Ledger;
 #[must_use]
 pub fn allocate(
     pools: &Pools,
-    services: &BTreeMap<ServiceName, Service>,
+    services: &BTreeMap<ObjectName, Service>,
     in_use: &BTreeMap<IpAddr, Occupant>,
-) -> BTreeMap<ServiceName, Decision> {
+) -> BTreeMap<ObjectName, Decision> {
     let mut candidates: Vec<_> =
         services.iter().map(|(name, service)| Candidate::new(name, service)).collect();
     candidates.sort_by_key(|candidate| (candidate.service.created_after_epoch, candidate.name));
@@ -114,7 +116,7 @@ impl<'a> Allocator<'a> {
             return Err(why.clone());
         }
         if address.is_unspecified() {
-            return Ok(leased(candidate, IpFamily::of(address)).unwrap_or(address));
+            return Ok(leased(candidate, Family::of(address)).unwrap_or(address));
         }
         if candidate.held.contains(&address) {
             return Ok(address);
@@ -124,7 +126,7 @@ impl<'a> Allocator<'a> {
 
     /// What the Service has, and the families that it lacks from the pool that serves its namespace.
     fn by_pool(&mut self, candidate: &Candidate<'a>) -> Draft {
-        let pool = self.pools.serving(&candidate.name.namespace);
+        let pool = self.pools.serving(candidate.name.namespace());
         let wanted = candidate.wanted(pool.map(|(_, pool)| pool));
         let refusals = candidate.refusals(candidate.lost.values().cloned());
         let mut draft = Draft { refusals, ..Draft::default() };
@@ -148,11 +150,11 @@ impl<'a> Allocator<'a> {
         &mut self,
         candidate: &Candidate<'a>,
         pool: Option<(&'a PoolKey, &'a Pool)>,
-        wanted: &[IpFamily],
+        wanted: &[Family],
     ) -> (Vec<IpAddr>, Vec<Why>) {
         let missing: Vec<_> = wanted.iter().copied().filter(|family| !candidate.has(*family)).collect();
         let Some(pool) = pool else {
-            let why = Why::NoPool { namespace: candidate.name.namespace.clone() };
+            let why = Why::NoPool { namespace: candidate.name.namespace().to_owned() };
             return (vec![], missing.first().map(|_| why).into_iter().collect());
         };
         split(missing.into_iter().map(|family| self.ledger.find(candidate, pool, family)))
@@ -175,21 +177,21 @@ impl<'a> Allocator<'a> {
     fn notes(&self, candidate: &Candidate<'a>, address: IpAddr) -> Vec<Note> {
         let service = || candidate.name.clone();
         let mut notes = vec![];
-        if self.pools.is_outside(address) && !self.is_leased(candidate, IpFamily::of(address)) {
+        if self.pools.is_outside(address) && !self.is_leased(candidate, Family::of(address)) {
             notes.push(Note::OutsideEveryPool { service: service(), address });
         }
         if let Some(by) = self.ledger.in_use.get(&address) {
             notes.push(Note::AlsoInUse { service: service(), address, by: by.clone() });
         }
-        if candidate.lacks(IpFamily::of(address)) {
+        if candidate.lacks(Family::of(address)) {
             notes.push(Note::FamilyUnused { service: service(), address });
         }
         notes
     }
 
     /// Whether a DHCP server gives the Service its addresses of `family`.
-    fn is_leased(&self, candidate: &Candidate<'a>, family: IpFamily) -> bool {
-        let pool = self.pools.serving(&candidate.name.namespace);
+    fn is_leased(&self, candidate: &Candidate<'a>, family: Family) -> bool {
+        let pool = self.pools.serving(candidate.name.namespace());
         candidate.names(family.unspecified()) || pool.is_some_and(|(_, pool)| pool.dhcp.contains(&family))
     }
 }
@@ -201,22 +203,22 @@ fn split(all: impl Iterator<Item = Result<IpAddr, Why>>) -> (Vec<IpAddr>, Vec<Wh
 }
 
 /// What a DHCP server has given the Service: an address of `family` that it has without naming it.
-fn leased(candidate: &Candidate<'_>, family: IpFamily) -> Option<IpAddr> {
+fn leased(candidate: &Candidate<'_>, family: Family) -> Option<IpAddr> {
     let is_leased =
-        |held: &IpAddr| IpFamily::of(*held) == family && !held.is_unspecified() && !candidate.names(*held);
+        |held: &IpAddr| Family::of(*held) == family && !held.is_unspecified() && !candidate.names(*held);
     candidate.held.iter().copied().filter(is_leased).min()
 }
 
 /// The family that is required and not among `addresses`.
-fn missing_family(candidate: &Candidate<'_>, addresses: &[IpAddr]) -> Option<IpFamily> {
-    let is_missing = |family: &IpFamily| !addresses.iter().any(|address| IpFamily::of(*address) == *family);
-    IpFamily::ALL.into_iter().find(|family| candidate.requires_both() && is_missing(family))
+fn missing_family(candidate: &Candidate<'_>, addresses: &[IpAddr]) -> Option<Family> {
+    let is_missing = |family: &Family| !addresses.iter().any(|address| Family::of(*address) == *family);
+    Family::ALL.into_iter().find(|family| candidate.requires_both() && is_missing(family))
 }
 
 /// What the Service has of the families that are not among `addresses`.
 fn uncovered(candidate: &Candidate<'_>, addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let covered: Vec<_> = addresses.iter().map(|address| IpFamily::of(*address)).collect();
-    let is_covered = |address: &IpAddr| covered.contains(&IpFamily::of(*address));
+    let covered: Vec<_> = addresses.iter().map(|address| Family::of(*address)).collect();
+    let is_covered = |address: &IpAddr| covered.contains(&Family::of(*address));
     candidate.held.iter().copied().filter(|address| !is_covered(address)).collect()
 }
 
@@ -228,9 +230,9 @@ fn kept(candidate: &Candidate<'_>) -> Draft {
 
 /// Adds what the Service has, and puts all in the order of families. What it no longer wants is given back, but not
 /// before it has something that it wants.
-fn keep_wanted(candidate: &Candidate<'_>, wanted: &[IpFamily], draft: &mut Draft) {
+fn keep_wanted(candidate: &Candidate<'_>, wanted: &[Family], draft: &mut Draft) {
     let is_unwanted = |address: &IpAddr| {
-        let family = IpFamily::of(*address);
+        let family = Family::of(*address);
         !candidate.service.ip_families.is_empty() && !wanted.contains(&family)
     };
     let (unwanted, held): (Vec<_>, Vec<_>) = candidate.held.iter().copied().partition(is_unwanted);
@@ -243,7 +245,7 @@ fn keep_wanted(candidate: &Candidate<'_>, wanted: &[IpFamily], draft: &mut Draft
             .notes
             .extend(released.map(|address| Note::Released { service: candidate.name.clone(), address }));
     }
-    let place = |address: &IpAddr| wanted.iter().position(|family| *family == IpFamily::of(*address));
+    let place = |address: &IpAddr| wanted.iter().position(|family| *family == Family::of(*address));
     draft.addresses.sort_by_key(|address| place(address).unwrap_or(wanted.len()));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +108,7 @@ impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Dhcp(Family::Ipv4) => f.write_str("0.0.0.0"),
-            Self::Dhcp(Family::Ipv6) => f.write_str("::"),
+            Self::Dhcp(family) => family.unspecified().fmt(f),
             Self::Name(name) => f.write_str(name),
         }
     }
@@ -139,6 +138,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both, the older first.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// `0.0.0.0` or `::`, which kube-vip reads as *ask a DHCP server*.
+    #[must_use]
+    pub fn unspecified(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
     /// The family of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
@@ -178,7 +189,7 @@ pub struct Port {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{:?}", self.port, self.protocol)
+        write!(f, "{}/{}", self.port, self.protocol)
     }
 }
 
@@ -194,6 +205,16 @@ pub enum Protocol {
     /// RFC 9260.
     #[serde(rename = "SCTP")]
     Sctp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
 }
 
 /// `spec.externalTrafficPolicy`.

@@ -3,50 +3,16 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An address family, as `spec.ipFamilies` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum IpFamily {
-    /// `IPv4`.
-    V4,
-    /// `IPv6`.
-    V6,
-}
+use crate::intent::Family;
 
-impl IpFamily {
-    /// Both, the older first.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The family of `address`.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    /// `0.0.0.0` or `::`, which kube-vip reads as *ask a DHCP server*.
-    #[must_use]
-    pub fn unspecified(self) -> IpAddr {
-        match self {
-            Self::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Self::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }
-    }
-
+impl Family {
     /// Where a search in this order begins.
     pub(super) fn first(self, order: SearchOrder) -> IpAddr {
         match (order, self) {
             (SearchOrder::Ascending, family) => family.unspecified(),
-            (SearchOrder::Descending, Self::V4) => Ipv4Addr::BROADCAST.into(),
-            (SearchOrder::Descending, Self::V6) => Ipv6Addr::from(u128::MAX).into(),
+            (SearchOrder::Descending, Self::Ipv4) => Ipv4Addr::BROADCAST.into(),
+            (SearchOrder::Descending, Self::Ipv6) => Ipv6Addr::from(u128::MAX).into(),
         }
-    }
-}
-
-impl fmt::Display for IpFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        })
     }
 }
 
@@ -95,7 +61,7 @@ impl Span {
     /// `first` to `last`; nothing unless they are of one family and in this order.
     #[must_use]
     pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
-        (IpFamily::of(first) == IpFamily::of(last) && first <= last).then_some(Self { first, last })
+        (Family::of(first) == Family::of(last) && first <= last).then_some(Self { first, last })
     }
 
     /// The addresses that share the first `length` bits with `address`; nothing if it has fewer bits than that.
@@ -116,8 +82,8 @@ impl Span {
 
     /// The family of all its addresses.
     #[must_use]
-    pub fn family(self) -> IpFamily {
-        IpFamily::of(self.first)
+    pub fn family(self) -> Family {
+        Family::of(self.first)
     }
 
     /// How many addresses; `u128::MAX` for all of IPv6, which is one more.
@@ -129,8 +95,8 @@ impl Span {
     /// How many of them end in .0 or .255 (see [`is_buggy`]).
     pub(super) fn buggy_size(self) -> u128 {
         match self.family() {
-            IpFamily::V4 => buggy_below(bits(self.last) + 1) - buggy_below(bits(self.first)),
-            IpFamily::V6 => 0,
+            Family::Ipv4 => buggy_below(bits(self.last) + 1) - buggy_below(bits(self.first)),
+            Family::Ipv6 => 0,
         }
     }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::address::IpFamily;
 use super::pools::Pool;
 use super::reason::{Refusal, Source, Why};
-use super::service::{IpFamilyPolicy, Service, ServiceName};
+use super::service::Service;
+use crate::intent::{Family, FamilyPolicy, ObjectName};
 
 /// What a Service asks for, and what of its own it still has.
 pub(super) struct Candidate<'a> {
-    pub(super) name: &'a ServiceName,
+    pub(super) name: &'a ObjectName,
     pub(super) service: &'a Service,
     /// What the annotation names, in its order.
     annotated: Vec<Result<IpAddr, Why>>,
@@ -23,7 +23,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(name: &'a ServiceName, service: &'a Service) -> Self {
+    pub(super) fn new(name: &'a ObjectName, service: &'a Service) -> Self {
         let annotated = named(Source::Annotation, service.annotation.as_deref());
         let specified = named(Source::LoadBalancerIp, service.load_balancer_ip.as_deref());
         Self { name, service, annotated, specified, held: vec![], lost: BTreeMap::new() }
@@ -52,42 +52,42 @@ impl<'a> Candidate<'a> {
     }
 
     /// Whether `family` is one that nothing behind the Service speaks.
-    pub(super) fn lacks(&self, family: IpFamily) -> bool {
+    pub(super) fn lacks(&self, family: Family) -> bool {
         let families = &self.service.ip_families;
         !self.requires_both() && !families.is_empty() && !families.contains(&family)
     }
 
     pub(super) fn requires_both(&self) -> bool {
-        self.service.ip_family_policy == IpFamilyPolicy::RequireDualStack
+        self.service.ip_family_policy == FamilyPolicy::RequireDualStack
     }
 
     pub(super) fn prefers_both(&self) -> bool {
-        self.service.ip_family_policy == IpFamilyPolicy::PreferDualStack
+        self.service.ip_family_policy == FamilyPolicy::PreferDualStack
     }
 
-    pub(super) fn has(&self, family: IpFamily) -> bool {
-        self.held.iter().any(|address| IpFamily::of(*address) == family)
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.held.iter().any(|address| Family::of(*address) == family)
     }
 
     /// The families that it is to have, the first one first.
-    pub(super) fn wanted(&self, pool: Option<&Pool>) -> Vec<IpFamily> {
+    pub(super) fn wanted(&self, pool: Option<&Pool>) -> Vec<Family> {
         let listed = &self.service.ip_families;
         match self.service.ip_family_policy {
-            IpFamilyPolicy::SingleStack => {
+            FamilyPolicy::SingleStack => {
                 vec![listed.first().copied().unwrap_or_else(|| self.only_family(pool))]
             }
-            IpFamilyPolicy::PreferDualStack if !listed.is_empty() => distinct(listed.iter().copied()),
-            IpFamilyPolicy::PreferDualStack | IpFamilyPolicy::RequireDualStack => {
-                distinct(listed.iter().copied().chain(IpFamily::ALL))
+            FamilyPolicy::PreferDualStack if !listed.is_empty() => distinct(listed.iter().copied()),
+            FamilyPolicy::PreferDualStack | FamilyPolicy::RequireDualStack => {
+                distinct(listed.iter().copied().chain(Family::ALL))
             }
         }
     }
 
     /// The family of a Service that names none: what it has, else what its pool offers.
-    fn only_family(&self, pool: Option<&Pool>) -> IpFamily {
-        let offered = |family: &IpFamily| pool.is_some_and(|pool| pool.offers(*family));
-        let held = self.held.first().map(|address| IpFamily::of(*address));
-        held.or_else(|| IpFamily::ALL.into_iter().find(offered)).unwrap_or(IpFamily::V4)
+    fn only_family(&self, pool: Option<&Pool>) -> Family {
+        let offered = |family: &Family| pool.is_some_and(|pool| pool.offers(*family));
+        let held = self.held.first().map(|address| Family::of(*address));
+        held.or_else(|| Family::ALL.into_iter().find(offered)).unwrap_or(Family::Ipv4)
     }
 
     pub(super) fn refusal(&self, why: Why) -> Refusal {

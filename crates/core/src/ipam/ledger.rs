@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::address::{IpFamily, SearchOrder, Span, step, unusable};
+use super::address::{SearchOrder, Span, step, unusable};
 use super::candidate::{Candidate, distinct};
 use super::pools::{Pool, PoolKey, Pools};
 use super::reason::Why;
-use super::service::{Occupant, Port, ServiceName};
+use super::service::Occupant;
 use super::set::AddressSet;
+use crate::intent::{Family, ObjectName, Port};
 
 pub(super) struct Ledger<'a> {
     pools: &'a Pools,
@@ -25,16 +26,16 @@ pub(super) struct Ledger<'a> {
     shared: AddressSet,
     ports: BTreeMap<Port, AddressSet>,
     /// Where the next search of a pool begins: nothing before it is free. `None` is a pool at its end.
-    cursors: BTreeMap<(&'a PoolKey, IpFamily), Option<IpAddr>>,
+    cursors: BTreeMap<(&'a PoolKey, Family), Option<IpAddr>>,
 }
 
 /// Who has one address.
 struct Claim<'a> {
     /// Who had it first.
-    by: &'a ServiceName,
+    by: &'a ObjectName,
     /// Whether others may join: everybody on it agrees to that and has ports to tell them apart.
     is_open: bool,
-    ports: BTreeMap<Port, &'a ServiceName>,
+    ports: BTreeMap<Port, &'a ObjectName>,
 }
 
 impl<'a> Ledger<'a> {
@@ -102,7 +103,7 @@ impl<'a> Ledger<'a> {
         if let Some(what) = unusable(Span { first: address, last: address }) {
             return Err(Why::Unusable { address, what });
         }
-        if candidate.lacks(IpFamily::of(address)) {
+        if candidate.lacks(Family::of(address)) {
             return Err(Why::Family { address });
         }
         if let Some(by) = self.in_use.get(&address) {
@@ -127,7 +128,7 @@ impl<'a> Ledger<'a> {
     /// Services share with kube-vip alone. Without ports there is nothing to tell it from others.
     fn shares(&self, candidate: &Candidate<'_>, address: IpAddr) -> bool {
         let has_ports = !candidate.service.ports.is_empty();
-        has_ports && (candidate.names(address) || self.pools.allows_sharing(&candidate.name.namespace))
+        has_ports && (candidate.names(address) || self.pools.allows_sharing(candidate.name.namespace()))
     }
 
     /// Writes down what was checked. What a DHCP server is to give belongs to nobody yet.
@@ -163,7 +164,7 @@ impl<'a> Ledger<'a> {
         &mut self,
         candidate: &Candidate<'a>,
         (key, pool): (&'a PoolKey, &'a Pool),
-        family: IpFamily,
+        family: Family,
     ) -> Result<IpAddr, Why> {
         if pool.dhcp.contains(&family) {
             return Ok(family.unspecified());
@@ -172,7 +173,7 @@ impl<'a> Ledger<'a> {
             return Err(Why::NoFamily { pool: key.clone(), family });
         }
         let ports = &candidate.service.ports;
-        let shares = family == IpFamily::V4 && self.pools.allows_sharing(&candidate.name.namespace);
+        let shares = family == Family::Ipv4 && self.pools.allows_sharing(candidate.name.namespace());
         let shared = if shares && !ports.is_empty() { self.first_shared(pool, ports) } else { None };
         let free = shared.or_else(|| self.first_free((key, pool), family));
         free.ok_or_else(|| Why::Exhausted { pool: key.clone(), family, size: pool.size(family) })
@@ -181,7 +182,7 @@ impl<'a> Ledger<'a> {
     /// The first address of `pool` that others share and on which `ports` are free.
     fn first_shared(&self, pool: &Pool, ports: &[Port]) -> Option<IpAddr> {
         let order = self.pools.order;
-        let mut from = IpFamily::V4.first(order);
+        let mut from = Family::Ipv4.first(order);
         loop {
             let inside = pool.addresses.first_present(from, order)?;
             let mut next = self.shared.first_present(inside, order)?;
@@ -197,7 +198,7 @@ impl<'a> Ledger<'a> {
 
     /// The first address of `pool` that nobody has. A search goes on where the last one ended, because nothing becomes
     /// free while decisions are made.
-    fn first_free(&mut self, (key, pool): (&'a PoolKey, &Pool), family: IpFamily) -> Option<IpAddr> {
+    fn first_free(&mut self, (key, pool): (&'a PoolKey, &Pool), family: Family) -> Option<IpAddr> {
         let order = self.pools.order;
         let start = Some(family.first(order));
         let cursor = self.cursors.get(&(key, family)).copied().unwrap_or(start);

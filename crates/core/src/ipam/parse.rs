@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::address::{IpFamily, SearchOrder, Span, unusable};
+use super::address::{SearchOrder, Span, unusable};
 use super::overlap::{PoolNote, notes};
 use super::pools::{BuggyAddresses, Form, Pool, PoolKey, Pools, Scope};
+use crate::intent::Family;
 
 /// What a `ConfigMap` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub enum Fault {
         /// What stands after the slash.
         length: String,
         /// The family of what stands before it.
-        family: IpFamily,
+        family: Family,
         /// The longest prefix that the family has.
         longest: u32,
     },
@@ -77,7 +78,7 @@ pub enum Fault {
     Avoided,
     /// DHCP, and addresses of the same family beside it.
     #[error("means DHCP for all Services, and is ignored beside other {0} addresses; remove it or them")]
-    DhcpBeside(IpFamily),
+    DhcpBeside(Family),
     /// Neither true nor false.
     #[error("is neither \"true\" nor \"false\", and counts as \"{0}\"; write one of them")]
     Boolean(bool),
@@ -232,7 +233,7 @@ impl Reader<'_> {
 enum Entry {
     Span(Span),
     /// `0.0.0.0/32` or `::/128`.
-    Dhcp(IpFamily),
+    Dhcp(Family),
 }
 
 /// An entry as it is written: a slash makes a CIDR of it and a dash a range, whatever its key begins with.
@@ -250,7 +251,7 @@ fn written(entry: &str) -> Result<Entry, Fault> {
 
 fn cidr(text: &str, length: &str) -> Result<Entry, Fault> {
     let address = address(text)?;
-    let family = IpFamily::of(address);
+    let family = Family::of(address);
     let digits = Some(length).filter(|text| text.bytes().all(|one| one.is_ascii_digit()));
     let longest = if address.is_ipv4() { 32 } else { 128 };
     match digits.and_then(|text| text.parse().ok()).filter(|bits| *bits <= longest) {
@@ -261,7 +262,7 @@ fn cidr(text: &str, length: &str) -> Result<Entry, Fault> {
 }
 
 fn range(first: IpAddr, last: IpAddr) -> Result<Span, Fault> {
-    if IpFamily::of(first) != IpFamily::of(last) {
+    if Family::of(first) != Family::of(last) {
         return Err(Fault::Families);
     }
     Span::new(first, last).ok_or(Fault::Reversed)
@@ -278,8 +279,8 @@ fn without_ends(span: Span) -> Span {
         return span;
     }
     let inner = match span.family() {
-        IpFamily::V4 => span.without_first().and_then(Span::without_last),
-        IpFamily::V6 => span.without_first(),
+        Family::Ipv4 => span.without_first().and_then(Span::without_last),
+        Family::Ipv6 => span.without_first(),
     };
     inner.unwrap_or(span)
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::address::{IpFamily, SearchOrder, Span, is_buggy};
+use super::address::{SearchOrder, Span, is_buggy};
 use super::set::AddressSet;
+use crate::intent::Family;
 
 /// Whose a pool or an option is: the part of its key after the first word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,20 +63,20 @@ impl fmt::Display for PoolKey {
 pub struct Pool {
     pub(super) addresses: AddressSet,
     /// How many of them may be handed out: a pool may be in too many pieces to count each time.
-    pub(super) sizes: BTreeMap<IpFamily, u128>,
+    pub(super) sizes: BTreeMap<Family, u128>,
     /// Families whose addresses a DHCP server gives.
-    pub(super) dhcp: BTreeSet<IpFamily>,
+    pub(super) dhcp: BTreeSet<Family>,
 }
 
 impl Pool {
     /// How many addresses of `family` may be handed out, taken ones included.
     #[must_use]
-    pub fn size(&self, family: IpFamily) -> u128 {
+    pub fn size(&self, family: Family) -> u128 {
         self.sizes.get(&family).copied().unwrap_or(0)
     }
 
     /// Whether it has something of `family` to offer, taken or not.
-    pub(super) fn offers(&self, family: IpFamily) -> bool {
+    pub(super) fn offers(&self, family: Family) -> bool {
         self.dhcp.contains(&family) || self.size(family) > 0
     }
 }

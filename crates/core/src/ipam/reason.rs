@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::address::IpFamily;
 use super::pools::PoolKey;
-use super::service::{ANNOTATION, Occupant, Port, ServiceName};
+use super::service::{ANNOTATION, Occupant};
+use crate::intent::{Family, ObjectName, Port};
 
 /// What becomes of one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Verdict {
 #[error("{service}: {why}")]
 pub struct Refusal {
     /// The Service.
-    pub service: ServiceName,
+    pub service: ObjectName,
     /// Why it is refused, and what to do.
     pub why: Why,
 }
@@ -99,7 +99,7 @@ pub enum Why {
         what: &'static str,
     },
     /// It names an address of a family that it does not have.
-    #[error("{address} is {}, which is not among its ipFamilies; name an address of another family, or add this one", IpFamily::of(*.address))]
+    #[error("{address} is {}, which is not among its ipFamilies; name an address of another family, or add this one", Family::of(*.address))]
     Family {
         /// The address.
         address: IpAddr,
@@ -112,7 +112,7 @@ pub enum Why {
         /// Where it names addresses.
         named_in: Source,
         /// The family that is missing.
-        missing: IpFamily,
+        missing: Family,
     },
     /// Another Service has the address.
     #[error(
@@ -123,7 +123,7 @@ pub enum Why {
         /// The address.
         address: IpAddr,
         /// Who has it.
-        by: ServiceName,
+        by: ObjectName,
     },
     /// The address may be shared, but not this port of it.
     #[error("{address} is shared, but {by} has {port} on it; choose another port or another address")]
@@ -133,7 +133,7 @@ pub enum Why {
         /// The port that both have.
         port: Port,
         /// Who has it.
-        by: ServiceName,
+        by: ObjectName,
     },
     /// Somebody has the address who is no Service of ours.
     #[error("{address} is in use by {by}; name another address")]
@@ -158,7 +158,7 @@ pub enum Why {
         /// The pool that serves its namespace.
         pool: PoolKey,
         /// The family.
-        family: IpFamily,
+        family: Family,
     },
     /// Its pool's addresses are all taken.
     #[error(
@@ -168,7 +168,7 @@ pub enum Why {
         /// The pool that serves its namespace.
         pool: PoolKey,
         /// The family.
-        family: IpFamily,
+        family: Family,
         /// How many addresses of the family may be handed out from the pool.
         size: u128,
     },
@@ -181,7 +181,7 @@ pub enum Note {
     #[error("{service}: {address} is outside every pool and stays; add it to a pool if that is not meant")]
     OutsideEveryPool {
         /// The Service.
-        service: ServiceName,
+        service: ObjectName,
         /// The address.
         address: IpAddr,
     },
@@ -189,7 +189,7 @@ pub enum Note {
     #[error("{service}: {address} is also in use by {by}; give one of them another address")]
     AlsoInUse {
         /// The Service.
-        service: ServiceName,
+        service: ObjectName,
         /// The address.
         address: IpAddr,
         /// Who else has it.
@@ -197,18 +197,18 @@ pub enum Note {
     },
     /// An address is of a family that the Service does not have, and stays because the Service names it, or would have
     /// none without it.
-    #[error("{service}: {address} is {}, which is not among its ipFamilies: no endpoint is behind it; add the family, or name another address", IpFamily::of(*.address))]
+    #[error("{service}: {address} is {}, which is not among its ipFamilies: no endpoint is behind it; add the family, or name another address", Family::of(*.address))]
     FamilyUnused {
         /// The Service.
-        service: ServiceName,
+        service: ObjectName,
         /// The address.
         address: IpAddr,
     },
     /// An address is given back, because its family is no longer wanted.
-    #[error("{service}: {address} is given back, because {} is no longer among its ipFamilies", IpFamily::of(*.address))]
+    #[error("{service}: {address} is given back, because {} is no longer among its ipFamilies", Family::of(*.address))]
     Released {
         /// The Service.
-        service: ServiceName,
+        service: ObjectName,
         /// The address.
         address: IpAddr,
     },

@@ -4,26 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::address::IpFamily;
+use crate::intent::{Family, FamilyPolicy, ObjectName, Port};
 use crate::names::{Mac, NodeName};
 
 /// The annotation that names a Service's addresses.
 pub const ANNOTATION: &str = "kube-vip.io/loadbalancerIPs";
-
-/// A Service's namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceName {
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// What one Service wants and has, as the API says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +17,9 @@ pub struct Service {
     /// the older Service counts as the one with the older assignment.
     pub created_after_epoch: Duration,
     /// `spec.ipFamilies`, in its order.
-    pub ip_families: Vec<IpFamily>,
+    pub ip_families: Vec<Family>,
     /// `spec.ipFamilyPolicy`.
-    pub ip_family_policy: IpFamilyPolicy,
+    pub ip_family_policy: FamilyPolicy,
     /// `spec.ports`.
     pub ports: Vec<Port>,
     /// The annotation [`ANNOTATION`], as it is written.
@@ -45,54 +30,6 @@ pub struct Service {
     pub assigned: Vec<IpAddr>,
 }
 
-/// `spec.ipFamilyPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum IpFamilyPolicy {
-    /// `SingleStack`, which is also what no policy means.
-    #[default]
-    SingleStack,
-    /// `PreferDualStack`: both families where they can be had.
-    PreferDualStack,
-    /// `RequireDualStack`: both families or nothing.
-    RequireDualStack,
-}
-
-/// A port of a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port {
-    /// The number that clients connect to.
-    pub number: u16,
-    /// What they speak.
-    pub protocol: Protocol,
-}
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.protocol)
-    }
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// `TCP`.
-    Tcp,
-    /// `UDP`.
-    Udp,
-    /// `SCTP`.
-    Sctp,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-        })
-    }
-}
-
 /// Who has an address that is not one of our Services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Occupant {
@@ -101,7 +38,7 @@ pub enum Occupant {
     /// The control plane's VIP.
     ControlPlane,
     /// A Service that another controller serves.
-    Service(ServiceName),
+    Service(ObjectName),
     /// Some host that answers for it on the wire.
     Host(Mac),
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::address::{IpFamily, SearchOrder, Span, step};
+use super::address::{SearchOrder, Span, step};
+use crate::intent::Family;
 
 /// Addresses of both families, as spans that neither overlap nor touch: from each span's first address to its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl AddressSet {
             SearchOrder::Ascending => self.0.range(from..).next().map(|(first, _)| *first),
             SearchOrder::Descending => self.0.range(..from).next_back().map(|(_, last)| *last),
         };
-        next.filter(|address| IpFamily::of(*address) == IpFamily::of(from))
+        next.filter(|address| Family::of(*address) == Family::of(from))
     }
 
     /// The first address outside the set from `from` on, itself included, of its family.

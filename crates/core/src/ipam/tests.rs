@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::intent::{FamilyPolicy, Port, Protocol};
 
 mod allocation;
 mod parsing;
@@ -31,9 +32,9 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| ip(text)).collect()
 }
 
-fn name(text: &str) -> ServiceName {
+fn name(text: &str) -> ObjectName {
     let (namespace, name) = text.split_once('/').unwrap();
-    ServiceName { namespace: namespace.to_owned(), name: name.to_owned() }
+    ObjectName::new(namespace, name).unwrap()
 }
 
 fn port(text: &str) -> Port {
@@ -43,7 +44,7 @@ fn port(text: &str) -> Port {
         "UDP" => Protocol::Udp,
         _ => Protocol::Sctp,
     };
-    Port { number: number.parse().unwrap(), protocol }
+    Port { port: number.parse().unwrap(), protocol }
 }
 
 /// A Service with port 80 and nothing else.
@@ -51,7 +52,7 @@ fn web() -> Service {
     Service { ports: vec![port("80/TCP")], ..Service::default() }
 }
 
-fn dual(policy: IpFamilyPolicy, families: &[IpFamily]) -> Service {
+fn dual(policy: FamilyPolicy, families: &[Family]) -> Service {
     Service { ip_family_policy: policy, ip_families: families.to_vec(), ..web() }
 }
 
@@ -86,7 +87,7 @@ impl Service {
 #[derive(Clone, Debug, Default)]
 struct World {
     pools: Pools,
-    services: BTreeMap<ServiceName, Service>,
+    services: BTreeMap<ObjectName, Service>,
     in_use: BTreeMap<IpAddr, Occupant>,
 }
 
@@ -105,12 +106,12 @@ impl World {
         self
     }
 
-    fn allocate(&self) -> BTreeMap<ServiceName, Decision> {
+    fn allocate(&self) -> BTreeMap<ObjectName, Decision> {
         allocate(&self.pools, &self.services, &self.in_use)
     }
 
     /// The world once the decisions are written.
-    fn after(&self, decisions: &BTreeMap<ServiceName, Decision>) -> Self {
+    fn after(&self, decisions: &BTreeMap<ObjectName, Decision>) -> Self {
         let mut after = self.clone();
         for (name, decision) in decisions {
             after.services.get_mut(name).unwrap().assigned = decision.addresses().to_vec();

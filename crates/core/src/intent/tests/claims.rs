@@ -48,7 +48,7 @@ fn of_two_that_want_one_port_the_older_has_it() {
     assert_eq!(world.claims(), ["svc/10.0.0.1 10.0.0.1=z-old", "svc/10.0.0.2 10.0.0.2=a-young"]);
     let refused = Refusal::PortClash { port: port(80), with: name("z-old") };
     assert_eq!(why(&world.decide(), "a-young"), std::slice::from_ref(&refused));
-    let text = "service default/z-old, which is older, has 80/Tcp there: use another port or another address";
+    let text = "service default/z-old, which is older, has 80/TCP there: use another port or another address";
     assert_eq!(refused.to_string(), text);
 }
 

@@ -1,8 +1,8 @@
 //! One Service or a few, and what becomes of them.
 
-use super::super::address::IpFamily::{V4, V6};
-use super::super::service::IpFamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
 use super::*;
+use crate::intent::Family::{Ipv4 as V4, Ipv6 as V6};
+use crate::intent::FamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
 use crate::names::{Mac, NodeName};
 
 const DUAL: (&str, &str) = ("range-global", "10.0.0.8-10.0.0.9,fd00::1-fd00::2");

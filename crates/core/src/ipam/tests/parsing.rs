@@ -1,6 +1,5 @@
 //! Every form of a key and of a value, and every fault with its line.
 
-use super::super::address::IpFamily;
 use super::*;
 
 /// What a pool offers, as text.
@@ -124,11 +123,11 @@ fn sizes_leave_out_what_is_avoided() {
         pool.size(family)
     };
     let value = ("range-global", "10.0.0.254-10.0.1.1,fd00::-fd00::ff");
-    assert_eq!(size(&[value], IpFamily::V4), 2);
-    assert_eq!(size(&[value, ("avoid-buggy-ips", "false")], IpFamily::V4), 4);
-    assert_eq!(size(&[value], IpFamily::V6), 256);
-    assert_eq!(size(&[("cidr-global", "10.0.0.0/8")], IpFamily::V4), 254 << 16);
-    assert_eq!(size(&[("cidr-global", "fd00::/64")], IpFamily::V6), 1 << 64);
+    assert_eq!(size(&[value], Family::Ipv4), 2);
+    assert_eq!(size(&[value, ("avoid-buggy-ips", "false")], Family::Ipv4), 4);
+    assert_eq!(size(&[value], Family::Ipv6), 256);
+    assert_eq!(size(&[("cidr-global", "10.0.0.0/8")], Family::Ipv4), 254 << 16);
+    assert_eq!(size(&[("cidr-global", "fd00::/64")], Family::Ipv6), 1 << 64);
 }
 
 #[test]

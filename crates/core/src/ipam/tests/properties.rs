@@ -67,13 +67,13 @@ fn configuration() -> impl Strategy<Value = Pools> {
     })
 }
 
-fn families() -> impl Strategy<Value = Vec<IpFamily>> {
-    use IpFamily::{V4, V6};
+fn families() -> impl Strategy<Value = Vec<Family>> {
+    use Family::{Ipv4 as V4, Ipv6 as V6};
     select(vec![vec![], vec![V4], vec![V6], vec![V4, V6], vec![V6, V4]])
 }
 
-fn policy() -> impl Strategy<Value = IpFamilyPolicy> {
-    use IpFamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
+fn policy() -> impl Strategy<Value = FamilyPolicy> {
+    use FamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
     select(vec![SingleStack, SingleStack, PreferDualStack, RequireDualStack])
 }
 
@@ -119,7 +119,7 @@ fn newcomer() -> impl Strategy<Value = Service> {
     })
 }
 
-fn service_name() -> impl Strategy<Value = ServiceName> {
+fn service_name() -> impl Strategy<Value = ObjectName> {
     (select(NAMESPACES.to_vec()), 0..4).prop_map(|(namespace, number)| name(&format!("{namespace}/{number}")))
 }
 
@@ -138,14 +138,14 @@ fn lists(text: Option<&String>, address: IpAddr) -> bool {
 }
 
 /// Whether a Service agrees to share `address`: said again, in other words than the code's.
-fn agrees(world: &World, name: &ServiceName, address: IpAddr) -> bool {
+fn agrees(world: &World, name: &ObjectName, address: IpAddr) -> bool {
     let service = &world.services[name];
     lists(service.annotation.as_ref(), address)
         || lists(service.load_balancer_ip.as_ref(), address)
-        || world.pools.allows_sharing(&name.namespace)
+        || world.pools.allows_sharing(name.namespace())
 }
 
-fn may_share(world: &World, one: &ServiceName, other: &ServiceName, address: IpAddr) -> bool {
+fn may_share(world: &World, one: &ObjectName, other: &ObjectName, address: IpAddr) -> bool {
     let ports = [one, other].map(|name| world.services[name].ports.iter().collect::<BTreeSet<_>>());
     ports.iter().all(|ports| !ports.is_empty())
         && ports[0].is_disjoint(&ports[1])
@@ -153,19 +153,19 @@ fn may_share(world: &World, one: &ServiceName, other: &ServiceName, address: IpA
         && agrees(world, other, address)
 }
 
-fn seniority<'a>(world: &'a World, name: &'a ServiceName) -> (Duration, &'a ServiceName) {
+fn seniority<'a>(world: &'a World, name: &'a ObjectName) -> (Duration, &'a ObjectName) {
     (world.services[name].created_after_epoch, name)
 }
 
 /// Whether every Service keeps everything it has.
-fn nothing_is_given_up(world: &World, decisions: &BTreeMap<ServiceName, Decision>) -> bool {
-    let keeps = |(name, service): (&ServiceName, &Service)| {
+fn nothing_is_given_up(world: &World, decisions: &BTreeMap<ObjectName, Decision>) -> bool {
+    let keeps = |(name, service): (&ObjectName, &Service)| {
         service.assigned.iter().all(|address| decisions[name].addresses().contains(address))
     };
     world.services.iter().all(keeps)
 }
 
-fn as_sets(decisions: &BTreeMap<ServiceName, Decision>) -> BTreeMap<&ServiceName, BTreeSet<IpAddr>> {
+fn as_sets(decisions: &BTreeMap<ObjectName, Decision>) -> BTreeMap<&ObjectName, BTreeSet<IpAddr>> {
     decisions.iter().map(|(name, decision)| (name, decision.addresses().iter().copied().collect())).collect()
 }
 
@@ -197,12 +197,12 @@ proptest! {
             for address in decision.addresses().iter().filter(|address| !service.assigned.contains(address)) {
                 prop_assert!(!world.in_use.contains_key(address));
                 let is_named = lists(service.annotation.as_ref(), *address) || lists(service.load_balancer_ip.as_ref(), *address);
-                let Some((_, pool)) = world.pools.serving(&name.namespace) else {
+                let Some((_, pool)) = world.pools.serving(name.namespace()) else {
                     prop_assert!(is_named);
                     continue;
                 };
                 let is_offered = if address.is_unspecified() {
-                    pool.dhcp.contains(&IpFamily::of(*address))
+                    pool.dhcp.contains(&Family::of(*address))
                 } else {
                     let is_avoided = is_buggy(*address) && world.pools.buggy == BuggyAddresses::Avoided;
                     pool.addresses.contains(*address) && !is_avoided
@@ -223,9 +223,9 @@ proptest! {
                 let is_lone = is_oldest || address.is_unspecified();
                 let is_asked = service.annotation.as_ref().is_some_and(|list| !list.trim().is_empty());
                 let is_spoken = service.ip_families.is_empty() || match service.ip_family_policy {
-                    IpFamilyPolicy::SingleStack => service.ip_families[0] == IpFamily::of(*address),
-                    IpFamilyPolicy::PreferDualStack => service.ip_families.contains(&IpFamily::of(*address)),
-                    IpFamilyPolicy::RequireDualStack => true,
+                    FamilyPolicy::SingleStack => service.ip_families[0] == Family::of(*address),
+                    FamilyPolicy::PreferDualStack => service.ip_families.contains(&Family::of(*address)),
+                    FamilyPolicy::RequireDualStack => true,
                 };
                 let stays = if is_asked { lists(service.annotation.as_ref(), *address) } else { is_spoken };
                 if is_lone && stays {
@@ -270,21 +270,21 @@ proptest! {
         for (name, decision) in world.allocate() {
             let service = &world.services[&name];
             let new: Vec<_> = decision.addresses().iter().filter(|one| !service.assigned.contains(one)).collect();
-            let families: BTreeSet<_> = decision.addresses().iter().map(|one| IpFamily::of(*one)).collect();
-            if service.ip_family_policy == IpFamilyPolicy::RequireDualStack && !new.is_empty() {
+            let families: BTreeSet<_> = decision.addresses().iter().map(|one| Family::of(*one)).collect();
+            if service.ip_family_policy == FamilyPolicy::RequireDualStack && !new.is_empty() {
                 prop_assert_eq!(families.len(), 2, "{}", name);
             }
             // What it asks for by name is in the order of names.
             if service.annotation.is_some() || service.load_balancer_ip.is_some() || new.is_empty() {
                 continue;
             }
-            let place = |one: &IpAddr| service.ip_families.iter().position(|family| *family == IpFamily::of(*one));
-            if !service.ip_families.is_empty() && service.ip_family_policy != IpFamilyPolicy::RequireDualStack {
+            let place = |one: &IpAddr| service.ip_families.iter().position(|family| *family == Family::of(*one));
+            if !service.ip_families.is_empty() && service.ip_family_policy != FamilyPolicy::RequireDualStack {
                 prop_assert!(decision.addresses().iter().all(|one| place(one).is_some()));
             }
             let last = service.ip_families.len();
             prop_assert!(decision.addresses().is_sorted_by_key(|one| place(one).unwrap_or(last)), "{name}");
-            if service.ip_family_policy == IpFamilyPolicy::SingleStack {
+            if service.ip_family_policy == FamilyPolicy::SingleStack {
                 prop_assert_eq!(families.len(), 1);
             }
         }
@@ -362,7 +362,7 @@ proptest! {
         let refused: Vec<_> = decisions.iter().filter(|(_, one)| one.addresses().is_empty()).collect();
         prop_assert_eq!(refused.len(), usize::from(queue));
         let pool = PoolKey { form: Form::Range, scope: Scope::Global };
-        let why = Why::Exhausted { pool, family: IpFamily::V4, size: free.into() };
+        let why = Why::Exhausted { pool, family: Family::Ipv4, size: free.into() };
         for (name, decision) in refused {
             prop_assert_eq!(&decision.refusals, &[Refusal { service: name.clone(), why: why.clone() }]);
         }
@@ -409,7 +409,7 @@ proptest! {
         let world = World { pools, services, ..World::default() };
         let mut taken = BTreeSet::new();
         for (name, decision) in world.allocate() {
-            let Some((_, pool)) = world.pools.serving(&name.namespace) else { continue };
+            let Some((_, pool)) = world.pools.serving(name.namespace()) else { continue };
             let Some(got) = decision.addresses().first().filter(|one| !one.is_unspecified()) else { continue };
             let mut walk: Vec<_> = (0..512).map(|bits| IpAddr::from(std::net::Ipv4Addr::from_bits((10 << 24) + bits))).collect();
             walk.extend(ADDRESSES.map(ip).into_iter().filter(IpAddr::is_ipv6));
@@ -418,7 +418,7 @@ proptest! {
             }
             let is_free = |one: &&IpAddr| pool.addresses.contains(**one)
                 && !taken.contains(*one)
-                && IpFamily::of(**one) == IpFamily::of(*got)
+                && Family::of(**one) == Family::of(*got)
                 && !(is_buggy(**one) && world.pools.buggy == BuggyAddresses::Avoided);
             prop_assert_eq!(walk.iter().find(is_free), Some(got), "{}", name);
             taken.insert(*got);

@@ -31,8 +31,8 @@ fn given(world: &World) -> usize {
 
 #[test]
 fn huge_pools_cost_nothing() {
-    let families = [IpFamily::V4, IpFamily::V6];
-    let both = |_| dual(IpFamilyPolicy::RequireDualStack, &families);
+    let families = [Family::Ipv4, Family::Ipv6];
+    let both = |_| dual(FamilyPolicy::RequireDualStack, &families);
     for order in ["asc", "desc"] {
         let entries = [("cidr-global", "10.0.0.0/8,fd00::/64"), ("search-order", order)];
         assert_eq!(given(&crowd(&entries, both)), 10_000);
@@ -55,8 +55,7 @@ fn sharing_costs_little() {
     let entries = [("cidr-global", "10.0.0.0/8"), ("allow-share-global", "true")];
     let same = crowd(&entries, |_| web());
     assert_eq!(given(&same), 10_000);
-    let ports =
-        |number: u64| Port { number: 1_000 + u16::try_from(number).unwrap(), protocol: Protocol::Tcp };
+    let ports = |number: u64| Port { port: 1_000 + u16::try_from(number).unwrap(), protocol: Protocol::Tcp };
     let own = crowd(&entries, |number| Service { ports: vec![ports(number)], ..Service::default() });
     assert_eq!(given(&own), 10_000);
     let both = crowd(&entries, |number| Service {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::address::{SearchOrder, Span, is_buggy, step};
 use super::super::set::AddressSet;
-use super::{IpFamily, ip};
+use super::{Family, ip};
 
 const ORDERS: [SearchOrder; 2] = [SearchOrder::Ascending, SearchOrder::Descending];
 
@@ -106,5 +106,5 @@ fn a_prefix_is_a_span() {
     assert_eq!(Span::new(ip("10.0.0.2"), ip("fd00::")), None);
     assert_eq!(Span::of_prefix(ip("::"), 0).unwrap().size(), u128::MAX);
     assert_eq!(Span::of_prefix(ip("fd00::"), 64).unwrap().size(), 1 << 64);
-    assert_eq!(IpFamily::of(ip("::ffff:10.0.0.1")), IpFamily::V6);
+    assert_eq!(Family::of(ip("::ffff:10.0.0.1")), Family::Ipv6);
 }
