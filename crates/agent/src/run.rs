@@ -123,6 +123,7 @@ fn prepare(
         instance,
         claims: BTreeMap::new(),
         api_servers: Vec::new(),
+        names: BTreeMap::new(),
     });
     let (saves, writer) =
         Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;

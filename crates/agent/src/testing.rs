@@ -49,6 +49,7 @@ pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
     mainstay_core::status::ClaimStatus {
         claim: mainstay_core::names::ClaimId::control_plane(),
         vips: vec!["10.0.0.100".parse().unwrap()],
+        leaving: Vec::new(),
         state: "holding".to_owned(),
         tenure: Some(mainstay_core::vip::Tenure::Detached),
         since: std::time::Duration::from_secs(12),

@@ -38,7 +38,7 @@ pub enum Effect {
         vips: Vec<Vip>,
     },
     /// Announce these addresses with this mark from now on, until `Silence`. A desired state: the newest replaces the
-    /// one before. No outcome.
+    /// one before. An address that the one before did not name begins with a burst, whatever the pace. No outcome.
     Announce {
         /// Whose they are.
         claim: ClaimId,

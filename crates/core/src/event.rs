@@ -28,6 +28,11 @@ pub enum Event {
     HolderSilent { claim: ClaimId, silent: Duration },
     /// A holder whose claim we took on evidence was alive after all.
     FalseTakeover { claim: ClaimId, count: u32 },
+    /// The claim's names mean other addresses than before. New ones are worn at once where the claim is held, the
+    /// others for a while yet.
+    AddressesChanged { claim: ClaimId, before: Vec<Vip>, now: Vec<Vip> },
+    /// Addresses that the claim's names have not meant for a while are the claim's no more.
+    AddressesDropped { claim: ClaimId, vips: Vec<Vip> },
     /// Somebody deleted the address; it was put back.
     AddressRestored { claim: ClaimId, vip: Vip },
     /// Somebody put the address on this node although another holds the claim; it is removed.
@@ -138,6 +143,8 @@ impl Event {
             | Self::Yielded { .. }
             | Self::AuthorityReturned { .. }
             | Self::AddressAccepted { .. }
+            | Self::AddressesChanged { .. }
+            | Self::AddressesDropped { .. }
             | Self::Invited { .. }
             | Self::Stopping { .. }
             | Self::TenureChanged { to: Tenure::Confirmed, .. }
@@ -158,6 +165,8 @@ impl Event {
             Self::Conflict { .. } => "Conflict",
             Self::HolderSilent { .. } => "HolderSilent",
             Self::FalseTakeover { .. } => "FalseTakeover",
+            Self::AddressesChanged { .. } => "AddressesChanged",
+            Self::AddressesDropped { .. } => "AddressesDropped",
             Self::AddressRestored { .. } => "AddressRestored",
             Self::AddressExpelled { .. } => "AddressExpelled",
             Self::AddressExpired { .. } => "AddressExpired",
@@ -206,6 +215,12 @@ impl fmt::Display for Event {
                     f,
                     "{claim}: the former holder was alive; false takeovers: {count}; detection slows down"
                 )
+            }
+            Self::AddressesChanged { claim, before, now } => {
+                write!(f, "{claim}: its addresses were {} and are {} now", listed(before), listed(now))
+            }
+            Self::AddressesDropped { claim, vips } => {
+                write!(f, "{claim}: {} is its address no more", listed(vips))
             }
             Self::AddressRestored { vip, .. } => write!(f, "somebody removed {vip}; put back"),
             Self::AddressExpelled { claim, vip } => {

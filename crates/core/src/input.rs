@@ -38,6 +38,9 @@ pub enum Input {
     /// This node's own hardware address or addresses on the VIP's interface are others than before: a bond failed over,
     /// the interface was made anew, or DHCP gave another address. The virtual ones may be among them.
     Own(Member),
+    /// The claim's addresses are these from now on: the names they come from were resolved. Told at the start as well,
+    /// and with it that addresses may change; never told of addresses that were given as such. Not empty.
+    Vips(Vec<Vip>),
     /// The VIP's interface lost or gained its link (operational state and carrier).
     Link(Link),
     /// What the lease's authority said without being asked by an effect.

@@ -20,6 +20,7 @@ mod frames;
 mod memory;
 mod status;
 mod transitions;
+mod vips;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -34,11 +35,12 @@ use crate::input::{AddressChange, EffectId, Health, Input, LeaseOutcome, LeaseRe
 use crate::names::{Mac, NodeId, NodeName};
 use crate::node::Output;
 use crate::rng::Rng;
-use crate::settings::{Authority, Found, OnAuthorityLoss, Settings};
+use crate::settings::{Authority, Found, OnAuthorityLoss, Settings, lifetime_for};
 use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
+use vips::{Addresses, watched_vip};
 
 /// Rule 4: how long a denied holder waits to hear its successor.
 const SUCCESSOR_WAIT: Duration = Duration::from_millis(500);
@@ -193,6 +195,7 @@ pub(crate) struct Machine {
     /// Another may hold the claim as well: ours is not confirmed, or was taken from one that was not seen to yield.
     may_have_rival: bool,
     forced_until: Option<Moment>,
+    addresses: Addresses,
     /// Deleted, and not put back yet.
     missing: BTreeSet<Vip>,
     /// Since when, and how often, deleted addresses were put back.
@@ -219,11 +222,12 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
-        // Rule 1: a strict singleton's address must not outlive its agent's right to it.
-        if let OnAuthorityLoss::ReleaseAfter(patience) = settings.on_authority_loss {
-            settings.lifetime = settings.lifetime.min(patience);
-        }
         let memory = found.memory.clone().unwrap_or_default();
+        let addresses = Addresses::new(now, &settings, &memory);
+        settings.vips.extend(addresses.leaving());
+        settings.own = settings.own.for_vips(&settings.vips);
+        // Rule 1: a strict singleton's address must not outlive its agent's right to it.
+        settings.lifetime = lifetime_for(&settings);
         let mut lease =
             LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
         if settings.authority == Authority::Standalone {
@@ -236,7 +240,7 @@ impl Machine {
         } else {
             State::Released
         };
-        let watcher = Watcher::new(settings.detection, watched_vip(&settings), now);
+        let watcher = Watcher::new(settings.detection, watched_vip(&settings.vips), now);
         let mut machine = Self {
             rng: Rng::new(seed),
             lease,
@@ -268,6 +272,7 @@ impl Machine {
             claimants: BTreeMap::new(),
             may_have_rival: false,
             forced_until: None,
+            addresses,
             missing: BTreeSet::new(),
             restores: None,
             announcer: None,
@@ -304,12 +309,14 @@ impl Machine {
     fn step(&mut self, now: Moment, out: &mut Output) {
         self.retarget(now, out);
         self.transit(now, out);
+        self.follow_answer(now, out);
         self.hold_duties(now, out);
         self.pursue(now, out);
         self.probe(now, out);
         self.refresh(now, out);
         self.withdraw_again(now, out);
         self.announce(out);
+        self.withdraw_dropped(out);
         self.listen(out);
         self.save(out);
     }
@@ -322,7 +329,8 @@ impl Machine {
                 self.on_removed(now, *vip, *expired, out)
             }
             Input::Address(AddressChange::Appeared { vip }) => self.on_appeared(now, *vip, out),
-            Input::Own(own) => self.settings.own = own.clone().for_vips(&self.settings.vips),
+            Input::Own(own) => self.on_own(own),
+            Input::Vips(vips) => self.on_vips(vips),
             Input::Link(link) => self.on_link(now, *link, out),
             Input::Lease(report) => self.on_report(now, report, out),
             Input::Outcome { id, outcome } => self.on_outcome(now, *id, outcome, out),
@@ -366,7 +374,7 @@ impl Machine {
             Outcome::Failed(cause) => self.on_kernel_failed(now, id, cause, out),
             Outcome::Sent(at) => {
                 if let Some(Pending::Probe(target, to)) = self.pending.remove(&id)
-                    && self.settings.vips.contains(&target)
+                    && target == self.watcher.vip()
                 {
                     self.watcher.sent(*at, to);
                 }
@@ -460,20 +468,6 @@ impl Machine {
         self.watcher.set_neighbours(now, addresses.into_iter());
         self.listening = false;
     }
-
-    fn listen(&mut self, out: &mut Output) {
-        if !self.listening {
-            self.listening = true;
-            let vips = self.settings.vips.iter().copied().collect();
-            out.effects.push(Effect::Listen { vips, others: self.watcher.neighbours().collect() });
-        }
-    }
-}
-
-/// The address that probes ask for: of a dual-stack claim the IPv4 one, whose ARP needs no link-local source.
-fn watched_vip(settings: &Settings) -> Vip {
-    let first = settings.vips.iter().find(|vip| vip.is_ipv4()).or_else(|| settings.vips.first());
-    first.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }
 
 #[cfg(test)]

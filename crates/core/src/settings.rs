@@ -40,6 +40,24 @@ pub struct Settings {
     pub restart_grace: Duration,
 }
 
+impl Settings {
+    /// No refreshes of `addresses` VIPs, one in a third of the lifetime each, are 50 a second or more.
+    #[must_use]
+    pub fn shortest_lifetime(addresses: usize) -> Duration {
+        Duration::from_millis(60).saturating_mul(u32::try_from(addresses).unwrap_or(u32::MAX))
+    }
+}
+
+/// The lifetime as it has to be for the addresses that there are: what the settings began with, longer when there are
+/// many, and never longer than a strict singleton's right to them.
+pub(crate) fn lifetime_for(settings: &Settings) -> Duration {
+    let lifetime = settings.lifetime.max(Settings::shortest_lifetime(settings.vips.len()));
+    match settings.on_authority_loss {
+        OnAuthorityLoss::Hold => lifetime,
+        OnAuthorityLoss::ReleaseAfter(patience) => lifetime.min(patience),
+    }
+}
+
 /// `vip_leaseduration`, `vip_renewdeadline`, `vip_retryperiod`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaseTiming {

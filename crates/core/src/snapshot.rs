@@ -22,6 +22,9 @@ pub struct Snapshot {
     pub claims: BTreeMap<ClaimId, ClaimMemory>,
     /// API servers learned, as URLs. The core carries them and does not look.
     pub api_servers: Vec<String>,
+    /// The last good answer of each DNS name among the VIPs' addresses. The core does not look at it either.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, Vec<Vip>>,
 }
 
 /// What is remembered of one claim.
@@ -35,6 +38,9 @@ pub struct ClaimMemory {
     pub held: bool,
     /// The members published on the Lease.
     pub members: BTreeMap<NodeName, Member>,
+    /// Addresses that its names mean no more, and that are still worn where the claim is held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Vip>,
 }
 
 /// A node of the claim as it published itself.

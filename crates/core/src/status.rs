@@ -13,8 +13,11 @@ use crate::vip::{Tenure, Vip};
 pub struct ClaimStatus {
     /// The claim.
     pub claim: ClaimId,
-    /// Its addresses.
+    /// Its addresses; those that are about to go come last.
     pub vips: Vec<Vip>,
+    /// Those of them that its names mean no more: worn for a while yet where the claim is held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Vip>,
     /// `released`, `probing`, `holding` or `yielding`.
     pub state: String,
     /// How it is held, if it is.

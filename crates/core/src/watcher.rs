@@ -13,6 +13,9 @@ use crate::names::Mac;
 use crate::settings::Detection;
 use crate::time::Moment;
 use crate::vip::Vip;
+use worn::Worn;
+
+mod worn;
 
 /// The fastest that witnesses are asked while the holder is silent, and the slowest that members are asked at all.
 const MEMBER_INTERVAL: Duration = Duration::from_secs(10);
@@ -51,7 +54,8 @@ pub enum Lack {
     Silence,
     /// Too few probes left this host since its last answer, or the last was not a broadcast.
     Probes,
-    /// It was never heard at all: the path may never have worked.
+    /// It was never heard at all: the path may never have worked. Or what is asked for is an address that came from a
+    /// name, and that this holder was never heard to wear.
     Path,
     /// Nobody answered since it fell silent: our own link may be broken.
     Witness,
@@ -138,6 +142,10 @@ pub struct Watcher {
     neighbours: BTreeMap<IpAddr, Neighbour>,
     /// When something beyond our link last answered by other ways than these probes.
     reached_at: Option<Moment>,
+    /// Whether the holder wears what is asked for; `None` where addresses never change, and it does.
+    worn: Option<Worn>,
+    /// What it said last that it wears.
+    told: Option<Vec<Vip>>,
 }
 
 /// All but the settings, and the moments of `paths`, which only say which of hundreds is forgotten first.
@@ -146,6 +154,9 @@ impl Hash for Watcher {
         let Self { target, since, last_answer, sent, last_order, .. } = self;
         (target, since, last_answer, sent, last_order, self.broadcast_at, self.reached_at).hash(state);
         self.paths.keys().for_each(|mac| mac.hash(state));
+        if let Some(worn) = self.worn {
+            (self.vip, worn, &self.told).hash(state);
+        }
         self.neighbours.hash(state);
     }
 }
@@ -166,6 +177,8 @@ impl Watcher {
             paths: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             reached_at: None,
+            worn: None,
+            told: None,
         }
     }
 
@@ -183,6 +196,9 @@ impl Watcher {
         self.last_answer = None;
         self.broadcast_at = None;
         self.sent.clear();
+        if self.worn == Some(Worn::Heard) {
+            self.worn = Some(Worn::Unheard);
+        }
     }
 
     /// The other members' and the witnesses' addresses, with the hardware address where it is known.
@@ -278,7 +294,8 @@ impl Watcher {
     /// The first thing that is missing.
     pub fn evidence(&self, now: Moment, patience: Duration) -> Result<(), Lack> {
         self.silence(now, patience)?;
-        if !self.target.macs.iter().any(|mac| self.paths.contains_key(mac)) {
+        let is_worn = self.worn.is_none_or(|worn| worn == Worn::Heard);
+        if !is_worn || !self.target.macs.iter().any(|mac| self.paths.contains_key(mac)) {
             return Err(Lack::Path);
         }
         if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }

@@ -55,17 +55,23 @@ impl Books {
         Self { present: BTreeMap::new(), desired: BTreeMap::new(), pacer }
     }
 
-    /// Announce those of them that are there, and the others as soon as they are.
+    /// Announce those of them that are there, and the others as soon as they are. An address that the claim did not have
+    /// before is taken over, whatever the pace: it begins with a burst of its own.
     pub(crate) fn announce(&mut self, now: Moment, claim: &ClaimId, wanted: (&[Vip], Mark), pace: Pace) {
         let (vips, mark) = wanted;
         let before = self.desired.remove(claim);
+        let new: Vec<Vip> = before.as_ref().map_or_else(Vec::new, |before| {
+            vips.iter().copied().filter(|vip| !before.vips.contains(vip)).collect()
+        });
         let (shown, owed) = before.map_or((Vec::new(), None), |before| (before.shown, before.owed));
         let owed = owed.map_or(pace, |owed| stronger(owed, pace));
+        let owed = if new.is_empty() { owed } else { Pace::Burst };
         let mut desired = Desired { vips: vips.to_vec(), mark, shown, owed: Some(owed) };
         let there = desired.there(&self.present);
         if !there.is_empty() {
             let pace = if desired.shown.is_empty() { owed } else { pace };
             self.pacer.set(now, claim, &there, mark, pace);
+            self.pacer.burst(now, claim, &new);
             if desired.show(there) {
                 desired.owed = None;
             }

@@ -4,7 +4,7 @@
 //! What is refused altogether is the order's outcome and the core's business: another node may do better. One address of
 //! several (IPv6 switched off, say) is no reason to give the others away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mainstay_core::input::EffectId;
@@ -42,6 +42,8 @@ pub(crate) struct Faults {
     news: Vec<FaultNews>,
     /// The order that the last attempt repeats.
     order: Option<(EffectId, Duration)>,
+    /// Addresses withdrawn since: what becomes of the order is no longer asked of these.
+    withdrawn: BTreeSet<Vip>,
     retry: Option<Retry>,
 }
 
@@ -55,18 +57,20 @@ impl Faults {
     /// An order that puts addresses there.
     pub(crate) fn ordered(&mut self, id: EffectId, lifetime: Duration) {
         self.order = Some((id, lifetime));
+        self.withdrawn.clear();
     }
 
     /// These are to be there no more: nobody tries them, and nobody needs to know.
     pub(crate) fn withdrawing(&mut self, vips: &[Vip]) {
         self.refused.retain(|vip, _| !vips.contains(vip));
+        self.withdrawn.extend(vips);
         if self.refused.is_empty() {
-            (self.retry, self.order) = (None, None);
+            self.retry = None;
         }
     }
 
-    /// What became of order `id`, or of an attempt of ours that repeats it. An order that was withdrawn meanwhile is
-    /// nobody's any more: its refusals are not tried again on a node that no longer holds.
+    /// What became of order `id`, or of an attempt of ours that repeats it. An address that was withdrawn meanwhile is
+    /// nobody's any more: it is not tried again on a node that no longer holds, or holds others.
     pub(crate) fn note(&mut self, now: Moment, id: EffectId, applied: &Applied) {
         if self.order.is_none_or(|(last, _)| last != id) {
             return;
@@ -77,7 +81,7 @@ impl Faults {
             }
         }
         if !applied.done.is_empty() {
-            for (vip, cause) in &applied.failed {
+            for (vip, cause) in applied.failed.iter().filter(|(vip, _)| !self.withdrawn.contains(vip)) {
                 if self.refused.insert(*vip, cause.clone()).as_ref() != Some(cause) {
                     self.news.push(FaultNews::Refused { vip: *vip, cause: cause.clone() });
                 }
@@ -167,5 +171,22 @@ mod tests {
         assert!(faults.next_deadline().is_none() && faults.refused().is_empty());
         faults.note(Moment::ZERO, EffectId(1), &applied(&[8], &[9]));
         assert!(faults.next_deadline().is_none() && faults.refused().is_empty(), "its report comes too late");
+    }
+
+    /// Of several addresses one is dropped, while an order that named it is still with the kernel.
+    #[test]
+    fn one_that_was_dropped_is_not_tried_again_with_the_others() {
+        let mut faults = faults();
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[7], &[8, 9]));
+        faults.take_news();
+        faults.withdrawing(&[vip(9)]);
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[7], &[8, 9]));
+        let (.., tried) = faults.due(Moment::from_millis(1_000)).expect("the other is tried");
+        assert_eq!((tried, faults.take_news()), (vec![vip(8)], vec![]));
+        faults.withdrawing(&[vip(8)]);
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[], &[8]));
+        faults.ordered(EffectId(2), Duration::from_secs(15));
+        faults.note(Moment::ZERO, EffectId(2), &applied(&[7], &[9]));
+        assert_eq!(faults.take_news().len(), 1, "unless it is ordered anew");
     }
 }

@@ -150,7 +150,7 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
 
 fn snapshot(boot_id: &str) -> Snapshot {
     let (boot_id, instance) = (boot_id.to_owned(), InstanceId(1));
-    Snapshot { boot_id, instance, claims: Default::default(), api_servers: Vec::new() }
+    Snapshot { boot_id, instance, claims: Default::default(), api_servers: Vec::new(), names: Default::default() }
 }
 
 fn read(id: u64) -> Effect {

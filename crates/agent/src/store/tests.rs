@@ -14,6 +14,7 @@ const BOOT: &str = "8e1c0f5a-0000-4000-8000-000000000001";
 fn snapshot(instance: u64) -> Snapshot {
     let instance = InstanceId(instance);
     Snapshot {
+        names: Default::default(),
         boot_id: BOOT.into(),
         instance,
         claims: Default::default(),

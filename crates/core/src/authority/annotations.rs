@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::input::LeaseRecord;
 use crate::names::{InstanceId, NodeName};
 use crate::snapshot::Member;
+use crate::vip::Vip;
 
 /// Who was granted what: the proof that a Lease is held by a Mainstay node, and by which run of it.
 pub const GRANT: &str = "mainstay.io/grant";
@@ -19,6 +20,8 @@ pub const GRANT: &str = "mainstay.io/grant";
 pub const MEMBERS: &str = "mainstay.io/members";
 /// The holder cannot serve and invites a healthy node.
 pub const INVITATION: &str = "mainstay.io/invitation";
+/// The addresses that the holder wears, where they come from DNS names: nodes see a new answer at different times.
+pub const ADDRESSES: &str = "mainstay.io/addresses";
 /// How many takeovers turned out to be false.
 pub const FALSE_TAKEOVERS: &str = "mainstay.io/false-takeovers";
 
@@ -68,6 +71,20 @@ pub fn invited(record: &LeaseRecord) -> bool {
     invitation.is_some() && invitation == grant(record)
 }
 
+/// What a holder wears by its grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Worn {
+    grant: Grant,
+    vips: Vec<Vip>,
+}
+
+/// The addresses that the record's holder says it wears; `None` where it says nothing of them.
+#[must_use]
+pub fn addresses(record: &LeaseRecord) -> Option<Vec<Vip>> {
+    let worn = read::<Worn>(record, ADDRESSES)?;
+    (grant(record) == Some(worn.grant)).then_some(worn.vips)
+}
+
 /// How many takeovers turned out to be false, as last written.
 #[must_use]
 pub fn false_takeovers(record: &LeaseRecord) -> u32 {
@@ -85,6 +102,8 @@ pub struct Facts {
     pub invited: bool,
     /// Its count of false takeovers.
     pub false_takeovers: u32,
+    /// The addresses that its holder says it wears.
+    pub addresses: Option<Vec<Vip>>,
 }
 
 impl Facts {
@@ -96,6 +115,7 @@ impl Facts {
             mainstay: grant(record).is_some(),
             invited: invited(record),
             false_takeovers: false_takeovers(record),
+            addresses: addresses(record),
         }
     }
 }
@@ -123,6 +143,8 @@ pub struct Publication {
     pub invite: Invite,
     /// Its count of false takeovers; `None` leaves what is written.
     pub false_takeovers: Option<u32>,
+    /// The addresses that a holder wears, where they come from names.
+    pub addresses: Option<Vec<Vip>>,
 }
 
 /// Whether the holder invites a healthy node to take over (rule 12).
@@ -145,10 +167,14 @@ pub fn compose(
     let mut annotations = base.clone();
     annotations.remove(GRANT);
     annotations.remove(INVITATION);
+    annotations.remove(ADDRESSES);
     if let Some(grant) = grant {
         write(&mut annotations, GRANT, grant);
         if publication.invite == Invite::Yes {
             write(&mut annotations, INVITATION, grant);
+        }
+        if let Some(vips) = publication.addresses.clone() {
+            write(&mut annotations, ADDRESSES, &Worn { grant: grant.clone(), vips });
         }
     }
     if let Some(false_takeovers) = publication.false_takeovers {

@@ -161,7 +161,8 @@ impl Machine {
     /// was not answered. The claim's other addresses are announced on: which of several are there, the data plane knows.
     fn restore(&mut self, now: Moment, vip: Vip, out: &mut Output) {
         self.missing.insert(vip);
-        let gone = self.settings.vips.iter().all(|vip| self.missing.contains(vip));
+        let absent = |vip: &Vip| self.missing.contains(vip) || self.addresses.is_coming(*vip);
+        let gone = self.settings.vips.iter().all(absent);
         if gone && self.address == Address::Present {
             self.address = Address::Ordered;
         }
@@ -181,6 +182,7 @@ impl Machine {
             Some(Pending::Assign) if self.wears() => {
                 self.address = Address::Present;
                 self.missing.clear();
+                self.addresses.settle();
                 self.refused_since = None;
             }
             _ => {}
@@ -233,7 +235,7 @@ impl Machine {
         let may = self.address == Address::Present && self.link_up();
         let wanted = self.own_mark().filter(|_| may);
         match (self.announced, wanted) {
-            (before, after) if before == after => {}
+            (before, after) if before == after && !(after.is_some() && self.announces_others()) => {}
             (_, None) => self.silence(out),
             (None, Some(_)) => self.order_announcement(AnnouncePace::Burst, out),
             (Some(_), Some(_)) => self.order_announcement(AnnouncePace::Steady, out),
@@ -246,12 +248,9 @@ impl Machine {
             return;
         }
         self.announced = Some(mark);
-        out.effects.push(Effect::Announce {
-            claim: self.settings.claim.clone(),
-            vips: self.settings.vips.clone(),
-            mark,
-            pace,
-        });
+        let (claim, vips) = (self.settings.claim.clone(), self.announceable());
+        self.note_announced(&vips);
+        out.effects.push(Effect::Announce { claim, vips, mark, pace });
     }
 
     // === deadlines ===
@@ -279,7 +278,7 @@ impl Machine {
     }
 
     /// Moments at which a condition of time alone turns true.
-    fn thresholds(&self, now: Moment) -> [Option<Moment>; 18] {
+    fn thresholds(&self, now: Moment) -> [Option<Moment>; 19] {
         let lease = self.settings.lease.duration;
         let silent = self.watcher.silent_since();
         let expires = self.lease.expires_at();
@@ -314,6 +313,7 @@ impl Machine {
             Some(silent + lease),
             Some(silent + lease * 2),
             self.watcher.settled_at(),
+            self.next_address_due(),
         ]
     }
 }

@@ -11,7 +11,7 @@ use super::Machine;
 impl Hash for Machine {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
-            settings, // but for `own` the same from a run's start to its end; a run is told apart by the name in the lease's view
+            settings, // but for `own`, and for what `addresses` say, the same from a run's start to its end; a run is told apart by the name in the lease's view
             rng: _,   // chance
             lease,
             watcher,
@@ -40,6 +40,7 @@ impl Hash for Machine {
             held_under,
             may_have_rival,
             forced_until,
+            addresses, // with those of `settings` that change with them
             missing,
             restores,
             announcer,
@@ -65,6 +66,7 @@ impl Hash for Machine {
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
         expelled_at.hash(state);
+        addresses.hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -249,6 +249,7 @@ impl Machine {
             forget: if holding { self.forgotten_members(now) } else { Vec::new() },
             invite,
             false_takeovers: false_takeovers.filter(|count| *count != written),
+            addresses: self.told_addresses(now),
         }
     }
 
@@ -319,6 +320,7 @@ impl Machine {
             }
             self.watcher.follow(now, target);
         }
+        self.watcher.told_worn(self.lease.facts().addresses.as_deref());
         self.tell_holder(out);
     }
 

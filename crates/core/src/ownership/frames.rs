@@ -36,6 +36,7 @@ impl Machine {
         if self.counts_as_worn(now, frame, speaker) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             self.watcher.answered(frame.heard_at);
+            self.heard_wearing(now, frame.mac, sender);
         }
         if matches!(self.state, State::Holding(_)) {
             self.settle_conflict(now, frame, (sender, speaker), out);

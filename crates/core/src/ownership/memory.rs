@@ -13,20 +13,22 @@ impl Machine {
                 instance: self.settings.instance,
                 claims: BTreeMap::from([(self.settings.claim.clone(), memory)]),
                 api_servers: Vec::new(),
+                names: BTreeMap::new(),
             }));
         }
     }
 
     /// Whether `saved` is what there is to remember.
     fn remembers(&self, saved: &ClaimMemory) -> bool {
-        // Members that were learned since are told by there being nothing saved.
-        let ClaimMemory { uid, epoch, held, members: _ } = saved;
+        // Members that were learned since, and addresses that leave, are told by there being nothing saved.
+        let ClaimMemory { uid, epoch, held, members: _, leaving: _ } = saved;
         *held == self.held() && *epoch == self.lease.highest() && uid == self.uid()
     }
 
     fn memory(&self) -> ClaimMemory {
         let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
-        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone() }
+        let leaving = self.addresses.leaving();
+        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone(), leaving }
     }
 
     fn uid(&self) -> &str {

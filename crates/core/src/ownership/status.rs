@@ -15,6 +15,7 @@ impl Machine {
         ClaimStatus {
             claim: self.settings.claim.clone(),
             vips: self.settings.vips.clone(),
+            leaving: self.addresses.leaving(),
             state: self.state_word().to_owned(),
             tenure,
             since: now.since(self.state_since),

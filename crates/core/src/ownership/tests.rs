@@ -9,6 +9,7 @@ mod memory;
 mod resumption;
 mod taking;
 mod two_grants;
+mod vips;
 
 use super::*;
 use crate::authority::annotations::Grant;
@@ -63,12 +64,17 @@ struct World {
     lease: Option<LeaseRecord>,
     version: u64,
     worn: bool,
+    /// What is on the interface.
+    wears: BTreeSet<Vip>,
+    announces: Vec<Vip>,
     announcing: Option<Mark>,
     events: Vec<Event>,
     effects: Vec<Effect>,
     stopped: bool,
     peer_answers: bool,
     vip_answers: bool,
+    /// Further addresses for which the peer's kernel answers.
+    peer_wears: BTreeSet<Vip>,
     kernel_refuses: bool,
     /// From which address the API server is reached, where that is told.
     api_reached_from: Option<IpAddr>,
@@ -81,20 +87,23 @@ impl World {
 
     fn under(api: Api, settings: Settings, found: Found) -> Self {
         let now = Moment::from_millis(5_000_000);
-        let worn = !found.addresses.is_empty();
+        let wears: BTreeSet<Vip> = found.addresses.iter().copied().collect();
         let mut world = Self {
             machine: Machine::new(settings, found, now, 7),
             now,
             api,
             lease: None,
             version: 0,
-            worn,
+            worn: !wears.is_empty(),
+            wears,
+            announces: vec![],
             announcing: None,
             events: vec![],
             effects: vec![],
             stopped: false,
             peer_answers: true,
             vip_answers: false,
+            peer_wears: BTreeSet::new(),
             kernel_refuses: false,
             api_reached_from: None,
         };
@@ -192,22 +201,28 @@ impl World {
             Effect::Assign { id, .. } | Effect::Withdraw { id, .. } if self.kernel_refuses => {
                 done(id, Outcome::Failed("refused".to_owned()))
             }
-            Effect::Assign { id, .. } => {
+            Effect::Assign { id, vips, .. } => {
+                self.wears.extend(vips);
                 self.worn = true;
                 done(id, Outcome::Done)
             }
-            Effect::Withdraw { id, .. } => {
-                assert_eq!(self.announcing, None, "silenced before it is withdrawn");
-                self.worn = false;
+            Effect::Withdraw { id, vips, .. } => {
+                assert!(
+                    !vips.iter().any(|vip| self.announces.contains(vip)),
+                    "silenced before it is withdrawn"
+                );
+                self.wears.retain(|vip| !vips.contains(vip));
+                self.worn = !self.wears.is_empty();
                 done(id, Outcome::Done)
             }
-            Effect::Announce { mark, .. } => {
-                assert!(self.worn, "the address is present before it is announced");
-                self.announcing = Some(*mark);
+            Effect::Announce { mark, vips, .. } => {
+                let worn = vips.iter().all(|vip| self.wears.contains(vip));
+                assert!(worn, "the address is present before it is announced");
+                (self.announcing, self.announces) = (Some(*mark), vips.clone());
                 vec![]
             }
             Effect::Silence { .. } => {
-                self.announcing = None;
+                (self.announcing, self.announces) = (None, vec![]);
                 vec![]
             }
             Effect::Probe { id, target, .. } => {
@@ -215,8 +230,8 @@ impl World {
                 if self.peer_answers && *target == IpAddr::from([10, 0, 0, 2]) {
                     inputs.insert(0, self.frame(PEER_MAC, *target, None));
                 }
-                if self.vip_answers && *target == VIP {
-                    inputs.insert(0, self.frame(PEER_MAC, VIP, None));
+                if (self.vip_answers && *target == VIP) || self.peer_wears.contains(target) {
+                    inputs.insert(0, self.frame(PEER_MAC, *target, None));
                 }
                 inputs
             }

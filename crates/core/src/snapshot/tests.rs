@@ -18,6 +18,7 @@ fn snapshot() -> Snapshot {
         ..ClaimMemory::default()
     };
     Snapshot {
+        names: BTreeMap::new(),
         boot_id: BOOT.to_owned(),
         instance: InstanceId(u64::MAX),
         claims: BTreeMap::from([(ClaimId::control_plane(), memory)]),

@@ -118,3 +118,48 @@ fn one_that_comes_a_moment_later_has_its_burst_alone() {
     let due = books.pacer.due(ms(54));
     assert_eq!(due.iter().map(|one| one.vip).collect::<Vec<_>>(), [vip(9); 2], "a burst, too");
 }
+
+/// The claim's names mean another address: that is a take-over of it, and nothing to the others.
+#[test]
+fn an_address_new_to_the_claim_begins_with_a_burst_of_its_own() {
+    for there_before in [false, true] {
+        let mut books = books();
+        books.assigned(ms(0), &[vip(8)], ms(15_000));
+        books.announce(ms(0), &claim(), (&[vip(8)], mark()), Pace::Burst);
+        books.pacer.due(ms(0));
+        while let Some(at) = books.pacer.next_deadline().filter(|at| *at < ms(4_000)) {
+            books.pacer.due(at);
+        }
+        let next = books.pacer.next_deadline();
+        if there_before {
+            books.assigned(ms(4_000), &[vip(8), vip(9)], ms(19_000));
+            books.announce(ms(4_000), &claim(), (&[vip(9), vip(8)], mark()), Pace::Steady);
+        } else {
+            books.announce(ms(4_000), &claim(), (&[vip(9), vip(8)], mark()), Pace::Steady);
+            assert_eq!(books.pacer.next_deadline(), next, "it is not there yet");
+            books.assigned(ms(4_000), &[vip(8), vip(9)], ms(19_000));
+        }
+        for at in [4_000, 4_050, 4_150, 4_500, 4_850, 5_200] {
+            let due = books.pacer.due(ms(at));
+            assert_eq!(due.iter().filter(|one| one.vip == vip(9)).count(), 2, "both forms at {at} ms");
+            assert!(due.iter().filter(|one| one.vip == vip(8)).count() <= 1, "the other goes on as it was");
+        }
+    }
+}
+
+/// ... and what it means no more is dropped without a word about the rest.
+#[test]
+fn an_address_that_is_dropped_leaves_the_schedule_of_the_others_alone() {
+    let mut books = books();
+    books.assigned(ms(0), &[vip(8), vip(9)], ms(15_000));
+    books.announce(ms(0), &claim(), (&[vip(9), vip(8)], mark()), Pace::Steady);
+    books.pacer.due(ms(0));
+    books.announce(ms(500), &claim(), (&[vip(9)], mark()), Pace::Steady);
+    books.withdrawing(ms(500), &[vip(8)]);
+    assert!(books.pacer.next_deadline().is_some_and(|at| (ms(2_700)..=ms(3_300)).contains(&at)));
+    assert!(!books.has(vip(8)) && books.has(vip(9)));
+    // A report of an order from before it was dropped comes late.
+    books.assigned(ms(501), &[vip(8), vip(9)], ms(15_501));
+    let due = books.pacer.due(ms(9_000));
+    assert!(due.iter().all(|one| one.vip == vip(9)), "{due:?}");
+}

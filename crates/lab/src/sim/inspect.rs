@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_core::effect::Effect;
 use mainstay_core::input::{Health, Input, LeaseRecord};
-use mainstay_core::vip::Mark;
+use mainstay_core::vip::{Mark, Vip};
 
 use super::host::{Machine, VIP};
 use super::segment::{Packet, To, mac_of};
@@ -82,6 +82,11 @@ impl<M: Machine> World<M> {
     /// Tells node `h`'s agent how what the VIP serves does, as seen from there.
     pub fn tell_service(&mut self, h: usize, health: Health) {
         self.feed(h, Input::Service(health));
+    }
+
+    /// Tells node `h`'s agent which addresses the claim's names mean.
+    pub fn tell_vips(&mut self, h: usize, vips: &[Vip]) {
+        self.feed(h, Input::Vips(vips.to_vec()));
     }
 
     /// The name's id of node `h`, as marks carry it.

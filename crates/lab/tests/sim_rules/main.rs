@@ -18,6 +18,7 @@ mod conflicts;
 mod grants;
 mod guards;
 mod hosts;
+mod names;
 mod takeovers;
 
 type Sim = World<Node>;

@@ -147,6 +147,7 @@ fn wants(campaign: Campaign, grant: GrantWish) -> Wants {
         forget: Vec::new(),
         invite: Invite::No,
         false_takeovers: None,
+        addresses: None,
     };
     Wants { campaign, grant, publication }
 }

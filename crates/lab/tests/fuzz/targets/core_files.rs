@@ -117,6 +117,7 @@ pub(super) fn annotations(data: &[u8]) {
         forget: vec![NodeName::new("n3")],
         invite: bytes.pick(&[Invite::Yes, Invite::No]),
         false_takeovers: bytes.optional(Bytes::u32),
+        addresses: None,
     };
     let written = annotations::compose(&record.annotations, &me, Some(&grant), &publication);
     assert_eq!(annotations::compose(&written, &me, Some(&grant), &publication), written, "written twice");

@@ -1,0 +1,279 @@
+//! Addresses that change under a claim: DNS names were resolved anew (rule 14). Make before break.
+//!
+//! Nodes see a new answer at different times, by the interval of their look-ups and by caches. So the holder wears a new
+//! address at once, and one that the answer names no more for a while yet; a follower goes on asking for the one it
+//! knows to be worn until the holder is heard to wear the new one, or has had the time to.
+//!
+//! ```text
+//!   answer       A ──────┬─ B ──────────────────────────────────────
+//!   holder wears A ──────┼─ A and B ──────────────────┬─ B ──────────
+//!   it tells     A ──────┼─ A and B ───────┬─ B ──────┼──────────────
+//!   follower asks for A ─┼─ until B is heard, at most ─┤ 30 s
+//!                        0                30    45    60 s
+//! ```
+
+use super::*;
+use crate::settings::lifetime_for;
+
+/// How long an address is worn that the answer names no more. Longer than a follower asks for it and nodes differ in
+/// what they know together; and clients have it in their caches.
+pub(super) const DROPPED_KEPT: Duration = Duration::from_secs(60);
+/// How long a follower asks for the old address, if it does not hear the holder wear a new one: by then the holder knows
+/// the new answer as well.
+pub(super) const ADOPTED_AFTER: Duration = Duration::from_secs(30);
+/// How long the holder tells on the Lease that it wears an address which is leaving: a follower that has no better
+/// answer by then must not take its silence, which comes, for the holder's death. A few renewals before it goes.
+const TOLD_FOR: Duration = Duration::from_secs(45);
+/// Addresses that are leaving at most, or as many as one answer took away: an answer that changes all the time must not
+/// fill the interface.
+const LEAVING_LIMIT: usize = 16;
+
+/// Where the addresses of one claim come from, and which of them are about to come and to go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    /// The newest answer, not yet looked at.
+    told: Option<Vec<Vip>>,
+    /// Addresses may change: an answer was told.
+    named: bool,
+    /// Since when each has not been in the answer.
+    leaving: BTreeMap<Vip, Moment>,
+    /// Ordered for a holder that has others, and not on its interface yet: announced when they are.
+    coming: BTreeSet<Vip>,
+    /// To be withdrawn by the holder of the others.
+    going: Vec<Vip>,
+    /// The claim's addresses as they were announced last.
+    announced: Vec<Vip>,
+    /// This host's addresses as it has them, virtual ones among them.
+    own: Member,
+}
+
+/// Of a claim whose addresses never change, nothing here decides anything.
+impl std::hash::Hash for Addresses {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        if self.named || !self.leaving.is_empty() {
+            let Self { told, named, leaving, coming, going, announced, own } = self;
+            (told, named, leaving, coming, going, announced, own).hash(state);
+        }
+    }
+}
+
+impl Addresses {
+    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop.
+    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory) -> Self {
+        let left = memory.leaving.iter().filter(|vip| !settings.vips.contains(vip));
+        let leaving = left.map(|vip| (*vip, now)).collect();
+        Self { leaving, own: settings.own.clone(), ..Self::default() }
+    }
+
+    pub(super) fn leaving(&self) -> Vec<Vip> {
+        self.leaving.keys().copied().collect()
+    }
+
+    pub(super) fn is_leaving(&self, vip: Vip) -> bool {
+        self.leaving.contains_key(&vip)
+    }
+
+    /// On the interface by a word of the kernel's: a withdrawal, or what was ordered is there.
+    pub(super) fn settle(&mut self) {
+        self.coming.clear();
+    }
+
+    pub(super) fn is_coming(&self, vip: Vip) -> bool {
+        self.coming.contains(&vip)
+    }
+
+    /// What left longest ago, beyond those that may stay.
+    fn surplus(&self) -> Vec<Vip> {
+        let newest = self.leaving.values().max();
+        let at_last = self.leaving.values().filter(|at| Some(*at) == newest).count();
+        let mut oldest_first: Vec<_> = self.leaving.iter().map(|(vip, at)| (*at, *vip)).collect();
+        oldest_first.sort();
+        let surplus = oldest_first.len().saturating_sub(LEAVING_LIMIT.max(at_last));
+        oldest_first.into_iter().take(surplus).map(|(_, vip)| vip).collect()
+    }
+}
+
+impl Machine {
+    /// The claim's addresses are these from now on. An empty answer is none: what is held stays held.
+    pub(super) fn on_vips(&mut self, vips: &[Vip]) {
+        let mut answer: Vec<Vip> = Vec::new();
+        for vip in vips {
+            if !answer.contains(vip) {
+                answer.push(*vip);
+            }
+        }
+        if !answer.is_empty() {
+            self.addresses.named = true;
+            self.addresses.told = Some(answer);
+            self.watcher.expect_changes();
+        }
+    }
+
+    /// Brings the claim's addresses up to the newest answer. Not while it is unsure whether they are ours (rule 9), or
+    /// another is about to take them: then nothing new is put on the interface.
+    pub(super) fn follow_answer(&mut self, now: Moment, out: &mut Output) {
+        if matches!(self.state, State::Released | State::Holding(_)) && !self.stopping {
+            if let Some(answer) = self.addresses.told.take() {
+                self.adopt(now, answer, out);
+            }
+            self.drop_left(now, out);
+        }
+        if self.addresses.named {
+            self.choose_watched(now);
+        }
+    }
+
+    /// What the newest answer names.
+    fn answer(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.settings.vips.iter().copied().filter(|vip| !self.addresses.is_leaving(*vip))
+    }
+
+    fn adopt(&mut self, now: Moment, answer: Vec<Vip>, out: &mut Output) {
+        let before: Vec<Vip> = self.answer().collect();
+        if answer.len() == before.len() && answer.iter().all(|vip| before.contains(vip)) {
+            return;
+        }
+        let gone = before.iter().filter(|vip| !answer.contains(vip)).map(|vip| (*vip, now));
+        self.addresses.leaving.extend(gone);
+        self.addresses.leaving.retain(|vip, _| !answer.contains(vip));
+        let claim = self.settings.claim.clone();
+        out.events.push(Event::AddressesChanged { claim, before, now: answer.clone() });
+        self.wear(now, answer);
+        let surplus = self.addresses.surplus();
+        self.drop_these(&surplus, out);
+    }
+
+    /// These and those that are leaving are the claim's addresses.
+    fn wear(&mut self, now: Moment, answer: Vec<Vip>) {
+        let wears = matches!(self.state, State::Holding(_)) && self.address != Address::Absent;
+        let new = answer.iter().filter(|vip| !self.settings.vips.contains(vip));
+        if wears {
+            self.addresses.coming.extend(new);
+            // What was ordered before says nothing about the new ones.
+            self.pending.retain(|_, pending| *pending != Pending::Assign);
+        }
+        self.refresh_due = now;
+        self.settings.vips = answer.into_iter().chain(self.addresses.leaving()).collect();
+        self.addresses_changed();
+    }
+
+    /// What follows from which addresses the claim has.
+    fn addresses_changed(&mut self) {
+        self.settings.own = self.addresses.own.clone().for_vips(&self.settings.vips);
+        self.settings.lifetime = lifetime_for(&self.settings);
+        self.listening = false;
+        self.saved = None;
+    }
+
+    /// How this host is to be found, as it is told by its interface.
+    pub(super) fn on_own(&mut self, own: &Member) {
+        self.addresses.own = own.clone();
+        self.settings.own = own.clone().for_vips(&self.settings.vips);
+    }
+
+    fn drop_left(&mut self, now: Moment, out: &mut Output) {
+        let over = |at: &Moment| now.since(*at) >= DROPPED_KEPT;
+        let left = self.addresses.leaving.iter().filter(|(_, at)| over(at));
+        let left: Vec<Vip> = left.map(|(vip, _)| *vip).collect();
+        self.drop_these(&left, out);
+    }
+
+    fn drop_these(&mut self, vips: &[Vip], out: &mut Output) {
+        if vips.is_empty() {
+            return;
+        }
+        self.addresses.leaving.retain(|vip, _| !vips.contains(vip));
+        self.addresses.coming.retain(|vip| !vips.contains(vip));
+        self.missing.retain(|vip| !vips.contains(vip));
+        self.settings.vips.retain(|vip| !vips.contains(vip));
+        if matches!(self.state, State::Holding(_)) {
+            self.addresses.going.extend(vips);
+        }
+        self.addresses_changed();
+        let claim = self.settings.claim.clone();
+        out.events.push(Event::AddressesDropped { claim, vips: vips.to_vec() });
+    }
+
+    /// Takes off the interface what the holder of the others does not wear any more, after it was last announced.
+    /// Should the kernel refuse, nobody refreshes it and its lifetime ends it.
+    pub(super) fn withdraw_dropped(&mut self, out: &mut Output) {
+        if self.addresses.going.is_empty() {
+            return;
+        }
+        let (claim, vips) = (self.settings.claim.clone(), std::mem::take(&mut self.addresses.going));
+        out.effects.push(Effect::Withdraw { id: self.effect_id(), claim, vips });
+    }
+
+    /// When the next address has left for long enough, or is to be asked for no more. Where the answer has to wait for
+    /// the claim's state, that state's own end is what is waited for.
+    pub(super) fn next_address_due(&self) -> Option<Moment> {
+        let dropped = self.addresses.leaving.values().min().map(|at| *at + DROPPED_KEPT);
+        let asked_for = self.addresses.leaving.get(&self.watcher.vip()).map(|at| *at + ADOPTED_AFTER);
+        [dropped, asked_for].into_iter().flatten().min()
+    }
+
+    // === which of them is asked for (rule 7) ===
+
+    /// One that left is asked for a while yet, for that is what the holder is known to wear.
+    fn choose_watched(&mut self, now: Moment) {
+        let kept = match self.addresses.leaving.get(&self.watcher.vip()) {
+            Some(left) => now.since(*left) < ADOPTED_AFTER,
+            None => self.settings.vips.contains(&self.watcher.vip()),
+        };
+        if !kept {
+            self.watcher.ask_for(now, self.preferred());
+        }
+    }
+
+    fn preferred(&self) -> Vip {
+        let answer: Vec<Vip> = self.answer().collect();
+        watched_vip(&answer)
+    }
+
+    /// The holder that is watched speaks in the name of one of the claim's addresses: it wears that, and is asked for the
+    /// new one from then on.
+    pub(super) fn heard_wearing(&mut self, now: Moment, mac: Mac, vip: Vip) {
+        let old = self.addresses.is_leaving(self.watcher.vip());
+        if old && self.watcher.watches(mac) && vip == self.preferred() {
+            self.watcher.ask_for(now, vip);
+        }
+        self.watcher.heard_wearing(vip);
+    }
+
+    // === what others are told ===
+
+    /// What the holder says on the Lease that it wears, where that may change.
+    pub(super) fn told_addresses(&self, now: Moment) -> Option<Vec<Vip>> {
+        let stays = |vip: &Vip| self.addresses.leaving.get(vip).is_none_or(|at| now.since(*at) < TOLD_FOR);
+        self.addresses.named.then(|| self.settings.vips.iter().copied().filter(stays).collect())
+    }
+
+    /// Those that can be announced: the ones that the kernel was not heard to have yet come later.
+    pub(super) fn announceable(&self) -> Vec<Vip> {
+        self.settings.vips.iter().copied().filter(|vip| !self.addresses.is_coming(*vip)).collect()
+    }
+
+    /// Others can be announced than were.
+    pub(super) fn announces_others(&self) -> bool {
+        self.addresses.named && self.addresses.announced != self.announceable()
+    }
+
+    /// What is announced from now on.
+    pub(super) fn note_announced(&mut self, vips: &[Vip]) {
+        vips.clone_into(&mut self.addresses.announced);
+    }
+
+    pub(super) fn listen(&mut self, out: &mut Output) {
+        if !self.listening {
+            self.listening = true;
+            let vips = self.settings.vips.iter().copied().collect();
+            out.effects.push(Effect::Listen { vips, others: self.watcher.neighbours().collect() });
+        }
+    }
+}
+
+/// The address that probes ask for: of a dual-stack claim the IPv4 one, whose ARP needs no link-local source.
+pub(super) fn watched_vip(vips: &[Vip]) -> Vip {
+    let first = vips.iter().find(|vip| vip.is_ipv4()).or_else(|| vips.first());
+    first.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+}
