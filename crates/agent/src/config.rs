@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::names::NodeName;
-use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
+use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss, Settings};
 use mainstay_core::vip::Vip;
 
 pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
@@ -38,6 +38,7 @@ pub use layer::{Layer, Layers, Origin, Warning};
 pub use reference::reference;
 pub use refusal::Refusal;
 pub use resolve::{Precedence, Resolved, is_on, lease_in_pod, resolve};
+pub(crate) use value::unusable;
 
 /// Everything the agent is told before it starts, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Config {
     pub interface: String,
     /// What the control plane's claim is to have, as it was written. Not empty.
     pub addresses: Vec<Address>,
-    /// The addresses of the control plane's claim, which move together. Not empty.
+    /// Those of them that are addresses; what the names mean is known when the agent runs, and may change.
     pub vips: Vec<Vip>,
     /// The port of what the VIP serves.
     pub port: u16,
@@ -89,13 +90,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// The DNS names among the claim's addresses.
+    pub fn names(&self) -> impl Iterator<Item = &DnsName> {
+        self.addresses.iter().filter_map(|address| match address {
+            Address::Name(name) => Some(name),
+            Address::Ip(_) => None,
+        })
+    }
+
     /// The VIP's valid lifetime in the kernel (rule 10): the lease's duration, at least 10 s; longer when there are
     /// many VIPs, so that refreshes (one in a third of it, each) stay under 50 a second; never longer than a strict
     /// singleton's `release_after`.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
-        let count = u32::try_from(self.vips.len()).unwrap_or(u32::MAX);
-        let busy = Duration::from_millis(60).saturating_mul(count);
+        let busy = Settings::shortest_lifetime(self.vips.len());
         let lifetime = self.timing.duration.max(Duration::from_secs(10)).max(busy);
         match self.on_authority_loss {
             OnAuthorityLoss::Hold => lifetime,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::input::Input;
 use mainstay_core::settings::Authority;
+use mainstay_core::vip::Vip;
 use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, ServerStatus, Source, Timing};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -19,8 +20,9 @@ use crate::config::Config;
 use crate::driver::CALL_QUEUE;
 use crate::insight::Insight;
 use crate::label;
+use crate::names;
 use crate::probes;
-use crate::service::{self, ServiceCheck};
+use crate::service::{self, ServiceCheck, ServiceView};
 
 /// The channels at the control plane's edge.
 pub(crate) struct Edges {
@@ -32,6 +34,10 @@ pub(crate) struct Edges {
     pub(crate) learned: watch::Sender<Vec<String>>,
     /// Whether this node holds the VIP.
     pub(crate) held: watch::Receiver<Option<bool>>,
+    /// Keeps the VIPs' names resolved.
+    pub(crate) names: Arc<names::Keeper>,
+    /// The claim's addresses; empty as long as they are unknown.
+    pub(crate) vips: watch::Receiver<Vec<Vip>>,
 }
 
 /// How long the end of the agent may wait for the node's label.
@@ -55,15 +61,28 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
         tasks
             .spawn(supervisor.clone().keep("health", 4, move || probes::run_health(port, Arc::clone(&seen))));
     }
+    if config.names().next().is_some() {
+        let names = Arc::clone(&edges.names);
+        tasks.spawn(supervisor.clone().keep("names", 6, move || {
+            let names = Arc::clone(&names);
+            async move { names.run(6).await }
+        }));
+    }
     if let Some(check) = check(config) {
-        let (inputs, seen) = (edges.inputs.clone(), Arc::clone(insight));
+        let (inputs, seen, vips) = (edges.inputs.clone(), Arc::clone(insight), edges.vips.clone());
         tasks.spawn(supervisor.clone().keep("service", 4, move || {
             let (check, inputs, seen) = (check.clone(), inputs.clone(), Arc::clone(&seen));
-            async move { service::run(&check, &inputs, &seen.service).await }
+            let vips = vips.clone();
+            async move { check_service(check, vips, &inputs, &seen.service).await }
         }));
     }
     let labelled = CancellationToken::new();
-    let keeper = label::Keeper::new(config, insight.api.clone(), edges.held.clone(), labelled.clone());
+    let keeper = label::Keeper::new(
+        (config, edges.vips.clone()),
+        insight.api.clone(),
+        edges.held.clone(),
+        labelled.clone(),
+    );
     let labels = keeper.is_some();
     if let Some(keeper) = keeper.map(Arc::new) {
         let seen = Arc::clone(insight);
@@ -74,7 +93,7 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
     }
     if config.authority == Authority::Lease {
         let lease = Arc::new(Lease {
-            settings: settings(config),
+            settings: settings(config, edges.vips.clone()),
             edges: Mutex::new(edges),
             insight: Arc::clone(insight),
         });
@@ -91,13 +110,33 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
     }
 }
 
-/// What is behind the VIP, if it is to be checked.
-fn check(config: &Config) -> Option<ServiceCheck> {
-    let check = &config.features.health_check;
-    let vip = config.vips.first()?;
-    Some(ServiceCheck {
-        local: check.url.clone()?,
-        through_vip: format!("https://{}/livez", SocketAddr::new(*vip, config.port)),
+/// Checks what is behind the first VIP, whichever that is.
+async fn check_service(
+    check: impl Fn(Vip) -> ServiceCheck,
+    mut vips: watch::Receiver<Vec<Vip>>,
+    inputs: &mpsc::Sender<Input>,
+    view: &ServiceView,
+) -> anyhow::Result<()> {
+    loop {
+        // Nobody resolves names any more: there is nothing to follow.
+        let first = vips.wait_for(|vips| !vips.is_empty()).await?.first().copied();
+        let Some(vip) = first else { continue };
+        let check = check(vip);
+        let another = |vips: &Vec<Vip>| vips.first().is_some_and(|first| *first != vip);
+        tokio::select! {
+            ended = service::run(&check, inputs, view) => return ended,
+            Ok(_) = vips.wait_for(another) => {}
+        }
+    }
+}
+
+/// How what is behind a VIP is checked, if it is to be.
+fn check(config: &Config) -> Option<impl Fn(Vip) -> ServiceCheck + Clone + Send + Sync + use<>> {
+    let (check, port) = (config.features.health_check.clone(), config.port);
+    let local = check.url.clone()?;
+    Some(move |vip| ServiceCheck {
+        local: local.clone(),
+        through_vip: format!("https://{}/livez", SocketAddr::new(vip, port)),
         period: check.period,
         longest: check.timeout,
         failure_threshold: check.failure_threshold,
@@ -190,14 +229,15 @@ fn tell(trouble: Option<&str>) {
     }
 }
 
-fn settings(config: &Config) -> mainstay_kube::Settings {
+fn settings(config: &Config, vips: watch::Receiver<Vec<Vip>>) -> mainstay_kube::Settings {
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     mainstay_kube::Settings {
         source: Source::FirstOf { kubeconfigs: config.kubernetes.kubeconfigs.clone(), in_cluster },
         server: config.kubernetes.server.clone(),
         local: Some(format!("https://127.0.0.1:{}", config.port)),
         learned: Vec::new(),
-        vips: config.vips.clone(),
+        vips,
+        vip_names: config.names().map(ToString::to_string).collect(),
         lease: LeaseName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() },
         annotations: config.features.lease_annotations.clone(),
         timing: Timing::for_retry_period(config.timing.retry_period),

@@ -33,6 +33,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
+use crate::names::Answers;
 use crate::vitals::Vitals;
 use refusals::Refusals;
 use tenancy::Tenancy;
@@ -169,6 +170,17 @@ pub(crate) struct Edges {
     pub(crate) calls: Calls,
     /// Where it is told whether this node holds the VIP.
     pub(crate) held: watch::Sender<Option<bool>>,
+    /// What the VIPs' names mean.
+    pub(crate) named: Named,
+}
+
+/// What the VIPs' names mean, as it is found out.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// The claim's addresses.
+    pub(crate) vips: watch::Receiver<Vec<Vip>>,
+    /// The last good answers, to be kept with the snapshot; none where no name is configured.
+    pub(crate) answers: watch::Receiver<Answers>,
 }
 
 /// The loop's own state.
@@ -195,6 +207,7 @@ enum Woke {
     Input(Input),
     Command(Command),
     Learned,
+    Resolved,
     Deadline,
 }
 
@@ -228,6 +241,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
     pub(crate) async fn run(mut self) -> Ending {
         self.save();
         self.handle(&Input::Tick);
+        self.resolved();
         loop {
             self.vitals.turned((self.clock)());
             if let Some(ending) = self.ending {
@@ -237,6 +251,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 Woke::Input(input) => self.handle(&input),
                 Woke::Command(command) => self.command(command),
                 Woke::Learned => self.save(),
+                Woke::Resolved => self.resolved(),
                 Woke::Deadline => self.be_fair().await,
             }
             self.catch_up();
@@ -258,6 +273,8 @@ impl<C: Core, P: Plane> Driver<C, P> {
             Some(input) = edges.inputs.recv() => Woke::Input(input),
             Some(command) = edges.commands.recv() => Woke::Command(command),
             Ok(()) = edges.learned.changed() => Woke::Learned,
+            Ok(()) = edges.named.answers.changed() => Woke::Learned,
+            Ok(()) = edges.named.vips.changed() => Woke::Resolved,
         };
         if (self.clock)() >= deadline.max(now) + STOOD_STILL {
             // Before anything is announced.
@@ -361,9 +378,18 @@ impl<C: Core, P: Plane> Driver<C, P> {
         }
     }
 
-    /// The core's snapshot, with the API servers that the adapter has learned.
+    /// The claim's addresses, where they come from names.
+    fn resolved(&mut self) {
+        let vips = self.edges.named.vips.borrow_and_update().clone();
+        if !vips.is_empty() && !self.edges.named.answers.borrow().is_empty() {
+            self.handle(&Input::Vips(vips));
+        }
+    }
+
+    /// The core's snapshot, with the API servers that the adapter has learned and what the VIPs' names mean.
     fn save(&mut self) {
         let edges = &mut self.edges;
+        edges.snapshot.names.clone_from(&edges.named.answers.borrow_and_update());
         edges.snapshot.api_servers.clone_from(&edges.learned.borrow_and_update());
         edges.saves.give(edges.snapshot.clone());
     }

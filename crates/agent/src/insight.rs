@@ -15,6 +15,7 @@ use crate::driver::{Command, Report};
 use crate::health;
 use crate::label::LabelView;
 use crate::metrics::{Observer, Scraped};
+use crate::names::NamesView;
 use crate::service::ServiceView;
 use crate::store::Tally;
 use crate::supervise::Supervisor;
@@ -105,6 +106,7 @@ pub(crate) struct Insight {
     pub(crate) api: ApiView,
     pub(crate) service: ServiceView,
     pub(crate) label: LabelView,
+    pub(crate) names: NamesView,
 }
 
 impl Insight {
@@ -120,6 +122,10 @@ impl Insight {
 
     /// What to say when the loop does not answer.
     pub(crate) fn silence(&self) -> String {
+        let waits_for = self.names.waits_for();
+        if !waits_for.is_empty() {
+            return waits_for.join("; ");
+        }
         let idle = self.idle().map_or("never".to_owned(), |idle| format!("{:.1} s ago", idle.as_secs_f64()));
         format!("the loop has not answered within {} s; it turned last {idle}", ANSWER_WITHIN.as_secs())
     }
@@ -135,7 +141,8 @@ impl Insight {
 
     /// Why this node is not ready; empty when it is.
     pub(crate) fn not_ready(&self, report: Option<&Report>) -> Vec<String> {
-        health::not_ready(report, self.facts.authority)
+        let waits_for = self.names.waits_for();
+        if waits_for.is_empty() { health::not_ready(report, self.facts.authority) } else { waits_for }
     }
 
     /// What else there is to say of readiness: see [`remarks`].
@@ -153,6 +160,7 @@ impl Insight {
             tasks: self.supervisor.tasks(),
             servers: self.api.servers(),
             label: self.label.read(),
+            names: self.names.read(),
         };
         scraped.encode(&self.observer)
     }
@@ -171,6 +179,7 @@ impl Insight {
             api_servers: self.api.servers().iter().map(api_server).collect(),
             api_trouble: self.api.trouble(),
             node_label: self.label.read(),
+            names: self.names.read(),
             local_service: self.service.read(),
             not_ready: self.not_ready(Some(report)),
             state: State {

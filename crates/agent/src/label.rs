@@ -10,24 +10,25 @@ use crate::admin::reply;
 use crate::config::Config;
 use crate::insight::ApiView;
 use mainstay_core::settings::Authority;
+use mainstay_core::vip::Vip;
 
 /// What is known of the label, for people.
 #[derive(Debug, Default)]
 pub(crate) struct LabelView {
     /// `None` where nodes are not labelled.
-    label: Option<String>,
+    wanted: Option<Wanted>,
     status: watch::Sender<LabelStatus>,
 }
 
 impl LabelView {
     /// Of the label that the settings ask for, if they do.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { label: wanted(config).map(|label| label.to_string()), status: watch::Sender::default() }
+    pub(crate) fn new(config: &Config, vips: watch::Receiver<Vec<Vip>>) -> Self {
+        Self { wanted: Wanted::new(config, vips), status: watch::Sender::default() }
     }
 
     /// How it stands with the label, where there is to be one.
     pub(crate) fn read(&self) -> Option<reply::NodeLabel> {
-        let label = self.label.clone()?;
+        let label = self.wanted.as_ref()?.label()?.to_string();
         let LabelStatus { wanted, written, writes, failures_in_a_row, last_error } =
             self.status.borrow().clone();
         let last_error = last_error.map(|trouble| trouble.text);
@@ -36,15 +37,37 @@ impl LabelView {
 }
 
 /// The label that the settings ask for: that of the claim's first address, as a label has one value.
-fn wanted(config: &Config) -> Option<NodeLabel> {
-    let asked = config.features.label_node && config.authority == Authority::Lease;
-    let vip = config.vips.first().filter(|_| asked)?;
-    Some(NodeLabel::has_ip(config.node.as_str(), *vip))
+#[derive(Clone, Debug)]
+struct Wanted {
+    node: String,
+    vips: watch::Receiver<Vec<Vip>>,
+}
+
+impl Wanted {
+    fn new(config: &Config, vips: watch::Receiver<Vec<Vip>>) -> Option<Self> {
+        let asked = config.features.label_node && config.authority == Authority::Lease;
+        asked.then(|| Self { node: config.node.as_str().to_owned(), vips })
+    }
+
+    /// The label as it is at present; `None` as long as the address is unknown.
+    fn label(&self) -> Option<NodeLabel> {
+        Some(NodeLabel::has_ip(&self.node, *self.vips.borrow().first()?))
+    }
+
+    /// Waits until it is another.
+    async fn changed(&mut self, from: Option<&NodeLabel>) {
+        while self.label().as_ref() == from {
+            if self.vips.changed().await.is_err() {
+                // Nobody resolves names any more: it stays as it is.
+                return std::future::pending().await;
+            }
+        }
+    }
 }
 
 /// What every run of the task begins with.
 pub(crate) struct Keeper {
-    label: NodeLabel,
+    wanted: Wanted,
     api: ApiView,
     /// Locked by the one run there is; released when it ends, also by a panic.
     held: Mutex<watch::Receiver<Option<bool>>>,
@@ -55,12 +78,12 @@ impl Keeper {
     /// One for the label that the settings ask for, if they do. `ended` is cancelled when the loop has ended and the
     /// label's last state was written, or will not be.
     pub(crate) fn new(
-        config: &Config,
+        (config, vips): (&Config, watch::Receiver<Vec<Vip>>),
         api: ApiView,
         held: watch::Receiver<Option<bool>>,
         ended: CancellationToken,
     ) -> Option<Self> {
-        Some(Self { label: wanted(config)?, api, held: Mutex::new(held), ended })
+        Some(Self { wanted: Wanted::new(config, vips)?, api, held: Mutex::new(held), ended })
     }
 
     /// Keeps the label by way of whichever lease adapter runs.
@@ -70,12 +93,14 @@ impl Keeper {
     pub(crate) async fn run(&self, view: &LabelView) -> anyhow::Result<()> {
         let mut held = self.held.lock().await;
         let mut handles = self.api.subscribe();
+        let mut wanted = self.wanted.clone();
         loop {
+            let label = wanted.label();
             let labeller = handles.borrow_and_update().as_ref().map(|handles| handles.labeller.clone());
             let kept = async {
-                match labeller {
-                    Some(labeller) => labeller.keep(&self.label, &mut held, &view.status).await,
-                    None => std::future::pending().await,
+                match (labeller, &label) {
+                    (Some(labeller), Some(label)) => labeller.keep(label, &mut held, &view.status).await,
+                    _ => std::future::pending().await,
                 }
             };
             tokio::select! {
@@ -83,6 +108,7 @@ impl Keeper {
                     self.ended.cancel();
                     return std::future::pending().await;
                 }
+                () = wanted.changed(label.as_ref()) => {}
                 changed = handles.changed() => changed.context("there is no lease adapter any more")?,
             }
         }

@@ -16,6 +16,7 @@ mod label;
 mod latest;
 mod log;
 mod metrics;
+mod names;
 mod privileges;
 mod probes;
 mod record;

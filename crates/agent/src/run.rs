@@ -18,6 +18,7 @@ use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::recording::Start;
 use mainstay_core::settings::{Authority, Found, Settings};
 use mainstay_core::snapshot::Snapshot;
+use mainstay_core::vip::Vip;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 use mainstay_dataplane::{LinkDescription, clock};
 use mainstay_kube::LeaseCall;
@@ -27,12 +28,13 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::reply::Configuration;
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
-use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE};
+use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE, Named};
 use crate::insight::{ApiView, Facts, Insight};
 use crate::label::LabelView;
 use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
+use crate::names::{Keeper, NamesView, Resolver};
 use crate::privileges;
 use crate::record::Recorded;
 use crate::service::ServiceView;
@@ -46,6 +48,9 @@ const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
 
 /// Threads of the control plane for what blocks: two look-ups of names and one load of credentials at most, and room.
 const BLOCKING: usize = 8;
+
+/// While the loop waits for the first addresses, it shows so often that it lives.
+const WAITING_TURN: Duration = Duration::from_secs(1);
 
 /// How long the control plane's tasks may take to end.
 const CONTROL_STOP: Duration = Duration::from_secs(2);
@@ -127,7 +132,9 @@ fn prepare(
     });
     let (saves, writer) =
         Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;
-    let (commands, edges, control_edges) = channels(config, saves, snapshot);
+    let names = NamesView::default();
+    let keeper = Keeper::new(config, &snapshot.names, Resolver::new(), names.clone());
+    let (commands, edges, control_edges) = channels(config, saves, snapshot, keeper);
     let insight = Arc::new(Insight {
         facts: facts(config, instance),
         configuration,
@@ -139,7 +146,8 @@ fn prepare(
         supervisor: Supervisor::new(stop.clone()),
         api: ApiView::default(),
         service: ServiceView::default(),
-        label: LabelView::new(config),
+        label: LabelView::new(config, control_edges.vips.clone()),
+        names,
     });
     Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
 }
@@ -165,6 +173,7 @@ fn channels(
     config: &Config,
     saves: Giver<Snapshot>,
     snapshot: Snapshot,
+    names: Keeper,
 ) -> (mpsc::Sender<Command>, Edges, control::Edges) {
     let (input_sender, inputs) = mpsc::channel::<Input>(INPUT_QUEUE);
     let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
@@ -173,8 +182,12 @@ fn channels(
     let adapter = (config.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
     let calls_out = Calls::new(adapter);
-    let edges = Edges { inputs, commands, learned, snapshot, saves, calls: calls_out, held: held_sender };
-    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender, held };
+    let (vips, answers) = (names.known().vips.subscribe(), names.known().answers.subscribe());
+    let named = Named { vips: vips.clone(), answers };
+    let edges =
+        Edges { inputs, commands, learned, snapshot, saves, calls: calls_out, held: held_sender, named };
+    let names = Arc::new(names);
+    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender, held, names, vips };
     (command_sender, edges, control)
 }
 
@@ -206,7 +219,15 @@ fn run_loop(start: LoopStart) -> anyhow::Result<Ending> {
 }
 
 async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
-    let LoopStart { config, parts, edges, opened } = start;
+    let LoopStart { config, parts, mut edges, opened } = start;
+    let signals = Signals::catch().context("signals cannot be caught")?;
+    let insight = Arc::clone(&parts.insight);
+    let bound = config.timing.duration + HAND_OVER_SLACK;
+    tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
+    let Some(vips) = first_addresses(&mut edges, &parts.insight.vitals, &opened).await else {
+        return Ok(Ending::Stopped);
+    };
+    let config = Config { vips, ..config };
     // The data plane's own thread, which it starts, is to have it, too.
     if config.realtime {
         privileges::run_in_real_time();
@@ -229,16 +250,39 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
     let insight = parts.insight;
     let driver = Driver::new((core, plane), clock::now, edges, link_up)
         .watched_by(Arc::clone(&insight.observer), Arc::clone(&insight.vitals));
-    let signals = Signals::catch().context("signals cannot be caught")?;
-    let bound = config.timing.duration + HAND_OVER_SLACK;
-    tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
-    // The receiver waits for exactly this.
-    let _ = opened.send(());
+    // The receiver waits for exactly this, unless it was told already.
+    let _ = opened.try_send(());
     let ending = driver.run().await;
     if let Some(recording) = recording {
         recording.wait();
     }
     Ok(ending)
+}
+
+/// The claim's addresses to start with; `None` when the agent is to end before they are known. What resolves names, and
+/// says that nothing is ready, is the control plane's: it begins now.
+async fn first_addresses(
+    edges: &mut Edges,
+    vitals: &Vitals,
+    opened: &std::sync::mpsc::SyncSender<()>,
+) -> Option<Vec<Vip>> {
+    loop {
+        let vips = edges.named.vips.borrow_and_update().clone();
+        if !vips.is_empty() {
+            return Some(vips);
+        }
+        let _ = opened.try_send(());
+        vitals.turned(clock::now());
+        tokio::select! {
+            changed = edges.named.vips.changed() => changed.ok()?,
+            command = edges.commands.recv() => match command {
+                // There is nothing to report on: whoever asks is told by what there is not.
+                Some(Command::Report(_)) => {}
+                Some(Command::Shutdown(_) | Command::Abort) | None => return None,
+            },
+            () = tokio::time::sleep(WAITING_TURN) => {}
+        }
+    }
 }
 
 fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Settings {
@@ -248,7 +292,7 @@ fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Se
         boot_id: parts.boot_id.clone(),
         claim: ClaimId::control_plane(),
         vips: config.vips.clone(),
-        own: description.own.clone().for_vips(&config.vips),
+        own: description.own.clone(),
         witnesses: config.witnesses.clone(),
         lease: config.timing,
         authority: config.authority,
@@ -260,15 +304,15 @@ fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Se
 }
 
 fn found(config: &Config, parts: &Parts, description: &LinkDescription) -> Found {
-    let ours = |vip: &std::net::IpAddr| config.vips.contains(vip);
+    let memory =
+        parts.memory.as_ref().and_then(|memory| memory.claims.get(&ClaimId::control_plane()).cloned());
+    let leaving = memory.as_ref().map(|memory| memory.leaving.clone()).unwrap_or_default();
+    let ours = |vip: &Vip| config.vips.contains(vip) || leaving.contains(vip);
     // What another agent left is worn as well: it is refreshed, and so made ours, before anything is decided.
     let worn = description.found.iter().map(|present| present.ip);
     Found {
-        memory: parts
-            .memory
-            .as_ref()
-            .and_then(|memory| memory.claims.get(&ClaimId::control_plane()).cloned()),
         addresses: worn.chain(description.left_over.iter().copied()).filter(ours).collect(),
+        memory,
         link_up: description.state == Link::Up,
     }
 }

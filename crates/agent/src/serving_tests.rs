@@ -21,6 +21,7 @@ use crate::driver::{COMMAND_QUEUE, Command, Report};
 use crate::insight::{ApiView, Facts, Insight};
 use crate::label::LabelView;
 use crate::metrics::Observer;
+use crate::names::NamesView;
 use crate::service::ServiceView;
 use crate::store::Tally;
 use crate::supervise::Supervisor;
@@ -66,6 +67,7 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
         api: ApiView::default(),
         service: ServiceView::default(),
         label: LabelView::default(),
+        names: NamesView::default(),
     };
     (Arc::new(insight), receiver)
 }

@@ -42,8 +42,10 @@ pub struct Settings {
     pub local: Option<String>,
     /// Servers learned before (the snapshot's).
     pub learned: Vec<String>,
-    /// Addresses never to depend on.
-    pub vips: Vec<IpAddr>,
+    /// Addresses never to depend on, as they are at present.
+    pub vips: watch::Receiver<Vec<IpAddr>>,
+    /// Names that these come from, in lower case.
+    pub vip_names: Vec<String>,
     /// The Lease.
     pub lease: LeaseName,
     /// `vip_leaseannotations`: written with every write of the Lease, over what it carries.

@@ -85,7 +85,8 @@ impl Fleet {
         status: watch::Sender<Vec<ServerStatus>>,
         trouble: watch::Sender<Option<String>>,
     ) -> Self {
-        let mut book = Book::new(settings.vips.clone(), chance::rng());
+        let mut book = Book::new(settings.vips.borrow().clone(), chance::rng());
+        book.avoid_names(&settings.vip_names);
         book.set(Moment::ZERO, ServerKind::Configured, settings.server.as_slice());
         book.set(Moment::ZERO, ServerKind::Local, settings.local.as_slice());
         book.set(Moment::ZERO, ServerKind::Learned, &settings.learned);
@@ -351,7 +352,9 @@ impl Fleet {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.avoid(&self.settings.vips.borrow());
+        book
     }
 
     fn now(&self) -> Moment {

@@ -6,7 +6,7 @@
 //! asked anyway when those before them fail. A server at one of our own VIPs is asked only if no other is known: the
 //! VIP may be on the very node that is to be told so.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -110,8 +110,10 @@ struct Server {
 pub struct Book {
     servers: Vec<Server>,
     vips: Vec<IpAddr>,
-    /// URLs whose host name means one of the VIPs.
-    own: BTreeSet<String>,
+    /// Names whose addresses the VIPs are.
+    vip_names: Vec<String>,
+    /// What the host name of a URL meant when it was last looked up.
+    meanings: BTreeMap<String, Vec<IpAddr>>,
     rng: Rng,
 }
 
@@ -119,7 +121,19 @@ impl Book {
     /// An empty book that avoids servers at `vips`; `rng` is for the jitter of backoff.
     #[must_use]
     pub fn new(vips: Vec<IpAddr>, rng: Rng) -> Self {
-        Self { servers: Vec::new(), vips, own: BTreeSet::new(), rng }
+        Self { servers: Vec::new(), vips, vip_names: Vec::new(), meanings: BTreeMap::new(), rng }
+    }
+
+    /// Avoids servers at these names as well: their addresses are the VIPs, whichever these are at present.
+    pub fn avoid_names(&mut self, names: &[String]) {
+        names.clone_into(&mut self.vip_names);
+    }
+
+    /// Avoids servers at these addresses from now on, and at no others.
+    pub fn avoid(&mut self, vips: &[IpAddr]) {
+        if self.vips != vips {
+            vips.clone_into(&mut self.vips);
+        }
     }
 
     /// Replaces all servers of one kind. A server known already (of any kind) keeps its record; text that is no
@@ -192,16 +206,20 @@ impl Book {
 
     /// The name in `url` means these addresses.
     pub fn resolved(&mut self, url: &str, addresses: &[IpAddr]) {
-        if addresses.iter().any(|address| self.vips.contains(address)) {
-            self.own.insert(url.to_owned());
-        } else {
-            self.own.remove(url);
-        }
+        self.meanings.insert(url.to_owned(), addresses.to_vec());
     }
 
     /// Whether the server's host is one of our VIPs.
     fn is_own(&self, url: &str) -> bool {
-        self.own.contains(url) || host_address(url).is_some_and(|address| self.vips.contains(&address))
+        let is_vip = |address: &IpAddr| self.vips.contains(address);
+        let means_vip = self.meanings.get(url).is_some_and(|meant| meant.iter().any(is_vip));
+        means_vip || host_address(url).as_ref().is_some_and(is_vip) || self.has_vip_name(url)
+    }
+
+    fn has_vip_name(&self, url: &str) -> bool {
+        let Ok(uri) = url.parse::<Uri>() else { return false };
+        let host = uri.host().map(|host| host.trim_end_matches('.').to_ascii_lowercase());
+        host.is_some_and(|host| self.vip_names.contains(&host))
     }
 }
 

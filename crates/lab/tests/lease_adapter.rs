@@ -50,7 +50,8 @@ impl Bench {
             server: None,
             local: None,
             learned: fronts[1..].iter().map(FrontEndHandle::url).collect(),
-            vips: Vec::new(),
+            vips: tokio::sync::watch::channel(Vec::new()).1,
+            vip_names: Vec::new(),
             lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },
             annotations: std::collections::BTreeMap::new(),
             timing: Timing {

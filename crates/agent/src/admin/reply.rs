@@ -61,6 +61,9 @@ pub struct Status {
     /// The label of this node, where it is to have one while it holds the VIP.
     #[serde(default)]
     pub node_label: Option<NodeLabel>,
+    /// The DNS names among the VIPs' addresses.
+    #[serde(default)]
+    pub names: Vec<Name>,
     /// What the VIP serves on this host, where that is checked.
     #[serde(default)]
     pub local_service: Option<LocalService>,
@@ -84,6 +87,9 @@ pub struct Claim {
     pub claim: String,
     /// Its addresses.
     pub vips: Vec<String>,
+    /// Those of them that its names mean no more, and that go soon.
+    #[serde(default)]
+    pub leaving: Vec<String>,
     /// `released`, `probing`, `holding` or `yielding`.
     pub state: String,
     /// `confirmed`, `detached` or `provisional`, while it is held.
@@ -124,6 +130,7 @@ impl Claim {
         Self {
             claim: status.claim.to_string(),
             vips: status.vips.iter().map(ToString::to_string).collect(),
+            leaving: status.leaving.iter().map(ToString::to_string).collect(),
             state: status.state.clone(),
             tenure: status.tenure.map(|tenure| format!("{tenure:?}").to_lowercase()),
             since_seconds: status.since.as_secs_f64(),
@@ -163,6 +170,20 @@ pub struct DataPlane {
     pub address_failure: Option<String>,
     /// The latest that the loop ever was for a deadline.
     pub worst_loop_lag_seconds: f64,
+}
+
+/// A DNS name that VIPs come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Name {
+    /// The name.
+    pub name: String,
+    /// What it means at present: its last good answer.
+    pub addresses: Vec<String>,
+    /// Failed look-ups in a row.
+    pub failures_in_a_row: u32,
+    /// Why the last one failed, if it did.
+    pub last_error: Option<String>,
 }
 
 /// What the VIP serves on this host.

@@ -66,7 +66,7 @@ fn derived(key: Key, config: &Config) -> Option<String> {
     let joined = |texts: Vec<String>| texts.join(",");
     match key {
         Key::Interface => Some(config.interface.clone()),
-        Key::Address => Some(joined(config.vips.iter().map(ToString::to_string).collect())),
+        Key::Address => Some(joined(config.addresses.iter().map(ToString::to_string).collect())),
         Key::NodeName => Some(config.node.to_string()),
         Key::Witnesses => Some(joined(config.witnesses.iter().map(ToString::to_string).collect())),
         Key::Namespace => Some(config.lease.namespace.clone()),

@@ -20,6 +20,15 @@ pub enum Address {
     Name(DnsName),
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(vip) => vip.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// A host's name as DNS has them (RFC 1123 section 2.1), in lower case and without a final dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsName(String);

@@ -32,6 +32,14 @@ pub struct Host {
 }
 
 impl Host {
+    /// The first of these that is the host's own, and where. What another VIP agent left on `interface` is not: it is taken
+    /// over in place, so that the VIP stays up during a migration; left on another interface, it would answer there in the
+    /// VIP's name.
+    pub(crate) fn own_among(&self, vips: &[IpAddr], interface: &str) -> Option<&(IpAddr, String)> {
+        let taken_over = |on: &(IpAddr, String)| on.1 == interface && self.left_over.contains(on);
+        self.own_addresses.iter().find(|one| vips.contains(&one.0) && !taken_over(one))
+    }
+
     /// Asks the running system. What cannot be read is left out: the check that needs it will say so.
     #[must_use]
     pub fn read() -> Self {

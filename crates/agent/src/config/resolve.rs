@@ -14,7 +14,7 @@ use super::effective::{Effective, effective};
 use super::layer::{Given, Layer, Layers, Warning};
 use super::refusal::{Fault, Refusal};
 use super::table::{Consequence, Key, Kind, Setting, setting};
-use super::{Config, Host, Kubernetes, LeaseName, LogFormat, LogSettings, value};
+use super::{Address, Config, Host, Kubernetes, LeaseName, LogFormat, LogSettings, value};
 
 /// kube-vip's floor of `vip_arpRate`, in milliseconds: below it, it takes the default.
 const FASTEST_ARP_RATE: u64 = 500;
@@ -147,13 +147,13 @@ impl Resolver<'_> {
         self.mode()?;
         self.warn_of_labels()?;
         let interface = self.interface()?;
-        let vips = self.vips(&interface)?;
+        let (addresses, vips) = self.vips(&interface)?;
         let timing = self.timing()?;
         Ok(Config {
             node: self.node()?,
-            witnesses: self.witnesses(&interface, &vips)?,
+            witnesses: self.witnesses(&interface, &addresses)?,
             interface,
-            addresses: self.parse(Key::Address, value::addresses_of)?,
+            addresses,
             vips,
             port: self.number(Key::Port)?,
             authority: self.authority()?,
@@ -268,15 +268,17 @@ impl Resolver<'_> {
         self.refuse(Key::Interface, "there is no such interface on this host", &choice())
     }
 
-    /// None is the host's own. What another VIP agent left on `interface` is taken over in place, so that the VIP
-    /// stays up during a migration; left on another interface, it would answer there in the VIP's name.
-    fn vips(&self, interface: &str) -> Result<Vec<Vip>, Refusal> {
+    /// What the claim is to have, and those of it that are known: what a name means is asked when the agent runs.
+    fn vips(&self, interface: &str) -> Result<(Vec<Address>, Vec<Vip>), Refusal> {
         self.parse(Key::Address, |text| {
-            let vips = value::vips(text)?;
-            let taken_over = |on: &(IpAddr, String)| on.1 == interface && self.host.left_over.contains(on);
-            let mut own = self.host.own_addresses.iter().filter(|one| vips.contains(&one.0));
-            match own.find(|one| !taken_over(one)) {
-                None => Ok(vips),
+            let addresses = value::addresses_of(text)?;
+            let known = |address: &Address| match address {
+                Address::Ip(vip) => Some(*vip),
+                Address::Name(_) => None,
+            };
+            let vips: Vec<Vip> = addresses.iter().filter_map(known).collect();
+            match self.host.own_among(&vips, interface) {
+                None => Ok((addresses, vips)),
                 Some((vip, on)) => Err(Fault::new(
                     format!("{vip} is this host's own address on {on}"),
                     format!(
@@ -302,14 +304,20 @@ impl Resolver<'_> {
     }
 
     /// Without being told, the default route's next hops on that interface, of the VIPs' families.
-    fn witnesses(&self, interface: &str, vips: &[Vip]) -> Result<Vec<IpAddr>, Refusal> {
+    fn witnesses(&self, interface: &str, addresses: &[Address]) -> Result<Vec<IpAddr>, Refusal> {
         let named = self.parse(Key::Witnesses, value::addresses)?;
         if !named.is_empty() {
             return Ok(named);
         }
         let gateways =
             self.host.gateways.iter().filter(|(on, _)| on == interface).map(|(_, address)| *address);
-        let familiar = |address: &IpAddr| vips.iter().any(|vip| vip.is_ipv4() == address.is_ipv4());
+        // A name may mean addresses of either family.
+        let familiar = |gateway: &IpAddr| {
+            addresses.iter().any(|address| match address {
+                Address::Ip(vip) => vip.is_ipv4() == gateway.is_ipv4(),
+                Address::Name(_) => true,
+            })
+        };
         Ok(gateways.filter(|address| !address.is_unspecified()).filter(familiar).collect())
     }
 

@@ -68,8 +68,7 @@ fn warnings(changes: &[(&str, &str)]) -> Vec<String> {
 fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy() {
     const VIP: &str = "write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10";
     let cases: &[(&[(&str, &str)], String)] = &[
-        (&[("address", "10.0.0.300")], format!(r#"address="10.0.0.300": "10.0.0.300" is no IP address; {VIP}"#)),
-        (&[("address", "vip.example.org")], format!(r#"address="vip.example.org": vip.example.org is a DNS name, and those are not built yet; {VIP}"#)),
+        (&[("address", "10.0.0.300")], format!(r#"address="10.0.0.300": "10.0.0.300" is no IP address and no DNS name; {VIP}"#)),
         (&[("address", "0.0.0.0")], format!(r#"address="0.0.0.0": 0.0.0.0 is the unspecified address and cannot be a VIP; {VIP}"#)),
         (&[("address", "::")], format!(r#"address="::": :: is the unspecified address and cannot be a VIP; {VIP}"#)),
         (&[("address", "224.0.0.18")], format!(r#"address="224.0.0.18": 224.0.0.18 is a multicast address and cannot be a VIP; {VIP}"#)),
@@ -371,6 +370,19 @@ fn names_and_addresses_are_told_apart() {
     for bad in ["10.0.0.300", "a..b", "-a.b", "a_b", "1.2.3", "", "http://a"] {
         assert_eq!(DnsName::parse(bad), None, "{bad}");
     }
+}
+
+#[test]
+fn a_name_is_taken_as_it_is_and_resolved_when_the_agent_runs() {
+    let named = config(&[("address", "10.0.0.9,API.example.com,10.0.0.9")]);
+    assert_eq!(named.vips, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
+    assert_eq!(named.names().map(DnsName::as_str).collect::<Vec<_>>(), ["api.example.com"]);
+    let named = config(&[("address", "api.example.com")]);
+    assert!(named.vips.is_empty());
+    assert_eq!(named.witnesses, config(&[]).witnesses, "its addresses may be of any family");
+    let shown = run(&[("address", "api.example.com,10.0.0.9")]).expect("settings that work").effective;
+    let address = shown.into_iter().find(|one| one.setting == "address").expect("shown");
+    assert_eq!((address.value.as_str(), address.verdict.as_str()), ("api.example.com,10.0.0.9", "works"));
 }
 
 #[test]

@@ -12,7 +12,8 @@ use mainstay_core::settings::OnAuthorityLoss;
 
 use super::refusal::Fault;
 use super::table::Kind;
-pub(super) use address::{addresses_of, networks, prefixes, vips};
+pub(crate) use address::unusable;
+pub(super) use address::{addresses_of, networks, prefixes};
 pub(super) use names::{annotations, instance_name, kubernetes_name, lease_name};
 
 /// Whether `text` is of that kind.

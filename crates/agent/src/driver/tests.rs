@@ -119,6 +119,8 @@ struct Held {
     inputs: mpsc::Sender<Input>,
     commands: mpsc::Sender<Command>,
     learned: watch::Sender<Vec<String>>,
+    vips: watch::Sender<Vec<Vip>>,
+    names: watch::Sender<Answers>,
     saves: Taker<Snapshot>,
     calls: mpsc::Receiver<LeaseCall>,
     vitals: Arc<Vitals>,
@@ -131,6 +133,8 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
     let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
     let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE);
     let (learned, learned_receiver) = watch::channel(Vec::new());
+    let (vips, vip_receiver) = watch::channel(Vec::new());
+    let (names, name_receiver) = watch::channel(Answers::new());
     let (giver, saves) = pair();
     let (call_sender, calls) = mpsc::channel(1);
     let edges = Edges {
@@ -141,16 +145,23 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
         saves: giver,
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
+        named: Named { vips: vip_receiver, answers: name_receiver },
     };
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)
         .watched_by(Arc::new(Observer::default()), Arc::clone(&vitals));
-    (driver, Held { record, inputs, commands, learned, saves, calls, vitals })
+    (driver, Held { record, inputs, commands, learned, vips, names, saves, calls, vitals })
 }
 
 fn snapshot(boot_id: &str) -> Snapshot {
     let (boot_id, instance) = (boot_id.to_owned(), InstanceId(1));
-    Snapshot { boot_id, instance, claims: Default::default(), api_servers: Vec::new(), names: Default::default() }
+    Snapshot {
+        boot_id,
+        instance,
+        claims: Default::default(),
+        api_servers: Vec::new(),
+        names: Default::default(),
+    }
 }
 
 fn read(id: u64) -> Effect {
@@ -214,6 +225,25 @@ async fn a_request_that_dies_with_its_adapter_is_unknown_and_a_late_answer_is_no
     tokio::join!(driver.run(), late);
     let rest = &held.record.inputs()[1..];
     assert_eq!(rest, [lease(1, LeaseOutcome::Unknown), Input::Lease(LeaseReport::Absent), Input::Shutdown]);
+}
+
+/// What the names mean is told to the core and kept; of addresses that were given as such neither is ever said.
+#[tokio::test(start_paused = true)]
+async fn what_the_names_mean_is_told_and_kept_whenever_it_changes() {
+    let vip = |last: u8| Vip::from([10, 0, 0, last]);
+    let (driver, held) = driver(vec![], vec![], Wire::default());
+    held.vips.send(vec![vip(100)]).unwrap();
+    let resolve = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let answers: Answers = [("api.example.com".to_owned(), vec![vip(101)])].into();
+        held.names.send(answers.clone()).unwrap();
+        held.vips.send(vec![vip(101)]).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(held.saves.take().unwrap(), Snapshot { names: answers, ..snapshot("start") });
+        held.commands.send(Command::Abort).await.unwrap();
+    };
+    tokio::join!(driver.run(), resolve);
+    assert_eq!(held.record.inputs(), [Input::Tick, Input::Vips(vec![vip(101)])]);
 }
 
 #[tokio::test(start_paused = true)]

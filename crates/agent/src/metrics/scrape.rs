@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 
 use mainstay_kube::{ServerState, ServerStatus};
 
-use super::{ByClaim, ByError, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
-use crate::admin::reply::NodeLabel;
+use super::{ByClaim, ByError, ByName, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
+use crate::admin::reply::{Name, NodeLabel};
 use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
@@ -46,6 +46,8 @@ pub(crate) struct Scraped<'a> {
     pub(crate) servers: Vec<ServerStatus>,
     /// The node's label, where it is to have one.
     pub(crate) label: Option<NodeLabel>,
+    /// The names that VIPs come from.
+    pub(crate) names: Vec<Name>,
 }
 
 impl Scraped<'_> {
@@ -57,6 +59,9 @@ impl Scraped<'_> {
         register_servers(&self.servers, &mut registry);
         if let Some(label) = &self.label {
             register_label(label, &mut registry);
+        }
+        if !self.names.is_empty() {
+            register_names(&self.names, &mut registry);
         }
         if let Some(report) = self.report {
             register_claim(report, &mut registry);
@@ -193,6 +198,19 @@ fn register_claim(report: &Report, registry: &mut Registry) {
     }
 }
 
+fn register_names(names: &[Name], registry: &mut Registry) {
+    let failures = Family::<ByName, Gauge>::default();
+    for name in names {
+        let labels = ByName { name: name.name.clone() };
+        failures.get_or_create(&labels).set(i64::from(name.failures_in_a_row));
+    }
+    registry.register(
+        "name_failures_in_a_row",
+        "Failed look-ups in a row of a DNS name that VIPs come from. Its last good answer stays in force",
+        failures,
+    );
+}
+
 fn register_plane(report: &Report, registry: &mut Registry) {
     let counters = &report.counters;
     let link = Gauge::<i64>::default();
@@ -203,7 +221,8 @@ fn register_plane(report: &Report, registry: &mut Registry) {
     for (vip, announced) in &counters.announced {
         let labels = ByVip { vip: vip.to_string() };
         sent.get_or_create(&labels).inner().store(announced.sent, Ordering::Relaxed);
-        if let Some(last) = announced.last {
+        // What the claim's names mean no more grows old for ever.
+        if let Some(last) = announced.last.filter(|_| report.status.vips.contains(vip)) {
             age.get_or_create(&labels).set(report.now.since(last).as_secs_f64());
         }
     }

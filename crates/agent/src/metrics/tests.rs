@@ -49,7 +49,13 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         failures_in_a_row: 2,
         last_error: None,
     });
-    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label }
+    let names = vec![crate::admin::reply::Name {
+        name: "api.example.com".to_owned(),
+        addresses: vec!["10.0.0.100".to_owned()],
+        failures_in_a_row: 4,
+        last_error: None,
+    }];
+    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label, names }
         .encode(observer)
         .expect("a text")
 }
@@ -100,6 +106,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "holder",
         "kernel_errors",
         "link_up",
+        "name_failures_in_a_row",
         "loop_idle_seconds",
         "loop_lag_max_seconds",
         "loop_turns",

@@ -177,3 +177,26 @@ fn addresses_become_urls() {
     // Found by the fuzz target `endpoint-slices`: a normal form that was another's text.
     assert_eq!(normalise("https://a/b/\u{a0}/").as_deref(), Some("https://a/b"));
 }
+
+/// The VIPs come from a name, which means other addresses than before.
+#[test]
+fn a_server_is_avoided_as_long_as_it_means_a_vip() {
+    let mut book = Book::new(Vec::new(), Rng::new(1));
+    let urls = [
+        "https://vip.example.com.:6443",
+        "https://10.0.0.100:6443",
+        "https://a:6443",
+        "https://10.0.0.1:6443",
+    ];
+    book.set(Moment::ZERO, ServerKind::Configured, &urls.map(str::to_owned));
+    let asked = |book: &Book| book.order(Moment::ZERO).into_iter().collect::<std::collections::BTreeSet<_>>();
+    let all_but =
+        |own: &[&str]| urls.iter().filter(|url| !own.contains(url)).map(|url| (*url).to_owned()).collect();
+    book.resolved("https://a:6443", &["10.0.0.101".parse().unwrap()]);
+    assert_eq!(asked(&book), all_but(&[]));
+    book.avoid_names(&["vip.example.com".to_owned()]);
+    book.avoid(&["10.0.0.100".parse().unwrap()]);
+    assert_eq!(asked(&book), all_but(&[urls[0], urls[1]]), "by its name, and by its address");
+    book.avoid(&["10.0.0.101".parse().unwrap()]);
+    assert_eq!(asked(&book), all_but(&[urls[0], urls[2]]), "what a name meant is remembered");
+}

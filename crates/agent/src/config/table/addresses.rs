@@ -3,8 +3,7 @@
 use super::{Key, Kind, Setting, number};
 use crate::config::value;
 
-const DNS: &str = "an address is an IP address so far: DNS names are not built yet";
-const DHCP: &str = "an address is an IP address so far: DHCP is not built yet";
+const DHCP: &str = "an address is an IP address or a DNS name so far: DHCP is not built yet";
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::Interface, &["vip_interface"], &["interface"], Kind::Text("NAME"))
@@ -13,9 +12,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         Key::Address,
         &["address", "vip_address"],
         &["address", "vip"],
-        Kind::Formed("IP[,IP]", |text| value::given(text, value::vips)),
+        Kind::Formed("IP|NAME[,IP|NAME]", |text| value::given(text, value::addresses_of)),
     )
-    .works("The virtual address, IPv4 or IPv6; several move together"),
+    .works("The virtual address, IPv4 or IPv6, or a DNS name of it, resolved anew every 10 s; several move together"),
     Setting::new(Key::Port, &["port"], &["port"], number("PORT", 1, 65_535))
         .else_is("6443")
         .works("The port of what the VIP serves"),
@@ -31,7 +30,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     Setting::new(Key::DnsMode, &["dns_mode"], &["dnsMode"], Kind::Choice(&["first", "ipv4", "ipv6", "dual"]))
         .else_is("first")
-        .not_yet("Which addresses of a DNS name become VIPs", DNS),
+        .works("Which addresses of a DNS name become VIPs; dual is one of each family"),
     Setting::new(Key::Ddns, &["vip_ddns"], &["ddns"], Kind::Switch)
         .not_yet("Have the address from DHCP, and its name with it", DHCP),
     Setting::new(Key::DhcpMode, &["dhcp_mode"], &["dhcpMode"], Kind::Choice(&["ipv4", "ipv6", "dual"]))

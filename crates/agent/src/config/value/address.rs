@@ -9,20 +9,6 @@ use crate::config::{Address, DnsName};
 
 const REMEDY: &str = "write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10";
 
-/// One virtual address or several, separated by commas, each an IP address.
-pub(in crate::config) fn vips(text: &str) -> Result<Vec<Vip>, Fault> {
-    addresses_of(text)?.iter().map(resolved).collect()
-}
-
-fn resolved(address: &Address) -> Result<Vip, Fault> {
-    match address {
-        Address::Ip(vip) => Ok(*vip),
-        Address::Name(name) => {
-            Err(Fault::new(format!("{name} is a DNS name, and those are not built yet"), REMEDY))
-        }
-    }
-}
-
 /// One virtual address or several, separated by commas, each an IP address or a DNS name; a repeated one once.
 pub(in crate::config) fn addresses_of(text: &str) -> Result<Vec<Address>, Fault> {
     let mut addresses: Vec<Address> = Vec::new();
@@ -40,25 +26,28 @@ pub(in crate::config) fn addresses_of(text: &str) -> Result<Vec<Address>, Fault>
 
 fn address(text: &str) -> Result<Address, Fault> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return usable(ip).map(Address::Ip);
+        return match unusable(ip) {
+            None => Ok(Address::Ip(ip)),
+            Some(kind) => Err(Fault::new(format!("{ip} is {kind} and cannot be a VIP"), REMEDY)),
+        };
     }
     match DnsName::parse(text) {
         Some(name) => Ok(Address::Name(name)),
-        None => Err(Fault::new(format!("{text:?} is no IP address"), REMEDY)),
+        None => Err(Fault::new(format!("{text:?} is no IP address and no DNS name"), REMEDY)),
     }
 }
 
-fn usable(vip: IpAddr) -> Result<Vip, Fault> {
-    let kind = match vip {
+/// What an address is that cannot be a VIP, wherever it comes from.
+pub(crate) fn unusable(vip: Vip) -> Option<&'static str> {
+    Some(match vip {
         _ if vip.is_unspecified() => "the unspecified address",
         _ if vip.is_loopback() => "a loopback address",
         _ if vip.is_multicast() => "a multicast address",
         IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "an IPv4 address in IPv6's clothes",
         IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
-        _ => return Ok(vip),
-    };
-    Err(Fault::new(format!("{vip} is {kind} and cannot be a VIP"), REMEDY))
+        _ => return None,
+    })
 }
 
 /// `vip_subnet`: prefix lengths separated by commas, each with or without a slash, or `auto`.

@@ -1,0 +1,107 @@
+//! Which addresses of DNS answers are the claim's VIPs. Pure.
+//!
+//! What is held stays chosen as long as the answer lists it: name servers give the addresses of one name in turns, and
+//! that must not move anything.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mainstay_core::vip::Vip;
+
+use super::Answers;
+use crate::config::Address;
+use crate::config::features::DnsMode;
+
+/// The claim's addresses as they were configured, and what the names among them mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    addresses: Vec<Address>,
+    mode: DnsMode,
+    held: BTreeMap<String, Vec<Vip>>,
+}
+
+impl Choice {
+    /// One that holds what an earlier run held, as far as it is still asked for in this mode.
+    pub(crate) fn new(addresses: &[Address], mode: DnsMode, kept: &Answers) -> Self {
+        let mut choice = Self { addresses: addresses.to_vec(), mode, held: BTreeMap::new() };
+        for name in choice.names() {
+            let chosen = kept.get(&name).and_then(|kept| choice.of(&name, kept).ok());
+            chosen.into_iter().for_each(|chosen| choice.hold(&name, chosen));
+        }
+        choice
+    }
+
+    /// The names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |address: &Address| match address {
+            Address::Name(name) => Some(name.as_str().to_owned()),
+            Address::Ip(_) => None,
+        };
+        self.addresses.iter().filter_map(name).collect()
+    }
+
+    /// What `name` means at present; nothing before its first good answer.
+    pub(crate) fn held(&self, name: &str) -> &[Vip] {
+        self.held.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which addresses of `answer` the mode asks for.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn of(&self, name: &str, answer: &[IpAddr]) -> Result<Vec<Vip>, String> {
+        let held = self.held(name);
+        let pick = |wanted: fn(&IpAddr) -> bool| {
+            let stays = held.iter().find(|vip| wanted(vip) && answer.contains(vip));
+            stays.or_else(|| answer.iter().find(|vip| wanted(vip))).copied()
+        };
+        let kept = |wanted: fn(&IpAddr) -> bool| held.iter().find(|vip| wanted(vip)).copied();
+        let (one, other, family) = match self.mode {
+            DnsMode::First => (pick(|_| true), None, ""),
+            DnsMode::Ipv4 => (pick(IpAddr::is_ipv4), None, "IPv4 "),
+            DnsMode::Ipv6 => (pick(IpAddr::is_ipv6), None, "IPv6 "),
+            // A family that is missing from an answer was there before, and one of two is better than none.
+            DnsMode::Dual => match (pick(IpAddr::is_ipv4), pick(IpAddr::is_ipv6)) {
+                (None, None) => (None, None, ""),
+                (four, six) => {
+                    (four.or_else(|| kept(IpAddr::is_ipv4)), six.or_else(|| kept(IpAddr::is_ipv6)), "")
+                }
+            },
+        };
+        let chosen: Vec<Vip> = one.into_iter().chain(other).collect();
+        if chosen.is_empty() {
+            return Err(format!("the answer for {name} has no {family}address"));
+        }
+        Ok(chosen)
+    }
+
+    /// `name` means these from now on.
+    pub(crate) fn hold(&mut self, name: &str, chosen: Vec<Vip>) {
+        self.held.insert(name.to_owned(), chosen);
+    }
+
+    /// The claim's addresses in the order in which they were configured, each once; `None` as long as a name is unknown.
+    pub(crate) fn vips(&self) -> Option<Vec<Vip>> {
+        let mut vips: Vec<Vip> = Vec::new();
+        for address in &self.addresses {
+            let meant = match address {
+                Address::Ip(vip) => std::slice::from_ref(vip),
+                Address::Name(name) => self.held.get(name.as_str())?,
+            };
+            vips.extend(meant);
+        }
+        let mut seen = Vec::new();
+        vips.retain(|vip| {
+            !seen.contains(vip) && {
+                seen.push(*vip);
+                true
+            }
+        });
+        Some(vips)
+    }
+
+    /// What is to be kept across a restart.
+    pub(crate) fn answers(&self) -> Answers {
+        self.held.clone()
+    }
+}
