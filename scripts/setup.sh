@@ -14,6 +14,7 @@ unshare:util-linux
 setpriv:util-linux
 setcap:libcap2-bin
 kubectl:kubernetes-client
+dnsmasq:dnsmasq-base
 "
 
 # Debian keeps these out of an ordinary user's PATH.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_agent::admin::client::ask;
-use mainstay_agent::admin::reply::{ApiServer, Claim, Configuration, LocalService, NodeLabel, Reply, Status};
+use mainstay_agent::admin::reply::{
+    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, Status,
+};
 
 use crate::output::{Form, print, table};
 
@@ -86,6 +88,10 @@ fn tables(status: &Status) -> String {
     if let Some(trouble) = &status.api_trouble {
         text += &format!("\nNo access to the API servers: {trouble}\n");
     }
+    if !status.names.is_empty() {
+        let rows: Vec<_> = status.names.iter().map(name).collect();
+        text += &format!("\n{}", table(["NAME", "ADDRESSES", "FAILURES", "LAST ERROR"], &rows));
+    }
     if let Some(label) = &status.node_label {
         text += &format!("\nThis node's label {}: {}\n", label.label, node_label(label));
     }
@@ -104,6 +110,13 @@ fn tables(status: &Status) -> String {
         text += &format!("Not ready: {reason}\n");
     }
     text
+}
+
+/// What a name of the VIP means, and how its look-ups go.
+fn name(name: &Name) -> [String; 4] {
+    let addresses = if name.addresses.is_empty() { "-".to_owned() } else { name.addresses.join(",") };
+    let error = name.last_error.clone().unwrap_or_else(|| "-".to_owned());
+    [name.name.clone(), addresses, name.failures_in_a_row.to_string(), error]
 }
 
 /// `https://127.0.0.1:6443/livez healthy`, or how it fails.
@@ -188,9 +201,9 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_agent::admin::reply::{ApiServer, NodeLabel};
+    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel};
 
-    use super::{node_label, seconds, server};
+    use super::{name, node_label, seconds, server};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -253,5 +266,19 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(seconds(number), text);
         }
+    }
+
+    #[test]
+    fn a_name_shows_its_addresses_and_why_it_is_not_resolved() {
+        let known = Name {
+            name: "api.example.com".to_owned(),
+            addresses: vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()],
+            failures_in_a_row: 0,
+            last_error: None,
+        };
+        assert_eq!(name(&known), ["api.example.com", "10.0.0.1,fd00::1", "0", "-"]);
+        let error = Some("no answer".to_owned());
+        let unknown = Name { addresses: vec![], failures_in_a_row: 3, last_error: error, ..known };
+        assert_eq!(name(&unknown), ["api.example.com", "-", "3", "no answer"]);
     }
 }

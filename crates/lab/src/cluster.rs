@@ -109,12 +109,10 @@ impl Plan {
         self
     }
 
-    fn first_vip(&self) -> Result<IpAddr> {
+    fn first_vip(&self) -> IpAddr {
         let named = self.settings.iter().rev().find(|(name, _)| *name == "address");
         let first = named.and_then(|(_, text)| text.split(',').next());
-        first.map_or(Ok(IpAddr::V4(VIP)), |text| {
-            text.parse().with_context(|| format!("{text:?} is no address"))
-        })
+        first.and_then(|text| text.parse().ok()).unwrap_or(IpAddr::V4(VIP))
     }
 
     fn node_names(&self) -> impl Iterator<Item = String> {
@@ -181,7 +179,7 @@ impl Cluster {
         let api = Api::start(&plan, &segment, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
         let access = api.kubeconfig(&url(server));
-        let vip = plan.first_vip()?;
+        let vip = plan.first_vip();
         let nodes = hosts.into_iter().map(|host| Node::new(host, &plan, &access)).collect::<Result<_>>()?;
         Ok(Self { nodes, client, api_host, api, segment, vip })
     }
@@ -272,7 +270,7 @@ impl Cluster {
         (0..self.nodes.len()).filter(|index| *index != node).collect()
     }
 
-    /// The claim's first VIP: [`VIP`], or what the plan's `address` names first.
+    /// The claim's first VIP: the address that the plan's `address` names first; [`VIP`] where that is a name, or nothing.
     #[must_use]
     pub fn vip(&self) -> IpAddr {
         self.vip

@@ -57,6 +57,14 @@ impl Process {
         self.signal(libc::SIGTERM)
     }
 
+    /// Asks it to read its files anew (SIGHUP), if that is what it takes the signal for.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn reload(&mut self) -> Result<()> {
+        self.signal(libc::SIGHUP)
+    }
+
     /// Kills it (SIGKILL) and waits for its end: nothing of it runs when this returns.
     ///
     /// # Errors
