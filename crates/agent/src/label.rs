@@ -114,3 +114,34 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The VIP comes from a name: there is no label before its first answer, and another with another address.
+    #[tokio::test(start_paused = true)]
+    async fn the_label_follows_the_first_address() {
+        let (vips, seen) = watch::channel(Vec::new());
+        let mut wanted = Wanted { node: "node-a".to_owned(), vips: seen };
+        assert_eq!(wanted.label(), None);
+        let vip = |last: u8| Vip::from([10, 0, 0, last]);
+        vips.send(vec![vip(100)]).expect("somebody looks");
+        wanted.changed(None).await;
+        let label = wanted.label();
+        assert_eq!(
+            label.as_ref().map(NodeLabel::to_string).as_deref(),
+            Some("kube-vip.io/has-ip=10.0.0.100")
+        );
+        vips.send(vec![vip(100), vip(101)]).expect("somebody looks");
+        let soon = std::time::Duration::from_secs(1);
+        let changed = tokio::time::timeout(soon, wanted.changed(label.as_ref())).await;
+        assert!(changed.is_err(), "the first is the same");
+        vips.send(vec![vip(101)]).expect("somebody looks");
+        wanted.changed(label.as_ref()).await;
+        assert_eq!(
+            wanted.label().map(|label| label.to_string()).as_deref(),
+            Some("kube-vip.io/has-ip=10.0.0.101")
+        );
+    }
+}

@@ -145,3 +145,26 @@ fn a_few_of_many_witnesses_are_asked_at_once_and_all_in_their_turn() {
     }
     assert_eq!(asked.len(), 49);
 }
+
+/// Rule 14: what was heard of the address of before says nothing of another, nor what left to ask for it.
+#[test]
+fn another_address_is_silent_from_when_it_is_asked_for() {
+    let other = IpAddr::from([10, 0, 0, 101]);
+    let mut watcher = dead();
+    watcher.ask_for(at(5_000), VIP);
+    assert_eq!(watcher.evidence(at(5_000), PATIENCE), Ok(()), "the same address as before");
+    watcher.expect_changes();
+    watcher.heard_wearing(VIP);
+    watcher.ask_for(at(5_000), other);
+    assert_eq!((watcher.silent_since(), watcher.last_answer()), (at(5_000), None));
+    assert_eq!(watcher.evidence(at(5_299), PATIENCE), Err(Lack::Silence));
+    assert_eq!(watcher.evidence(at(5_400), PATIENCE), Err(Lack::Probes));
+    watcher.sent(at(5_200), ProbeTo::One(HOLDER));
+    watcher.sent(at(5_350), ProbeTo::All);
+    watcher.heard(at(5_250), OTHER, GATEWAY);
+    assert_eq!(watcher.evidence(at(5_400), PATIENCE), Err(Lack::Path), "it was never heard to wear this one");
+    watcher.heard_wearing(VIP);
+    assert_eq!(watcher.evidence(at(5_400), PATIENCE), Err(Lack::Path), "another does not count");
+    watcher.heard_wearing(other);
+    assert_eq!(watcher.evidence(at(5_400), PATIENCE), Ok(()));
+}

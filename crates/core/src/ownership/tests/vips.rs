@@ -77,6 +77,9 @@ fn a_holder_wears_the_new_address_at_once_and_the_old_one_for_a_minute_yet() {
     world.give(Input::Vips(vec![NEW]));
     assert_eq!(world.wears, set(&[OLD, NEW]), "at once");
     assert_eq!(world.announces, [NEW, OLD], "announced with it, when the kernel has it");
+    let listens =
+        |effect: &Effect| matches!(effect, Effect::Listen { vips, .. } if *vips == set(&[OLD, NEW]));
+    assert!(world.effects.iter().any(listens), "and rivals are listened for");
     world.run(DROPPED_KEPT - SECOND);
     assert_eq!((world.wears.clone(), withdrawn(&world)), (set(&[OLD, NEW]), vec![]));
     world.run(SECOND);
