@@ -55,11 +55,13 @@ DUTIES = "crates/core/src/ownership/duties.rs"
 FOLLOWING = "crates/core/src/ownership/following.rs"
 FRAMES = "crates/core/src/ownership/frames.rs"
 TRANSITIONS = "crates/core/src/ownership/transitions.rs"
+VIPS = "crates/core/src/ownership/vips.rs"
 CONFLICT = "crates/core/src/conflict.rs"
 WATCHER = "crates/core/src/watcher.rs"
 LEASE = "crates/core/src/authority/lease.rs"
 ANNOTATIONS = "crates/core/src/authority/annotations.rs"
 SNAPSHOT = "crates/core/src/snapshot.rs"
+SETTINGS = "crates/core/src/settings.rs"
 ANNOUNCE = "crates/dataplane/src/announce.rs"
 
 
@@ -90,8 +92,9 @@ MUTANTS = [
     mutant("01-strict-lets-go", "a strict singleton holds on as everybody does", TRANSITIONS,
            "is_some_and(|since| now.since(since) >= patience)",
            "is_some_and(|since| now.since(since) >= patience * 1000)"),
-    mutant("01-strict-lifetime", "a strict singleton's address may outlive its right to it", OWNERSHIP,
-           "settings.lifetime = settings.lifetime.min(patience);", "let _ = patience;"),
+    mutant("01-strict-lifetime", "a strict singleton's address may outlive its right to it", SETTINGS,
+           "OnAuthorityLoss::ReleaseAfter(patience) => lifetime.min(patience),",
+           "OnAuthorityLoss::ReleaseAfter(_) => lifetime,"),
     mutant("01-strict-no-succession", "rule 8 also for strict singletons", FOLLOWING,
            "out && !self.is_strict() && self.may_hold(now)", "out && self.may_hold(now)"),
     mutant("01-strict-no-evidence", "rule 7 also for strict singletons", FOLLOWING,
@@ -369,6 +372,17 @@ MUTANTS = [
            "if self.lease.in_reach() && down_for", "if down_for"),
     mutant("13-link-up", "announces at once when the link is back", OWNERSHIP,
            "        if link == Link::Up {\n            self.reconsider(now);\n        }\n", ""),
+    # --- 14
+    mutant("14-kept", "withdraws at once what the answer names no more", VIPS,
+           "now.since(*at) >= DROPPED_KEPT;", "now.since(*at) >= Duration::ZERO;"),
+    mutant("14-dropped", "wears for ever what the answer names no more", VIPS,
+           "now.since(*at) >= DROPPED_KEPT;", "now.since(*at) >= DROPPED_KEPT * 1_000;"),
+    mutant("14-adopted", "a follower asks for the new address at once", VIPS,
+           "Some(left) => now.since(*left) < ADOPTED_AFTER,", "Some(_) => false,"),
+    mutant("14-path", "takes the silence of an address for death that was never heard from the holder", WATCHER,
+           "let is_worn = self.worn.is_none_or(|worn| worn == Worn::Heard);", "let is_worn = true;"),
+    mutant("14-told", "does not say on the Lease which addresses it wears", FOLLOWING,
+           "addresses: self.told_addresses(now),", "addresses: None,"),
     # --- the Lease
     mutant("lease-reply-lost", "a write whose reply was lost is not read back", LEASE,
            "            self.read_back = true;\n            self.unresolved", "            self.unresolved"),

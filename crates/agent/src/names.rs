@@ -110,6 +110,17 @@ impl NamesView {
     }
 }
 
+/// In the order in which each comes first.
+fn each_once(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut once = Vec::new();
+    for address in addresses {
+        if !once.contains(&address) {
+            once.push(address);
+        }
+    }
+    once
+}
+
 fn listed(addresses: &[IpAddr]) -> String {
     match addresses {
         [] => "none".to_owned(),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use mainstay_core::vip::Vip;
 
-use super::Answers;
+use super::{Answers, each_once};
 use crate::config::Address;
 use crate::config::features::DnsMode;
 
@@ -90,14 +90,7 @@ impl Choice {
             };
             vips.extend(meant);
         }
-        let mut seen = Vec::new();
-        vips.retain(|vip| {
-            !seen.contains(vip) && {
-                seen.push(*vip);
-                true
-            }
-        });
-        Some(vips)
+        Some(each_once(vips))
     }
 
     /// What is to be kept across a restart.

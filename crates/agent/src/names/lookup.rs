@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::each_once;
+
 /// How long to wait for an answer. The look-up itself goes on after that, and there is no other before it ends.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -46,16 +48,7 @@ impl Resolver {
             Err(_) => Err("no name server has answered yet".to_owned()),
             Ok(Err(panic)) => Err(panic.to_string()),
             Ok(Ok(Err(error))) => Err(plain(&error)),
-            Ok(Ok(Ok(mut found))) => {
-                let mut seen = Vec::new();
-                found.retain(|ip| {
-                    !seen.contains(ip) && {
-                        seen.push(*ip);
-                        true
-                    }
-                });
-                Ok(found)
-            }
+            Ok(Ok(Ok(found))) => Ok(each_once(found)),
         }
     }
 }
