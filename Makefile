@@ -71,6 +71,8 @@ check: setup ## format, clippy with warnings denied, and the tree's own rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) xtask tidy
+	@if command -v python3 >/dev/null; then python3 scripts/mutants.py --check; \
+		else echo "check: no python3: the mutants' texts were not looked for" >&2; fi
 
 bench: release ## measure the promised figures; target/bench/foundation.json; under 25 minutes
 	@scripts/setup.sh keepalived:keepalived
