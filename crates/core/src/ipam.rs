@@ -48,7 +48,8 @@ pub fn allocate(
     let mut candidates: Vec<_> =
         services.iter().map(|(name, service)| Candidate::new(name, service)).collect();
     candidates.sort_by_key(|candidate| (candidate.service.created_after_epoch, candidate.name));
-    let mut ledger = Ledger::new(pools, in_use);
+    let in_use = in_use.iter().map(|(address, by)| (address.to_canonical(), by.clone())).collect();
+    let mut ledger = Ledger::new(pools, &in_use);
     candidates.iter_mut().for_each(|candidate| ledger.settle(candidate));
     ledger.open();
     let (by_name, by_pool): (Vec<_>, Vec<_>) =
@@ -105,7 +106,7 @@ impl<'a> Allocator<'a> {
             self.ledger.assign(candidate, *address);
         }
         if !refused.is_empty() {
-            addresses.extend(uncovered(candidate, &addresses));
+            addresses.extend(uncovered(candidate, &addresses, &refused));
         }
         Draft { addresses, refusals: candidate.refusals(refused), notes: vec![] }
     }
@@ -163,7 +164,7 @@ impl<'a> Allocator<'a> {
     fn conclude(&self, candidate: &Candidate<'a>, draft: Draft) -> Decision {
         let Draft { addresses, refusals, mut notes } = draft;
         notes.extend(addresses.iter().flat_map(|address| self.notes(candidate, *address)));
-        let assigned = distinct(candidate.service.assigned.iter().copied());
+        let assigned = candidate.assigned.clone();
         let is_same = addresses.len() == assigned.len() && addresses.iter().all(|one| assigned.contains(one));
         let verdict = match addresses {
             none if none.is_empty() => Verdict::Refuse,
@@ -215,8 +216,12 @@ fn missing_family(candidate: &Candidate<'_>, addresses: &[IpAddr]) -> Option<Fam
     Family::ALL.into_iter().find(|family| candidate.requires_both() && is_missing(family))
 }
 
-/// What the Service has of the families that are not among `addresses`.
-fn uncovered(candidate: &Candidate<'_>, addresses: &[IpAddr]) -> Vec<IpAddr> {
+/// What the Service has of the families that are not among `addresses`; and all that it has, where the list could not be
+/// read whole: an entry that nobody can read may stand for any of it.
+fn uncovered(candidate: &Candidate<'_>, addresses: &[IpAddr], refused: &[Why]) -> Vec<IpAddr> {
+    if refused.iter().any(|why| matches!(why, Why::Malformed { .. } | Why::TooMany { .. })) {
+        return candidate.held.iter().copied().filter(|address| !addresses.contains(address)).collect();
+    }
     let covered: Vec<_> = addresses.iter().map(|address| Family::of(*address)).collect();
     let is_covered = |address: &IpAddr| covered.contains(&Family::of(*address));
     candidate.held.iter().copied().filter(|address| !is_covered(address)).collect()

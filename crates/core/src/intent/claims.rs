@@ -268,9 +268,13 @@ fn join(addresses: BTreeMap<Vip, AddressUse>) -> BTreeMap<ClaimId, Claim> {
 struct Lowest(BTreeMap<Vip, Vip>);
 
 impl Lowest {
-    fn of(&self, mut vip: Vip) -> Vip {
-        while let Some(lower) = self.0.get(&vip) {
-            vip = *lower;
+    /// Chains are shortened on the way: thousands of addresses in a row would take the square of that.
+    fn of(&mut self, mut vip: Vip) -> Vip {
+        while let Some(lower) = self.0.get(&vip).copied() {
+            if let Some(lowest) = self.0.get(&lower).copied() {
+                self.0.insert(vip, lowest);
+            }
+            vip = lower;
         }
         vip
     }

@@ -16,6 +16,8 @@ pub(super) struct Candidate<'a> {
     annotated: Vec<Result<IpAddr, Why>>,
     /// What `spec.loadBalancerIP` names.
     specified: Vec<Result<IpAddr, Why>>,
+    /// What it has been assigned, each once. An IPv4 address that is written as an IPv6 one is that IPv4 address.
+    pub(super) assigned: Vec<IpAddr>,
     /// What it has been assigned and may keep.
     pub(super) held: Vec<IpAddr>,
     /// Why it may not keep the rest.
@@ -26,7 +28,8 @@ impl<'a> Candidate<'a> {
     pub(super) fn new(name: &'a ObjectName, service: &'a Service) -> Self {
         let annotated = named(Source::Annotation, service.annotation.as_deref());
         let specified = named(Source::LoadBalancerIp, service.load_balancer_ip.as_deref());
-        Self { name, service, annotated, specified, held: vec![], lost: BTreeMap::new() }
+        let assigned = distinct(service.assigned.iter().map(IpAddr::to_canonical));
+        Self { name, service, annotated, specified, assigned, held: vec![], lost: BTreeMap::new() }
     }
 
     /// What it asks for by name. kube-vip's order: the annotation, else what the status says, else
@@ -106,7 +109,10 @@ pub(super) const NAMED_MAX: usize = 64;
 fn named(named_in: Source, list: Option<&str>) -> Vec<Result<IpAddr, Why>> {
     let Some(list) = list.map(str::trim).filter(|list| !list.is_empty()) else { return vec![] };
     let mut entries = list.split(',').map(str::trim);
-    let parse = |value: &str| value.parse().map_err(|_| Why::Malformed { named_in, value: value.to_owned() });
+    let malformed = |value: &str| Why::Malformed { named_in, value: value.to_owned() };
+    let parse = |value: &str| {
+        value.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| malformed(value))
+    };
     let mut parsed = distinct(entries.by_ref().take(NAMED_MAX).map(parse));
     if entries.next().is_some() {
         parsed.push(Err(Why::TooMany { named_in, most: NAMED_MAX }));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::address::{SearchOrder, Span, step, unusable};
-use super::candidate::{Candidate, distinct};
+use super::candidate::Candidate;
 use super::pools::{Pool, PoolKey, Pools};
 use super::reason::Why;
 use super::service::Occupant;
@@ -56,7 +56,7 @@ impl<'a> Ledger<'a> {
 
     /// Settles what `candidate` may keep of what it has been assigned.
     pub(super) fn settle(&mut self, candidate: &mut Candidate<'a>) {
-        for address in distinct(candidate.service.assigned.iter().copied()) {
+        for address in candidate.assigned.clone() {
             match self.check(candidate, address) {
                 Ok(()) => {
                     self.claim(candidate, address);

@@ -1,5 +1,7 @@
 //! A Node: whether it should hold what.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use mainstay_core::intent::NodeFacts;
 
@@ -22,7 +24,9 @@ pub(super) fn convert(object: &Node) -> NodeFacts {
         out_of_service: taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE),
         labels,
         // Names of hosts stand among them.
-        addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
+        addresses: addresses
+            .filter_map(|address| address.address.parse().ok().map(|ip: IpAddr| ip.to_canonical()))
+            .collect(),
     }
 }
 

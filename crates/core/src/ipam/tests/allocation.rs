@@ -205,6 +205,12 @@ fn an_address_outside_every_pool_is_told_of_and_stays() {
 }
 
 #[test]
+fn an_ipv4_address_that_is_written_as_an_ipv6_one_is_that_address() {
+    assert_eq!(alone(&[V4_ONLY], web().has(&["::ffff:10.0.0.9"])), ["keep 10.0.0.9"]);
+    assert_eq!(alone(&[V4_ONLY], web().annotated("::ffff:10.0.0.9")), ["assign 10.0.0.9"]);
+}
+
+#[test]
 fn what_is_named_wrongly_takes_nothing_away() {
     let malformed = |value: &str| {
         format!(
@@ -218,7 +224,9 @@ fn what_is_named_wrongly_takes_nothing_away() {
     let one_bad = dual(PreferDualStack, &[V4, V6]).annotated("10.0.0.8,fd00::x");
     assert_eq!(alone(&[DUAL], one_bad.clone()), ["assign 10.0.0.8", &malformed("fd00::x")]);
     let moved = one_bad.has(&["10.0.0.9", "fd00::2"]);
-    assert_eq!(alone(&[DUAL], moved), ["assign 10.0.0.8,fd00::2", &malformed("fd00::x")]);
+    assert_eq!(alone(&[DUAL], moved), ["assign 10.0.0.8,10.0.0.9,fd00::2", &malformed("fd00::x")]);
+    let slip = web().annotated("10.0.0.8,10.0.0.x").has(&["10.0.0.8", "10.0.0.9"]);
+    assert_eq!(alone(&[V4_ONLY], slip), ["keep 10.0.0.8,10.0.0.9", &malformed("10.0.0.x")]);
     assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.9,"))[1..], [malformed("")]);
     assert_eq!(
         alone(&[V4_ONLY], web().specified("web.example.org")),
