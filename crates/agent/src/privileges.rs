@@ -41,7 +41,9 @@ pub(crate) fn run_in_real_time() {
     if !has(CapSet::Effective, Capability::CAP_IPC_LOCK) {
         tracing::warn!("realtime: memory is not locked: add the capability IPC_LOCK to the container");
     } else if let Err(error) = realtime::lock_memory() {
-        tracing::warn!("realtime: memory is not locked: {error}; give the container more memory");
+        tracing::warn!(
+            "realtime: memory is not locked: {error}; raise the memory limit, or RLIMIT_MEMLOCK where it counts (in a user namespace)"
+        );
     }
 }
 

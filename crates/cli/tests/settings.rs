@@ -36,7 +36,7 @@ fn what_cannot_work_is_refused_with_one_line_and_exit_code_2() {
         (
             "address",
             "10.0.0.300",
-            r#"mainstay: address="10.0.0.300": "10.0.0.300" is no IP address; write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10"#,
+            r#"mainstay: address="10.0.0.300": "10.0.0.300" is no IP address and no DNS name; write an unused IPv4 or IPv6 address of the interface's network, such as 192.0.2.10"#,
         ),
         (
             "port",

@@ -51,7 +51,10 @@ impl Namesakes {
         if listed == own {
             self.in_place = true;
             self.remember(own);
-        } else if self.in_place && !self.ourselves.contains(listed) {
+        } else if let Some(place) = self.ourselves.iter().position(|known| known == listed) {
+            // While writes fail, this stays listed: it is not to be forgotten for those that never were.
+            self.ourselves[place..].rotate_left(1);
+        } else if self.in_place {
             self.in_place = false;
             self.displaced = self.displaced.saturating_add(1);
             self.last = Some((now, listed.clone()));

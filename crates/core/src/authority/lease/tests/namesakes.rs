@@ -78,6 +78,21 @@ fn one_that_went_and_comes_back_is_told_again() {
     assert_eq!(follow(&mut bench, Duration::from_secs(60), u32::MAX).len(), 1);
 }
 
+/// Addresses that change again and again while no write succeeds: what is listed is still ours.
+#[test]
+fn what_is_listed_is_not_forgotten_for_what_never_was() {
+    let member = |mac: u8| as_having(mac).publication.member;
+    let (now, listed) = (Moment::from_millis(1_000), member(0));
+    let mut namesakes = crate::authority::lease::namesakes::Namesakes::default();
+    namesakes.look(now, Some(&listed), &listed);
+    for mac in 1..20 {
+        namesakes.look(now, Some(&listed), &member(mac));
+        namesakes.remember(&member(mac));
+    }
+    namesakes.look(now, Some(&listed), &member(20));
+    assert!(!namesakes.is_recent(now), "it was never another's");
+}
+
 fn as_having(mac: u8) -> Wants {
     let mut wants = stay();
     wants.publication.member = Member { macs: vec![Mac([2, 0, 0, 0, 0, mac])], addresses: Vec::new() };
