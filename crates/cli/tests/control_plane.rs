@@ -16,7 +16,7 @@ use common::Scratch;
 use mainstay_lab::apiserver::real::assets;
 use mainstay_lab::apiserver::{Fault, FrontEndHandle, Verb};
 use mainstay_lab::cluster::{Backend, Cluster, Plan, VIP, wait_for};
-use mainstay_lab::netns::{self, HolderWatch};
+use mainstay_lab::netns::{self, HolderWatch, Presence};
 use mainstay_lab::probe::{self, Capture, Moment, Probe, Report};
 
 /// A wide margin for anything that takes seconds at most.
@@ -296,14 +296,19 @@ fn flushed_addresses_come_back(mut bed: Bed) {
     for vip in &bed.vips {
         let away_and_back = || {
             let timeline = watch.timeline_of(*vip);
-            let changes: Vec<_> = timeline.iter().map(|change| change.at).filter(|at| *at > begin).collect();
-            Ok(if let [gone, .., back] = changes[..] { Some(back.since(gone)) } else { None })
+            let changes: Vec<_> = timeline.iter().filter(|change| change.at > begin).collect();
+            // A flush looks again at what is there, and takes off once more what came back meanwhile.
+            Ok(match changes[..] {
+                [gone, .., back] if back.presence == Presence::Held => Some(back.at.since(gone.at)),
+                _ => None,
+            })
         };
         let away = wait_for(PATIENCE, away_and_back).expect("a timeline").expect("it came back");
         assert!(away < Duration::from_millis(200) + MARGIN, "{vip} away for {away:?}");
     }
     bed.cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("nothing moved");
-    assert_eq!(bed.cluster.holders().expect("kernels answer"), [holder]);
+    let holders = || Ok((bed.cluster.holders()? == [holder]).then_some(()));
+    wait_for(PATIENCE, holders).expect("kernels answer").expect("it holds, alone");
 }
 
 /// First so shortly that nobody takes over, then until another did: the superseded holder takes nothing.
