@@ -223,8 +223,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let memory = found.memory.clone().unwrap_or_default();
-        let addresses = Addresses::new(now, &settings, &memory, &found.addresses);
-        let watched = watched_vip(&settings.vips);
+        let addresses = Addresses::new(now, &settings, &memory);
         settings.vips.extend(addresses.leaving());
         settings.own = settings.own.for_vips(&settings.vips);
         // Rule 1: a strict singleton's address must not outlive its agent's right to it.
@@ -241,7 +240,7 @@ impl Machine {
         } else {
             State::Released
         };
-        let watcher = Watcher::new(settings.detection, watched, now);
+        let watcher = Watcher::new(settings.detection, watched_vip(&settings.vips), now);
         let mut machine = Self {
             rng: Rng::new(seed),
             lease,

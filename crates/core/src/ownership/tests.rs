@@ -76,8 +76,6 @@ struct World {
     /// Further addresses for which the peer's kernel answers.
     peer_wears: BTreeSet<Vip>,
     kernel_refuses: bool,
-    /// Addresses that the kernel refuses among others.
-    refuses: BTreeSet<Vip>,
     /// From which address the API server is reached, where that is told.
     api_reached_from: Option<IpAddr>,
 }
@@ -107,7 +105,6 @@ impl World {
             vip_answers: false,
             peer_wears: BTreeSet::new(),
             kernel_refuses: false,
-            refuses: BTreeSet::new(),
             api_reached_from: None,
         };
         world.give(Input::Tick);
@@ -204,11 +201,8 @@ impl World {
             Effect::Assign { id, .. } | Effect::Withdraw { id, .. } if self.kernel_refuses => {
                 done(id, Outcome::Failed("refused".to_owned()))
             }
-            Effect::Assign { id, vips, .. } if vips.iter().all(|vip| self.refuses.contains(vip)) => {
-                done(id, Outcome::Failed("refused".to_owned()))
-            }
             Effect::Assign { id, vips, .. } => {
-                self.wears.extend(vips.iter().filter(|vip| !self.refuses.contains(vip)));
+                self.wears.extend(vips);
                 self.worn = true;
                 done(id, Outcome::Done)
             }
@@ -222,8 +216,7 @@ impl World {
                 done(id, Outcome::Done)
             }
             Effect::Announce { mark, vips, .. } => {
-                // Of several, which are there is the data plane's to know.
-                let worn = vips.iter().all(|vip| self.wears.contains(vip) || self.refuses.contains(vip));
+                let worn = vips.iter().all(|vip| self.wears.contains(vip));
                 assert!(worn, "the address is present before it is announced");
                 (self.announcing, self.announces) = (Some(*mark), vips.clone());
                 vec![]

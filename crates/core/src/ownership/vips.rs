@@ -58,10 +58,9 @@ impl std::hash::Hash for Addresses {
 }
 
 impl Addresses {
-    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop and
-    /// still has: what went in between may be another host's by now.
-    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory, found: &[Vip]) -> Self {
-        let left = memory.leaving.iter().filter(|vip| found.contains(vip) && !settings.vips.contains(vip));
+    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop.
+    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory) -> Self {
+        let left = memory.leaving.iter().filter(|vip| !settings.vips.contains(vip));
         let leaving = left.map(|vip| (*vip, now)).collect();
         Self { leaving, own: settings.own.clone(), ..Self::default() }
     }
@@ -141,7 +140,7 @@ impl Machine {
         out.events.push(Event::AddressesChanged { claim, before, now: answer.clone() });
         self.wear(now, answer);
         let surplus = self.addresses.surplus();
-        self.drop_these(now, &surplus, out);
+        self.drop_these(&surplus, out);
     }
 
     /// These and those that are leaving are the claim's addresses.
@@ -176,10 +175,10 @@ impl Machine {
         let over = |at: &Moment| now.since(*at) >= DROPPED_KEPT;
         let left = self.addresses.leaving.iter().filter(|(_, at)| over(at));
         let left: Vec<Vip> = left.map(|(vip, _)| *vip).collect();
-        self.drop_these(now, &left, out);
+        self.drop_these(&left, out);
     }
 
-    fn drop_these(&mut self, now: Moment, vips: &[Vip], out: &mut Output) {
+    fn drop_these(&mut self, vips: &[Vip], out: &mut Output) {
         if vips.is_empty() {
             return;
         }
@@ -189,21 +188,10 @@ impl Machine {
         self.settings.vips.retain(|vip| !vips.contains(vip));
         if matches!(self.state, State::Holding(_)) {
             self.addresses.going.extend(vips);
-            self.ask_for_the_rest(now);
         }
         self.addresses_changed();
         let claim = self.settings.claim.clone();
         out.events.push(Event::AddressesDropped { claim, vips: vips.to_vec() });
-    }
-
-    /// Whether the kernel takes what is left is not known where it was ordered together with what goes: of several it may
-    /// have refused that. The next order says so, and a claim whose addresses are all refused is given up.
-    fn ask_for_the_rest(&mut self, now: Moment) {
-        if self.address == Address::Present {
-            self.address = Address::Ordered;
-            self.pending.retain(|_, pending| *pending != Pending::Assign);
-            self.refresh_due = now;
-        }
     }
 
     /// Takes off the interface what the holder of the others does not wear any more, after it was last announced.

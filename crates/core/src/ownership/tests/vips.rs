@@ -430,36 +430,3 @@ fn a_memory_without_leaving_addresses_is_read() {
     let memory: ClaimMemory = serde_json::from_str(text).expect("an old file");
     assert_eq!((memory.epoch, memory.leaving.len()), (3, 0));
 }
-
-/// It was accepted together with the old address, which alone the kernel took.
-#[test]
-fn a_holder_whose_kernel_refuses_the_new_address_goes_when_the_old_one_is_dropped() {
-    let mut world = holder();
-    world.refuses.insert(NEW);
-    world.give(Input::Vips(vec![NEW]));
-    world.run(DROPPED_KEPT - SECOND);
-    assert_eq!((world.wears.clone(), world.happened("Yielded")), (set(&[OLD]), 0));
-    world.run(60 * SECOND);
-    assert!(world.happened("Yielded") > 0, "another member may have better luck: {:?}", world.events);
-}
-
-fn left(old: Vip) -> Found {
-    let memory =
-        ClaimMemory { epoch: 3, uid: "uid".to_owned(), leaving: vec![old], ..ClaimMemory::default() };
-    Found { memory: Some(memory), addresses: vec![], link_up: true }
-}
-
-#[test]
-fn an_address_that_was_leaving_and_is_gone_does_not_come_back() {
-    let mut world = World::new(Settings { vips: vec![NEW], ..settings() }, left(OLD));
-    world.give(Input::Vips(vec![NEW]));
-    world.run(5 * SECOND);
-    assert_eq!(world.wears, set(&[NEW]));
-}
-
-#[test]
-fn what_is_asked_for_after_a_restart_is_never_what_was_leaving() {
-    let found = Found { addresses: vec![OLD], ..left(OLD) };
-    let world = World::new(Settings { vips: vec![NEW], ..settings() }, found);
-    assert_eq!(world.machine.watcher.vip(), NEW);
-}
