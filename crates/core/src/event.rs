@@ -33,6 +33,8 @@ pub enum Event {
     AddressesChanged { claim: ClaimId, before: Vec<Vip>, now: Vec<Vip> },
     /// Addresses that the claim's names have not meant for a while are the claim's no more.
     AddressesDropped { claim: ClaimId, vips: Vec<Vip> },
+    /// Services got these addresses, and others are Services' no more.
+    ServicesChanged { claim: ClaimId, came: Vec<Vip>, gone: Vec<Vip> },
     /// Somebody deleted the address; it was put back.
     AddressRestored { claim: ClaimId, vip: Vip },
     /// Somebody put the address on this node although another holds the claim; it is removed.
@@ -145,6 +147,7 @@ impl Event {
             | Self::AddressAccepted { .. }
             | Self::AddressesChanged { .. }
             | Self::AddressesDropped { .. }
+            | Self::ServicesChanged { .. }
             | Self::Invited { .. }
             | Self::Stopping { .. }
             | Self::TenureChanged { to: Tenure::Confirmed, .. }
@@ -167,6 +170,7 @@ impl Event {
             Self::FalseTakeover { .. } => "FalseTakeover",
             Self::AddressesChanged { .. } => "AddressesChanged",
             Self::AddressesDropped { .. } => "AddressesDropped",
+            Self::ServicesChanged { .. } => "ServicesChanged",
             Self::AddressRestored { .. } => "AddressRestored",
             Self::AddressExpelled { .. } => "AddressExpelled",
             Self::AddressExpired { .. } => "AddressExpired",
@@ -222,6 +226,9 @@ impl fmt::Display for Event {
             Self::AddressesDropped { claim, vips } => {
                 write!(f, "{claim}: {} is its address no more", listed(vips))
             }
+            Self::ServicesChanged { claim, came, gone } => {
+                write!(f, "{claim}: {}", changed(came, gone))
+            }
             Self::AddressRestored { vip, .. } => write!(f, "somebody removed {vip}; put back"),
             Self::AddressExpelled { claim, vip } => {
                 write!(
@@ -266,6 +273,21 @@ impl fmt::Display for Event {
             Self::Stopping { claim, kept: false } => write!(f, "{claim}: handed over"),
         }
     }
+}
+
+/// Addresses named in one line at most; the rest is counted.
+const NAMED_AT_MOST: usize = 8;
+
+/// Which addresses came and which went.
+fn changed(came: &[Vip], gone: &[Vip]) -> String {
+    let said = |vips: &[Vip], what: &str| {
+        let named = listed(&vips[..vips.len().min(NAMED_AT_MOST)]);
+        let more = vips.len().saturating_sub(NAMED_AT_MOST);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (!vips.is_empty()).then(|| format!("{what} {named}{more}"))
+    };
+    let parts = [said(came, "Services have"), said(gone, "no Service has")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn listed<T: fmt::Display>(all: &[T]) -> String {

@@ -41,6 +41,10 @@ pub enum Input {
     /// The claim's addresses are these from now on: the names they come from were resolved. Told at the start as well,
     /// and with it that addresses may change; never told of addresses that were given as such. Not empty.
     Vips(Vec<Vip>),
+    /// Services have these addresses from now on, which the holder wears beside the claim's own. Perhaps none; told only
+    /// from whole lists, for what is not named is withdrawn. A claim has its addresses from names, or Services beside
+    /// its own: never both.
+    Services(Vec<Vip>),
     /// The VIP's interface lost or gained its link (operational state and carrier).
     Link(Link),
     /// What the lease's authority said without being asked by an effect.

@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod backoff;
+pub mod beacon;
 pub mod check;
 pub mod conflict;
 pub mod effect;

@@ -73,7 +73,7 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// The unit of ownership: `control-plane`, or `svc/ADDRESS` for what the Services on an address ask for.
+/// The unit of ownership: `control-plane`, `services` for all Services together, or `svc/ADDRESS` for what the Services on an address ask for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(String);
@@ -83,6 +83,12 @@ impl ClaimId {
     #[must_use]
     pub fn control_plane() -> Self {
         Self("control-plane".to_owned())
+    }
+
+    /// The claim of all Services together: one node holds what any of them has.
+    #[must_use]
+    pub fn services() -> Self {
+        Self("services".to_owned())
     }
 
     /// The claim of Services, by the lowest of its addresses. Not by a Service: several share an address, and whichever of

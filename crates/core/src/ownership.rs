@@ -18,6 +18,7 @@ mod fingerprint;
 mod following;
 mod frames;
 mod memory;
+mod services;
 mod status;
 mod transitions;
 mod vips;
@@ -40,6 +41,7 @@ use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
+use services::Services;
 use vips::{Addresses, watched_vip};
 
 /// Rule 4: how long a denied holder waits to hear its successor.
@@ -136,6 +138,8 @@ enum Succession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pending {
     Assign,
+    /// Addresses of Services, beside others that are there.
+    Services,
     Withdraw,
     Probe(IpAddr, ProbeTo),
 }
@@ -196,6 +200,7 @@ pub(crate) struct Machine {
     may_have_rival: bool,
     forced_until: Option<Moment>,
     addresses: Addresses,
+    services: Services,
     /// Deleted, and not put back yet.
     missing: BTreeSet<Vip>,
     /// Since when, and how often, deleted addresses were put back.
@@ -224,7 +229,9 @@ impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let memory = found.memory.clone().unwrap_or_default();
         let addresses = Addresses::new(now, &settings, &memory);
+        let services = Services::new(&settings, &memory);
         settings.vips.extend(addresses.leaving());
+        settings.vips.extend(services.in_force());
         settings.own = settings.own.for_vips(&settings.vips);
         // Rule 1: a strict singleton's address must not outlive its agent's right to it.
         settings.lifetime = lifetime_for(&settings);
@@ -273,6 +280,7 @@ impl Machine {
             may_have_rival: false,
             forced_until: None,
             addresses,
+            services,
             missing: BTreeSet::new(),
             restores: None,
             announcer: None,
@@ -310,6 +318,7 @@ impl Machine {
         self.retarget(now, out);
         self.transit(now, out);
         self.follow_answer(now, out);
+        self.follow_services(now, out);
         self.hold_duties(now, out);
         self.pursue(now, out);
         self.probe(now, out);
@@ -331,6 +340,7 @@ impl Machine {
             Input::Address(AddressChange::Appeared { vip }) => self.on_appeared(now, *vip, out),
             Input::Own(own) => self.on_own(own),
             Input::Vips(vips) => self.on_vips(vips),
+            Input::Services(vips) => self.on_services(vips),
             Input::Link(link) => self.on_link(now, *link, out),
             Input::Lease(report) => self.on_report(now, report, out),
             Input::Outcome { id, outcome } => self.on_outcome(now, *id, outcome, out),

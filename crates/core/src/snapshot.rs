@@ -41,6 +41,9 @@ pub struct ClaimMemory {
     /// Addresses that its names mean no more, and that are still worn where the claim is held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Vip>,
+    /// Addresses of Services that the holder wears beside the claim's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Vip>,
 }
 
 /// A node of the claim as it published itself.

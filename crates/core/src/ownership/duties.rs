@@ -183,8 +183,10 @@ impl Machine {
                 self.address = Address::Present;
                 self.missing.clear();
                 self.addresses.settle();
+                self.expect_services();
                 self.refused_since = None;
             }
+            Some(Pending::Services) => self.services_there(id),
             _ => {}
         }
         self.stop_when_done(id, out);
@@ -194,6 +196,9 @@ impl Machine {
         let refused = self.pending.remove(&id);
         if refused == Some(Pending::Withdraw) {
             self.withdraw_due = Some(now + ASSIGN_RETRY);
+        }
+        if refused == Some(Pending::Services) {
+            self.services_refused(now, id);
         }
         if refused == Some(Pending::Assign) {
             if self.address == Address::Ordered {

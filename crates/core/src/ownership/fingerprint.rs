@@ -41,6 +41,7 @@ impl Hash for Machine {
             may_have_rival,
             forced_until,
             addresses, // with those of `settings` that change with them
+            services,
             missing,
             restores,
             announcer,
@@ -66,7 +67,7 @@ impl Hash for Machine {
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
         expelled_at.hash(state);
-        addresses.hash(state);
+        (addresses, services).hash(state);
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

@@ -7,6 +7,7 @@ mod conflict;
 mod handover;
 mod memory;
 mod resumption;
+mod services;
 mod taking;
 mod two_grants;
 mod vips;
@@ -76,6 +77,8 @@ struct World {
     /// Further addresses for which the peer's kernel answers.
     peer_wears: BTreeSet<Vip>,
     kernel_refuses: bool,
+    /// Orders for addresses stay with it.
+    kernel_hangs: bool,
     /// From which address the API server is reached, where that is told.
     api_reached_from: Option<IpAddr>,
 }
@@ -105,6 +108,7 @@ impl World {
             vip_answers: false,
             peer_wears: BTreeSet::new(),
             kernel_refuses: false,
+            kernel_hangs: false,
             api_reached_from: None,
         };
         world.give(Input::Tick);
@@ -201,6 +205,7 @@ impl World {
             Effect::Assign { id, .. } | Effect::Withdraw { id, .. } if self.kernel_refuses => {
                 done(id, Outcome::Failed("refused".to_owned()))
             }
+            Effect::Assign { .. } if self.kernel_hangs => vec![],
             Effect::Assign { id, vips, .. } => {
                 self.wears.extend(vips);
                 self.worn = true;

@@ -82,6 +82,26 @@ impl Addresses {
         self.coming.contains(&vip)
     }
 
+    /// Ordered: announced when the kernel has them.
+    pub(super) fn expect(&mut self, vips: &[Vip]) {
+        self.coming.extend(vips);
+    }
+
+    /// The kernel has them.
+    pub(super) fn arrived(&mut self, vips: &[Vip]) {
+        self.coming.retain(|vip| !vips.contains(vip));
+    }
+
+    /// The claim's no more.
+    pub(super) fn forget(&mut self, vips: &BTreeSet<Vip>) {
+        self.coming.retain(|vip| !vips.contains(vip));
+    }
+
+    /// To be withdrawn, after they were last announced.
+    pub(super) fn send_away(&mut self, vips: &BTreeSet<Vip>) {
+        self.going.extend(vips);
+    }
+
     /// What left longest ago, beyond those that may stay.
     fn surplus(&self) -> Vec<Vip> {
         let newest = self.leaving.values().max();
@@ -158,7 +178,7 @@ impl Machine {
     }
 
     /// What follows from which addresses the claim has.
-    fn addresses_changed(&mut self) {
+    pub(super) fn addresses_changed(&mut self) {
         self.settings.own = self.addresses.own.clone().for_vips(&self.settings.vips);
         self.settings.lifetime = lifetime_for(&self.settings);
         self.listening = false;
@@ -255,7 +275,8 @@ impl Machine {
 
     /// Others can be announced than were.
     pub(super) fn announces_others(&self) -> bool {
-        self.addresses.named && self.addresses.announced != self.announceable()
+        (self.addresses.named || self.services.are_there() || !self.addresses.going.is_empty())
+            && self.addresses.announced != self.announceable()
     }
 
     /// What is announced from now on.

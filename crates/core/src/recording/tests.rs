@@ -54,6 +54,9 @@ fn input() -> impl Strategy<Value = Input> {
         proptest::collection::vec(0..4_u8, 0..3).prop_map(|hosts| Input::Vips(
             hosts.into_iter().map(|host| [10, 0, 0, 98 + host].into()).collect()
         )),
+        proptest::collection::vec(0..4_u8, 0..3).prop_map(|hosts| Input::Services(
+            hosts.into_iter().map(|host| [10, 1, 0, host].into()).collect()
+        )),
         Just(Input::Lease(LeaseReport::Absent)),
         Just(Input::Lease(LeaseReport::WatchLost)),
         any::<bool>().prop_map(|expired| Input::Address(AddressChange::Removed { vip: VIP, expired })),

@@ -48,7 +48,7 @@ pub(crate) struct LinkAddresses<'a> {
 
 impl Kernel for LinkAddresses<'_> {
     fn addresses(&mut self) -> Result<Vec<Present>, KernelError> {
-        let header = header(libc::AF_UNSPEC, 0, self.index);
+        let header = header(libc::AF_UNSPEC, (0, libc::RT_SCOPE_UNIVERSE), self.index);
         let mut found = Vec::new();
         let request = Request::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
         self.route.dump(request, "reading addresses", |message| {
@@ -116,7 +116,7 @@ impl LinkAddresses<'_> {
     fn request(&self, kind: u16, flags: libc::c_int, vip: Vip) -> Request {
         let family = if vip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let octets = octets(vip);
-        Request::new(kind, flags, &header(family, host_prefix(vip), self.index))
+        Request::new(kind, flags, &header(family, (host_prefix(vip), scope(vip)), self.index))
             .with(IFA_LOCAL, &octets)
             .with(IFA_ADDRESS, &octets)
     }
@@ -185,10 +185,18 @@ impl Read {
     }
 }
 
-fn header(family: libc::c_int, prefix: u8, index: u32) -> [u8; HEADER] {
+/// A beacon is no source for what leaves the link (RFC 3927, section 2.7): of IPv6 the kernel knows that by itself.
+fn scope(vip: Vip) -> u8 {
+    match vip {
+        IpAddr::V4(v4) if v4.is_link_local() => libc::RT_SCOPE_LINK,
+        _ => libc::RT_SCOPE_UNIVERSE,
+    }
+}
+
+fn header(family: libc::c_int, (prefix, scope): (u8, u8), index: u32) -> [u8; HEADER] {
     let [a, b, c, d] = index.to_ne_bytes();
     let family = u8::try_from(family).unwrap_or_default();
-    [family, prefix, 0, libc::RT_SCOPE_UNIVERSE, a, b, c, d]
+    [family, prefix, 0, scope, a, b, c, d]
 }
 
 /// `struct ifa_cacheinfo`: preferred, valid, and two stamps that only the kernel writes. Preferred zero keeps the

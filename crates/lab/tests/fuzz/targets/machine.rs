@@ -112,7 +112,7 @@ impl Run {
                     self.see(record);
                 }
             }
-            Input::Vips(vips) => self.told.extend(vips),
+            Input::Vips(vips) | Input::Services(vips) => self.told.extend(vips),
             Input::Address(AddressChange::Removed { vip, .. }) if self.vips.contains(vip) => {
                 self.removed(*vip);
             }
@@ -249,6 +249,7 @@ fn start(bytes: &mut Bytes<'_>) -> Start {
         held: bytes.flag(),
         members: [(NodeName::new("n2"), Member { macs: vec![mac(2)], addresses: vec![host(2)] })].into(),
         leaving: if kind & 1 == 0 { vec![] } else { vec![host(101)] },
+        services: if kind & 1 == 0 { vec![host(102)] } else { vec![] },
     });
     let addresses = if kind & 64 == 0 { vec![] } else { settings.vips.clone() };
     let found = Found { memory, addresses, link_up: kind & 128 == 0 };
@@ -288,7 +289,9 @@ fn input(bytes: &mut Bytes<'_>, run: &Run) -> Input {
             }
             2 => {
                 let any = [VIP, VIP6, host(101), host(102)];
-                Input::Vips((0..bytes.byte() % 4).map(|_| bytes.pick(&any)).collect())
+                let some = (0..bytes.byte() % 4).map(|_| bytes.pick(&any)).collect();
+                // A claim has its addresses from names, or Services beside its own.
+                if run.start.settings.vips.len() > 1 { Input::Vips(some) } else { Input::Services(some) }
             }
             _ => Input::Service(bytes.pick(&[Health::Healthy, Health::Unhealthy])),
         },

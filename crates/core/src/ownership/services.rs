@@ -1,0 +1,122 @@
+//! Addresses of Services, which a claim's holder wears beside the claim's own address.
+//!
+//! Every node reads them from the API server, and the address that is asked for on the wire is none of them: it is the
+//! claim's own ([`crate::beacon`]), and stays. So nobody takes the holder for dead because Services came or went, and
+//! they come and go at once: no name server's answer is waited for here, as rule 14 has to.
+//!
+//! What was told last stays in force until something else is told, also across a restart.
+
+use super::*;
+
+/// The addresses of Services of one claim.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Services {
+    /// The newest ones, not yet looked at.
+    told: Option<BTreeSet<Vip>>,
+    /// Those in force; all of them are among the claim's addresses.
+    in_force: BTreeSet<Vip>,
+    /// Ordered by themselves, for a holder that had others.
+    ordered: BTreeMap<EffectId, Vec<Vip>>,
+}
+
+/// Of a claim without Services, nothing here decides anything.
+impl std::hash::Hash for Services {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let Self { told, in_force, ordered } = self;
+        if told.is_some() || !in_force.is_empty() {
+            (told, in_force, ordered).hash(state);
+        }
+    }
+}
+
+impl Services {
+    /// Those that an earlier run knew, but for the claim's own.
+    pub(super) fn new(settings: &Settings, memory: &ClaimMemory) -> Self {
+        let known = memory.services.iter().filter(|vip| !settings.vips.contains(vip));
+        Self { in_force: known.copied().collect(), ..Self::default() }
+    }
+
+    pub(super) fn in_force(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.in_force.iter().copied()
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        !self.in_force.is_empty()
+    }
+}
+
+impl Machine {
+    /// Services have these addresses from now on; perhaps none.
+    pub(super) fn on_services(&mut self, vips: &[Vip]) {
+        let services = &self.services.in_force;
+        let own: BTreeSet<&Vip> = self.settings.vips.iter().filter(|vip| !services.contains(vip)).collect();
+        self.services.told = Some(vips.iter().copied().filter(|vip| !own.contains(vip)).collect());
+    }
+
+    /// Brings the claim's addresses up to what was told. Not while it is unsure whether they are ours (rule 9), or another
+    /// is about to take them.
+    pub(super) fn follow_services(&mut self, now: Moment, out: &mut Output) {
+        if self.stopping || !matches!(self.state, State::Released | State::Holding(_)) {
+            return;
+        }
+        let Some(told) = self.services.told.take() else { return };
+        let came: Vec<Vip> = told.difference(&self.services.in_force).copied().collect();
+        let gone: Vec<Vip> = self.services.in_force.difference(&told).copied().collect();
+        if came.is_empty() && gone.is_empty() {
+            return;
+        }
+        self.services.in_force = told;
+        self.drop_services(&gone);
+        self.settings.vips.extend(&came);
+        self.addresses_changed();
+        self.wear_services(now, &came, out);
+        out.events.push(Event::ServicesChanged { claim: self.settings.claim.clone(), came, gone });
+    }
+
+    /// Taken off the interface after they were last announced (`withdraw_dropped`).
+    fn drop_services(&mut self, gone: &[Vip]) {
+        let gone: BTreeSet<Vip> = gone.iter().copied().collect();
+        self.settings.vips.retain(|vip| !gone.contains(vip));
+        self.missing.retain(|vip| !gone.contains(vip));
+        self.addresses.forget(&gone);
+        if matches!(self.state, State::Holding(_)) {
+            self.addresses.send_away(&gone);
+        }
+    }
+
+    /// A holder orders those that it has not, and them alone: to refresh a thousand for each that comes would be a load.
+    fn wear_services(&mut self, now: Moment, came: &[Vip], out: &mut Output) {
+        if came.is_empty() || !matches!(self.state, State::Holding(_)) {
+            return;
+        }
+        if self.address == Address::Absent {
+            self.refresh_due = now;
+            return;
+        }
+        self.addresses.expect(came);
+        let id = self.effect_id();
+        self.pending.insert(id, Pending::Services);
+        self.services.ordered.insert(id, came.to_vec());
+        let (claim, lifetime) = (self.settings.claim.clone(), self.settings.lifetime);
+        out.effects.push(Effect::Assign { id, claim, vips: came.to_vec(), lifetime });
+    }
+
+    /// What was ordered by itself is not there because the rest is.
+    pub(super) fn expect_services(&mut self) {
+        let ordered: Vec<Vip> = self.services.ordered.values().flatten().copied().collect();
+        self.addresses.expect(&ordered);
+    }
+
+    /// The kernel has at least one of them; the others are tried again from where it was carried out.
+    pub(super) fn services_there(&mut self, id: EffectId) {
+        let came = self.services.ordered.remove(&id).unwrap_or_default();
+        self.addresses.arrived(&came);
+    }
+
+    /// The kernel refused all of them, and has the rest: everything is ordered again soon, as one of several that are
+    /// refused is.
+    pub(super) fn services_refused(&mut self, now: Moment, id: EffectId) {
+        self.services.ordered.remove(&id);
+        self.refresh_due = self.refresh_due.min(now + ASSIGN_RETRY);
+    }
+}

@@ -1,0 +1,203 @@
+//! Addresses of Services beside the claim's own: on the holder, on a follower, and across a restart.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn service(host: u8) -> Vip {
+    IpAddr::from([10, 1, 0, host])
+}
+
+fn services(hosts: &[u8]) -> Vec<Vip> {
+    hosts.iter().copied().map(service).collect()
+}
+
+/// The claim's own address and those.
+fn with_own(hosts: &[u8]) -> Vec<Vip> {
+    [vec![VIP], services(hosts)].concat()
+}
+
+fn set(vips: &[Vip]) -> BTreeSet<Vip> {
+    vips.iter().copied().collect()
+}
+
+fn tell(world: &mut World, hosts: &[u8]) {
+    world.effects.clear();
+    world.give(Input::Services(services(hosts)));
+}
+
+/// Orders for addresses, each with whether it puts them there.
+fn orders(world: &World) -> Vec<(&'static str, Vec<Vip>)> {
+    let one = |effect: &Effect| match effect {
+        Effect::Assign { vips, .. } => Some(("assign", vips.clone())),
+        Effect::Withdraw { vips, .. } => Some(("withdraw", vips.clone())),
+        _ => None,
+    };
+    world.effects.iter().filter_map(one).collect()
+}
+
+fn saved(world: &World) -> Vec<Vip> {
+    let one = |effect: &Effect| match effect {
+        Effect::Save(snapshot) => Some(snapshot.claims[&ClaimId::control_plane()].services.clone()),
+        _ => None,
+    };
+    world.effects.iter().rev().find_map(one).expect("saved")
+}
+
+#[test]
+fn services_come_and_go_at_once_and_alone() {
+    let mut world = World::holder();
+    tell(&mut world, &[1, 2]);
+    assert_eq!(orders(&world), [("assign", services(&[1, 2]))], "and nothing that is there already");
+    assert_eq!(world.announces, with_own(&[1, 2]));
+    assert_eq!(saved(&world), services(&[1, 2]));
+    tell(&mut world, &[2, 3]);
+    assert_eq!(orders(&world), [("assign", vec![service(3)]), ("withdraw", vec![service(1)])]);
+    assert_eq!((world.announces.clone(), world.wears.clone()), (with_own(&[2, 3]), set(&with_own(&[2, 3]))));
+    let listens = world
+        .effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Listen { vips, .. } if *vips == set(&with_own(&[2, 3]))));
+    assert!(listens, "rivals for them are listened for");
+    tell(&mut world, &[]);
+    assert_eq!(orders(&world), [("withdraw", services(&[2, 3]))]);
+    assert_eq!(world.announces, [VIP], "the claim's own stays");
+    assert_eq!(world.happened("ServicesChanged"), 3);
+    assert_eq!((world.happened("Yielded"), world.tenure()), (0, Some(Tenure::Confirmed)));
+}
+
+#[test]
+fn the_same_services_again_cost_nothing() {
+    let mut world = World::holder();
+    tell(&mut world, &[1, 2]);
+    world.effects.clear();
+    world.give(Input::Services(services(&[2, 1, 2])));
+    world.give(Input::Services([services(&[1, 2]), vec![VIP]].concat()));
+    assert_eq!(world.effects, [], "nor does the claim's own address among them");
+}
+
+#[test]
+fn a_thousand_services_are_refreshed_all_together_and_seldom() {
+    let mut world = World::holder();
+    let many: Vec<Vip> =
+        (0..4).flat_map(|net| (0..250).map(move |host| IpAddr::from([10, 2, net, host]))).collect();
+    world.give(Input::Services(many));
+    world.run(30 * SECOND);
+    world.effects.clear();
+    world.run(60 * SECOND);
+    let refreshed: usize = orders(&world).iter().map(|(_, vips)| vips.len()).sum();
+    assert_eq!(refreshed, 3 * 1_001, "50 a second");
+    assert_eq!(world.announces.len(), 1_001);
+}
+
+#[test]
+fn an_address_is_announced_only_when_the_kernel_has_it() {
+    let mut world = World::holder();
+    tell(&mut world, &[1]);
+    world.kernel_hangs = true;
+    tell(&mut world, &[1, 2]);
+    assert_eq!(world.announces, with_own(&[1]));
+    let refresh = |effect: &Effect| match effect {
+        Effect::Assign { id, vips, .. } if vips.len() > 1 => Some(*id),
+        _ => None,
+    };
+    world.run(6 * SECOND);
+    let refresh = world.effects.iter().find_map(refresh).expect("due by now");
+    world.give(Input::Outcome { id: refresh, outcome: Outcome::Done });
+    assert_eq!(
+        world.announces,
+        with_own(&[1]),
+        "an order for the rest says nothing of what was ordered alone"
+    );
+    let Some(Effect::Assign { id, .. }) =
+        world.effects.iter().find(|one| matches!(one, Effect::Assign { .. }))
+    else {
+        panic!("{:?}", world.effects)
+    };
+    let ordered = *id;
+    world.wears.insert(service(2));
+    world.give(Input::Outcome { id: ordered, outcome: Outcome::Done });
+    assert_eq!(world.announces, with_own(&[1, 2]));
+}
+
+#[test]
+fn a_refused_address_is_tried_again_and_leaves_the_others_alone() {
+    let mut world = World::holder();
+    tell(&mut world, &[1]);
+    world.kernel_refuses = true;
+    tell(&mut world, &[1, 2]);
+    assert_eq!((world.announces.clone(), world.tenure()), (with_own(&[1]), Some(Tenure::Confirmed)));
+    world.kernel_refuses = false;
+    world.run(2 * SECOND);
+    assert_eq!(world.announces, with_own(&[1, 2]));
+    assert_eq!(world.happened("Yielded"), 0);
+}
+
+#[test]
+fn a_follower_takes_services_along_and_asks_for_the_claims_own_address_only() {
+    let mut world = World::follower();
+    tell(&mut world, &[1, 2]);
+    world.effects.clear();
+    for round in 0..5 {
+        world.renew_peer();
+        world.run(SECOND);
+        world.give(Input::Services(services(&[round, 2])));
+    }
+    assert_eq!((orders(&world), world.tenure()), (vec![], None), "it wears nothing");
+    let asked = world.effects.iter().any(
+        |effect| matches!(effect, Effect::Probe { target, .. } if services(&[0, 1, 2, 3, 4]).contains(target)),
+    );
+    assert!(!asked, "whoever comes and goes is not what the holder is known by");
+    world.vip_answers = false;
+    world.run(2 * SECOND);
+    assert_eq!((world.tenure(), world.happened("HolderSilent")), (Some(Tenure::Confirmed), 1));
+    assert_eq!(world.wears, set(&with_own(&[2, 4])));
+}
+
+#[test]
+fn a_restart_in_an_outage_goes_on_with_the_services_known_before() {
+    let memory = ClaimMemory { epoch: 4, held: true, services: services(&[1, 2]), ..ClaimMemory::default() };
+    let found = Found { memory: Some(memory), addresses: with_own(&[1, 2]), link_up: true };
+    let mut world = World::under(Api::Refuses, settings(), found);
+    world.run(30 * SECOND);
+    assert_eq!((world.announces.clone(), world.tenure()), (with_own(&[1, 2]), Some(Tenure::Detached)));
+    tell(&mut world, &[2]);
+    assert_eq!(orders(&world), [("withdraw", vec![service(1)])], "it had gone while the agent was away");
+    assert_eq!((world.announces.clone(), saved(&world)), (with_own(&[2]), services(&[2])));
+}
+
+#[test]
+fn what_is_told_while_a_successor_is_awaited_waits() {
+    let mut world = World::holder();
+    tell(&mut world, &[1]);
+    world.vip_answers = false;
+    world.grant_peer(9);
+    assert_eq!(world.happened("Yielded"), 0, "until the successor is heard, or has had its time");
+    tell(&mut world, &[2]);
+    assert_eq!(
+        (orders(&world), world.wears.clone()),
+        (vec![], set(&with_own(&[1]))),
+        "nothing new is put on"
+    );
+    world.run(SECOND);
+    assert_eq!((world.wears.clone(), world.tenure()), (set(&[]), None), "and nothing is left behind");
+    world.vip_answers = true;
+    world.peer_announces(Tenure::Confirmed, 9);
+    world.vip_answers = false;
+    world.run(3 * SECOND);
+    assert_eq!(world.wears, set(&with_own(&[2])), "taken back from one that died: with what was told last");
+}
+
+#[test]
+fn a_deleted_service_address_is_put_back() {
+    let mut world = World::holder();
+    tell(&mut world, &[1, 2]);
+    world.wears.remove(&service(1));
+    world.effects.clear();
+    world.give(Input::Address(AddressChange::Removed { vip: service(1), expired: false }));
+    assert!(world.wears.contains(&service(1)));
+    tell(&mut world, &[2]);
+    world.effects.clear();
+    world.give(Input::Address(AddressChange::Removed { vip: service(1), expired: false }));
+    assert_eq!(orders(&world), [], "not one that is no Service's any more");
+}
