@@ -35,6 +35,8 @@ pub(crate) enum Traffic {
     Watch,
     /// What nothing waits for: a node's label.
     Aside,
+    /// Lists and watches of many objects.
+    Bulk,
 }
 
 /// One load of the credentials.

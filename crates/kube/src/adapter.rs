@@ -1,6 +1,7 @@
 //! The adapter: carries out lease requests, follows the Lease, learns API servers. Runs on the control plane's runtime.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::learn::{self, SliceObserver};
 use crate::lease::{Seen, created, record};
 use crate::microtime;
 use crate::race::Pace;
+use crate::reflect::{Feed, Following, Reflector};
 use crate::servers::ServerStatus;
 
 /// What the adapter is told before it starts.
@@ -128,6 +130,26 @@ pub struct Handles {
     pub trouble: watch::Receiver<Option<String>>,
     /// For a node's label. It shares what is known of the servers, and nothing that the Lease waits for.
     pub labeller: Labeller,
+    /// For Services and what belongs to them. It shares as much.
+    pub objects: Objects,
+}
+
+/// Makes what reads and writes other objects than the Lease, by way of the same API servers.
+#[derive(Clone)]
+pub struct Objects(Arc<Fleet>);
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Objects")
+    }
+}
+
+impl Objects {
+    /// What follows Services, endpoints, Nodes and pools, and where it says what it found.
+    #[must_use]
+    pub fn reflector(&self, following: Following) -> (Reflector, Feed) {
+        Reflector::new(Arc::clone(&self.0), following)
+    }
 }
 
 /// The adapter.
@@ -146,9 +168,9 @@ impl LeaseAdapter {
         let (learned_sender, learned) = watch::channel(settings.learned.clone());
         let (trouble_sender, trouble) = watch::channel(None);
         let fleet = Arc::new(Fleet::new(settings.clone(), status_sender, trouble_sender));
-        let labeller = Labeller::new(Arc::clone(&fleet));
+        let (labeller, objects) = (Labeller::new(Arc::clone(&fleet)), Objects(Arc::clone(&fleet)));
         let adapter = Self { settings, fleet, seen: Arc::default(), learned: learned_sender };
-        (adapter, Handles { servers, learned, trouble, labeller })
+        (adapter, Handles { servers, learned, trouble, labeller, objects })
     }
 
     /// Serves until cancelled, or until nobody asks any more. Nothing else ends it: what it runs is restarted after a

@@ -1,5 +1,7 @@
 //! All known API servers together: in which order, with which credentials, and what became of each request.
 
+pub(crate) mod bulk;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

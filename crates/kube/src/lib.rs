@@ -10,9 +10,10 @@
 //!            └ learn ──── EndpointSlices ────────┘                └ transport (own pools, TLS, TCP time-outs)
 //! ```
 //!
-//! Beside that, [`convert`] turns Services, their endpoints and nodes into the core's words. Nothing calls it yet.
+//! Beside that, a [`Reflector`] follows Services, their endpoints, nodes and the address pools, and says them in the core's
+//! words ([`convert`]). It shares the fleet with the Lease, and nothing that the Lease waits for. No agent runs it yet.
 //!
-//! Deliberately absent: a cache of objects, a polling read, a retry of a write (the core reads back instead).
+//! Deliberately absent: a cache of whole objects, a polling read, a retry of a write (the core reads back instead).
 #![forbid(unsafe_code)]
 
 mod access;
@@ -33,15 +34,20 @@ mod microtime;
 #[doc(hidden)]
 pub mod parsers;
 mod race;
+mod reflect;
 pub mod servers;
 mod transport;
 mod verify;
 mod watch_stream;
 
-pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Settings, Timing};
+pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Objects, Settings, Timing};
 pub use answer::{ErrorClass, Trouble};
 pub use credentials::Source;
 pub use label::{LabelStatus, Labeller, NodeLabel};
 pub use livez::{Liveness, LivenessError};
 pub use microtime::wall_text;
+pub use reflect::{
+    Feed, Following, FollowingTiming, ObservedServices, Pools, Problems, Reflector, VIP_HOST, WatchPhase,
+    WatchState, WatchStates, Watched,
+};
 pub use servers::{ServerKind, ServerState, ServerStatus};

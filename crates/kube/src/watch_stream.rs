@@ -21,26 +21,43 @@ pub enum WatchEvent {
 }
 
 /// Cuts chunks into events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
     rest: Vec<u8>,
+    longest: usize,
+}
+
+impl Default for Lines {
+    /// For small objects: lines of 1 MiB at most.
+    fn default() -> Self {
+        Self::up_to(LONGEST_LINE)
+    }
 }
 
 impl Lines {
+    /// For lines of this many bytes at most.
+    #[must_use]
+    pub fn up_to(longest: usize) -> Self {
+        Self { rest: Vec::new(), longest }
+    }
+
     /// Takes a chunk in and returns the events that are complete. A line that makes no sense is an `Error` event:
     /// what follows it cannot be trusted either.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<WatchEvent> {
         self.rest.extend_from_slice(chunk);
         let mut events = Vec::new();
-        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
+        let mut from = 0;
+        while let Some(length) = self.rest[from..].iter().position(|&byte| byte == b'\n') {
+            let line = &self.rest[from..from + length];
             if !line.trim_ascii().is_empty() {
-                events.push(event(&line));
+                events.push(event(line));
             }
+            from += length + 1;
         }
-        if self.rest.len() > LONGEST_LINE {
+        self.rest.drain(..from);
+        if self.rest.len() > self.longest {
             self.rest = Vec::new();
-            events.push(WatchEvent::Error("an event longer than 1 MiB".to_owned()));
+            events.push(WatchEvent::Error(format!("an event longer than {} KiB", self.longest / 1024)));
         }
         events
     }
