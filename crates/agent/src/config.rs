@@ -47,7 +47,7 @@ pub struct Config {
     pub node: NodeName,
     /// The interface that wears the VIP; it existed when the settings were read.
     pub interface: String,
-    /// What the control plane's claim is to have, as it was written. Not empty.
+    /// What the control plane's claim is to have, as it was written. Empty where there is none to hold.
     pub addresses: Vec<Address>,
     /// Those of them that are addresses; what the names mean is known when the agent runs, and may change.
     pub vips: Vec<Vip>,
@@ -90,6 +90,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether there is a control plane's VIP to hold.
+    #[must_use]
+    pub fn holds_control_plane(&self) -> bool {
+        !self.addresses.is_empty()
+    }
+
     /// The DNS names among the claim's addresses.
     pub fn names(&self) -> impl Iterator<Item = &DnsName> {
         self.addresses.iter().filter_map(|address| match address {

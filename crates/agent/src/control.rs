@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_core::input::Input;
+use mainstay_core::names::ClaimId;
 use mainstay_core::settings::Authority;
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, ServerStatus, Source, Timing};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,34 +19,78 @@ use crate::admin;
 use crate::api_log::{ApiLog, Loud};
 use crate::config::Config;
 use crate::driver::CALL_QUEUE;
-use crate::insight::Insight;
+use crate::insight::{ApiView, Insight};
 use crate::label;
 use crate::names;
 use crate::probes;
+use crate::role::Role;
+use crate::run::Ended;
 use crate::service::{self, ServiceCheck, ServiceView};
+use crate::services;
 
-/// The channels at the control plane's edge.
+/// The channels at one loop's edge.
 pub(crate) struct Edges {
+    /// What the loop is for.
+    pub(crate) role: Role,
     /// What the loop asks of the API servers.
     pub(crate) calls: mpsc::Receiver<LeaseCall>,
     /// What they say.
     pub(crate) inputs: mpsc::Sender<Input>,
     /// API servers learned.
     pub(crate) learned: watch::Sender<Vec<String>>,
-    /// Whether this node holds the VIP.
+    /// Whether this node holds the claim.
     pub(crate) held: watch::Receiver<Option<bool>>,
-    /// Keeps the VIPs' names resolved.
-    pub(crate) names: Arc<names::Keeper>,
-    /// The claim's addresses; empty as long as they are unknown.
+}
+
+/// What is not of one loop alone.
+pub(crate) struct Parts {
+    /// Keeps the VIPs' names resolved, where there is a control plane's VIP.
+    pub(crate) names: Option<Arc<names::Keeper>>,
+    /// Keeps Services known, and what they are told, where they are held.
+    pub(crate) services: Option<Arc<services::Keeper>>,
+    /// The control plane's addresses; empty as long as they are unknown, and where there are none.
     pub(crate) vips: watch::Receiver<Vec<Vip>>,
 }
 
 /// How long the end of the agent may wait for the node's label.
 const LAST_LABEL: Duration = Duration::from_secs(2);
 
-/// Runs until the loop has ended.
-pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, end: oneshot::Receiver<()>) {
+/// Runs until all loops have ended, or one has that does not begin again.
+pub(crate) async fn run(
+    config: &Config,
+    insight: &Arc<Insight>,
+    (edges, parts): (Vec<Edges>, Parts),
+    mut end: mpsc::Receiver<Ended>,
+) -> Ended {
     let mut tasks = JoinSet::new();
+    let loops = edges.len();
+    let labelled = CancellationToken::new();
+    let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
+    spawn_servers(&mut tasks, config, insight);
+    spawn_services(&mut tasks, insight, (&edges, &parts));
+    for (at, one) in edges.into_iter().enumerate() {
+        spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), at == 0);
+    }
+    let ended = await_loops(&mut end, loops).await;
+    if labels {
+        // Once too late, it stays as it is until the next start.
+        drop(timeout(LAST_LABEL, labelled.cancelled()).await);
+    }
+    ended
+}
+
+async fn await_loops(end: &mut mpsc::Receiver<Ended>, loops: usize) -> Ended {
+    for _ in 0..loops {
+        // Without a word, a loop's thread is gone.
+        if end.recv().await != Some(Ended::Well) {
+            return Ended::Broken;
+        }
+    }
+    Ended::Well
+}
+
+/// What is asked of the agent itself.
+fn spawn_servers(tasks: &mut JoinSet<()>, config: &Config, insight: &Arc<Insight>) {
     let supervisor = &insight.supervisor;
     let (socket, seen) = (config.admin_socket.clone(), Arc::clone(insight));
     tasks.spawn(supervisor.clone().keep("admin", 1, move || {
@@ -61,53 +106,75 @@ pub(crate) async fn run(config: &Config, insight: &Arc<Insight>, edges: Edges, e
         tasks
             .spawn(supervisor.clone().keep("health", 4, move || probes::run_health(port, Arc::clone(&seen))));
     }
-    if config.names().next().is_some() {
-        let names = Arc::clone(&edges.names);
+}
+
+/// What the control plane's VIP needs beside its Lease. Whether a label is kept.
+fn spawn_for_control_plane(
+    tasks: &mut JoinSet<()>,
+    (config, insight): (&Config, &Arc<Insight>),
+    (edges, parts): (&[Edges], &Parts),
+    labelled: &CancellationToken,
+) -> bool {
+    let supervisor = &insight.supervisor;
+    let Some(edges) = edges.iter().find(|one| one.role.claim == ClaimId::control_plane()) else {
+        return false;
+    };
+    if let Some(names) = parts.names.clone().filter(|_| config.names().next().is_some()) {
         tasks.spawn(supervisor.clone().keep("names", 6, move || {
             let names = Arc::clone(&names);
             async move { names.run(6).await }
         }));
     }
     if let Some(check) = check(config) {
-        let (inputs, seen, vips) = (edges.inputs.clone(), Arc::clone(insight), edges.vips.clone());
+        let (inputs, seen, vips) = (edges.inputs.clone(), Arc::clone(insight), parts.vips.clone());
         tasks.spawn(supervisor.clone().keep("service", 4, move || {
             let (check, inputs, seen) = (check.clone(), inputs.clone(), Arc::clone(&seen));
             let vips = vips.clone();
             async move { check_service(check, vips, &inputs, &seen.service).await }
         }));
     }
-    let labelled = CancellationToken::new();
-    let keeper = label::Keeper::new(
-        (config, edges.vips.clone()),
-        insight.api.clone(),
-        edges.held.clone(),
-        labelled.clone(),
-    );
-    let labels = keeper.is_some();
-    if let Some(keeper) = keeper.map(Arc::new) {
-        let seen = Arc::clone(insight);
-        tasks.spawn(supervisor.clone().keep("label", 5, move || {
-            let (keeper, seen) = (Arc::clone(&keeper), Arc::clone(&seen));
-            async move { keeper.run(&seen.label).await }
-        }));
+    let (api, held) = (insight.api.clone(), edges.held.clone());
+    let keeper = label::Keeper::new((config, parts.vips.clone()), api, held, labelled.clone());
+    let Some(keeper) = keeper.map(Arc::new) else { return false };
+    let seen = Arc::clone(insight);
+    tasks.spawn(supervisor.clone().keep("label", 5, move || {
+        let (keeper, seen) = (Arc::clone(&keeper), Arc::clone(&seen));
+        async move { keeper.run(&seen.label).await }
+    }));
+    true
+}
+
+/// What Services ask for, and what they are told.
+fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts): (&[Edges], &Parts)) {
+    let edges = edges.iter().find(|one| one.role.claim == ClaimId::services());
+    let Some((edges, keeper)) = edges.zip(parts.services.clone()) else { return };
+    let (api, inputs) = (insight.api.clone(), edges.inputs.clone());
+    tasks.spawn(insight.supervisor.clone().keep("services", 7, move || {
+        let (keeper, api, inputs) = (Arc::clone(&keeper), api.clone(), inputs.clone());
+        async move { keeper.run(&api, &inputs).await }
+    }));
+}
+
+/// One loop's Lease. The first one's adapter is what people are told of, and what others ask by.
+fn spawn_lease(
+    tasks: &mut JoinSet<()>,
+    (config, insight): (&Config, &Arc<Insight>),
+    (edges, vips): (Edges, watch::Receiver<Vec<Vip>>),
+    is_first: bool,
+) {
+    let task = edges.role.lease_task;
+    if edges.role.authority != Authority::Lease {
+        return;
     }
-    if config.authority == Authority::Lease {
-        let lease = Arc::new(Lease {
-            settings: settings(config, edges.vips.clone()),
-            edges: Mutex::new(edges),
-            insight: Arc::clone(insight),
-        });
-        tasks.spawn(supervisor.clone().keep("lease", 3, move || {
-            let lease = Arc::clone(&lease);
-            async move { lease.serve().await }
-        }));
-    }
-    // An error means that the loop's thread is gone, which is an end as well.
-    let _ = end.await;
-    if labels {
-        // Once too late, it stays as it is until the next start.
-        drop(timeout(LAST_LABEL, labelled.cancelled()).await);
-    }
+    let lease = Arc::new(Lease {
+        settings: settings(config, &edges.role, vips),
+        edges: Mutex::new(edges),
+        view: is_first.then(|| insight.api.clone()),
+    });
+    tasks.spawn(insight.supervisor.clone().keep(task, 3, move || {
+        let lease = Arc::clone(&lease);
+        async move { lease.serve().await }
+    }));
 }
 
 /// Checks what is behind the first VIP, whichever that is.
@@ -149,7 +216,8 @@ struct Lease {
     settings: mainstay_kube::Settings,
     /// Locked by the one run there is; released when it ends, also by a panic.
     edges: Mutex<Edges>,
-    insight: Arc<Insight>,
+    /// Where it is told which API servers there are, and how they do.
+    view: Option<ApiView>,
 }
 
 impl Lease {
@@ -160,7 +228,9 @@ impl Lease {
         let known = learned.borrow().clone();
         let settings = mainstay_kube::Settings { learned: known, ..self.settings.clone() };
         let (adapter, handles) = LeaseAdapter::new(settings);
-        self.insight.api.set(handles.clone());
+        if let Some(view) = &self.view {
+            view.set(handles.clone());
+        }
         let (sender, receiver) = mpsc::channel(CALL_QUEUE);
         let cancel = CancellationToken::new();
         let forward = async {
@@ -175,7 +245,19 @@ impl Lease {
         tokio::select! {
             () = adapter.run(receiver, inputs.clone(), cancel) => anyhow::bail!("the lease adapter ended early"),
             broken = forward => broken,
-            () = follow(handles, learned) => anyhow::bail!("the lease adapter tells no more"),
+            () = self.follow(handles, learned) => anyhow::bail!("the lease adapter tells no more"),
+        }
+    }
+}
+
+impl Lease {
+    /// What one adapter knows of the API servers is said for all of them.
+    async fn follow(&self, mut handles: Handles, learned: &watch::Sender<Vec<String>>) {
+        if self.view.is_some() {
+            return follow(handles, learned).await;
+        }
+        while handles.learned.changed().await.is_ok() {
+            pass_on(&handles.learned.borrow_and_update(), learned);
         }
     }
 }
@@ -229,7 +311,7 @@ fn tell(trouble: Option<&str>) {
     }
 }
 
-fn settings(config: &Config, vips: watch::Receiver<Vec<Vip>>) -> mainstay_kube::Settings {
+fn settings(config: &Config, role: &Role, vips: watch::Receiver<Vec<Vip>>) -> mainstay_kube::Settings {
     let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     mainstay_kube::Settings {
         source: Source::FirstOf { kubeconfigs: config.kubernetes.kubeconfigs.clone(), in_cluster },
@@ -238,7 +320,7 @@ fn settings(config: &Config, vips: watch::Receiver<Vec<Vip>>) -> mainstay_kube::
         learned: Vec::new(),
         vips,
         vip_names: config.names().map(ToString::to_string).collect(),
-        lease: LeaseName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() },
+        lease: LeaseName { namespace: role.lease.namespace.clone(), name: role.lease.name.clone() },
         annotations: config.features.lease_annotations.clone(),
         timing: Timing::for_retry_period(config.timing.retry_period),
     }

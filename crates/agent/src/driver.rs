@@ -14,6 +14,7 @@ mod tenancy;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +173,18 @@ pub(crate) struct Edges {
     pub(crate) held: watch::Sender<Option<bool>>,
     /// What the VIPs' names mean.
     pub(crate) named: Named,
+    /// Services' addresses; `None` as long as they are unknown, and where the claim has none.
+    pub(crate) services: watch::Receiver<Option<Vec<Vip>>>,
+    /// Which cluster this is, to be kept with the snapshot.
+    pub(crate) cluster: watch::Receiver<Option<String>>,
+}
+
+impl Edges {
+    /// What concerns the loop that there was before: it broke off.
+    pub(crate) fn begin_anew(&mut self) {
+        self.calls.begin_anew();
+        while self.inputs.try_recv().is_ok() {}
+    }
 }
 
 /// What the VIPs' names mean, as it is found out.
@@ -184,11 +197,11 @@ pub(crate) struct Named {
 }
 
 /// The loop's own state.
-pub(crate) struct Driver<C, P> {
+pub(crate) struct Driver<C, P, E> {
     core: C,
     plane: P,
     clock: fn() -> Moment,
-    edges: Edges,
+    edges: E,
     observer: Arc<Observer>,
     vitals: Arc<Vitals>,
     /// Inputs that the driver itself makes: outcomes of effects that could not be passed on.
@@ -208,12 +221,14 @@ enum Woke {
     Command(Command),
     Learned,
     Resolved,
+    Services,
     Deadline,
+    Nothing,
 }
 
-impl<C: Core, P: Plane> Driver<C, P> {
+impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
     /// A loop that has not turned yet. `link_up` is what the core was told at its start.
-    pub(crate) fn new((core, plane): (C, P), clock: fn() -> Moment, edges: Edges, link_up: bool) -> Self {
+    pub(crate) fn new((core, plane): (C, P), clock: fn() -> Moment, edges: E, link_up: bool) -> Self {
         let tenancy = Tenancy::new(edges.held.clone());
         Self {
             core,
@@ -242,6 +257,7 @@ impl<C: Core, P: Plane> Driver<C, P> {
         self.save();
         self.handle(&Input::Tick);
         self.resolved();
+        self.serve();
         loop {
             self.vitals.turned((self.clock)());
             if let Some(ending) = self.ending {
@@ -252,7 +268,9 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 Woke::Command(command) => self.command(command),
                 Woke::Learned => self.save(),
                 Woke::Resolved => self.resolved(),
+                Woke::Services => self.serve(),
                 Woke::Deadline => self.be_fair().await,
+                Woke::Nothing => {}
             }
             self.catch_up();
             self.tell_faults();
@@ -266,15 +284,17 @@ impl<C: Core, P: Plane> Driver<C, P> {
     async fn wake(&mut self) -> Woke {
         let now = (self.clock)();
         let deadline = self.deadline().min(now + TURN_AT_LEAST_EVERY);
-        let edges = &mut self.edges;
+        let edges = &mut *self.edges;
         let woke = tokio::select! {
             biased;
             input = self.plane.next_until(deadline) => input.map_or(Woke::Deadline, Woke::Input),
-            Some(input) = edges.inputs.recv() => Woke::Input(input),
+            Some(input) = edges.inputs.recv() => edges.calls.read(input).map_or(Woke::Nothing, Woke::Input),
             Some(command) = edges.commands.recv() => Woke::Command(command),
             Ok(()) = edges.learned.changed() => Woke::Learned,
             Ok(()) = edges.named.answers.changed() => Woke::Learned,
             Ok(()) = edges.named.vips.changed() => Woke::Resolved,
+            Ok(()) = edges.services.changed() => Woke::Services,
+            Ok(()) = edges.cluster.changed() => Woke::Learned,
         };
         if (self.clock)() >= deadline.max(now) + STOOD_STILL {
             // Before anything is announced.
@@ -311,7 +331,8 @@ impl<C: Core, P: Plane> Driver<C, P> {
         while handled < BATCH && self.ending.is_none() {
             let mut inputs = self.plane.drain();
             inputs.extend(self.own.drain(..));
-            inputs.extend(self.edges.inputs.try_recv().ok());
+            let told = self.edges.inputs.try_recv().ok();
+            inputs.extend(told.and_then(|input| self.edges.calls.read(input)));
             if inputs.is_empty() {
                 break;
             }
@@ -386,11 +407,20 @@ impl<C: Core, P: Plane> Driver<C, P> {
         }
     }
 
+    /// The addresses of Services.
+    fn serve(&mut self) {
+        let services = self.edges.services.borrow_and_update().clone();
+        if let Some(vips) = services {
+            self.handle(&Input::Services(vips));
+        }
+    }
+
     /// The core's snapshot, with the API servers that the adapter has learned and what the VIPs' names mean.
     fn save(&mut self) {
-        let edges = &mut self.edges;
+        let edges = &mut *self.edges;
         edges.snapshot.names.clone_from(&edges.named.answers.borrow_and_update());
         edges.snapshot.api_servers.clone_from(&edges.learned.borrow_and_update());
+        edges.snapshot.cluster.clone_from(&edges.cluster.borrow_and_update());
         edges.saves.give(edges.snapshot.clone());
     }
 

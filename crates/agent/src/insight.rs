@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_core::settings::Authority;
+use mainstay_core::names::ClaimId;
 use mainstay_core::time::Moment;
 use mainstay_kube::{Handles, ServerState, ServerStatus, wall_text};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,10 +14,12 @@ use crate::api_log;
 use crate::driver::{Command, Report};
 use crate::health;
 use crate::label::LabelView;
-use crate::metrics::{Observer, Scraped};
+use crate::metrics::{Observer, Pulse, Scraped};
 use crate::names::NamesView;
+use crate::role::Role;
 use crate::service::ServiceView;
-use crate::store::Tally;
+use crate::services;
+use crate::store::{Tally, Written};
 use crate::supervise::Supervisor;
 use crate::vitals::Vitals;
 
@@ -29,9 +31,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Facts {
     pub(crate) node: String,
     pub(crate) instance: String,
-    pub(crate) interface: String,
-    pub(crate) authority: Authority,
-    pub(crate) lease: Option<String>,
     pub(crate) state_dir: PathBuf,
     pub(crate) started: Instant,
 }
@@ -93,25 +92,19 @@ pub(crate) fn remarks(servers: &[ServerStatus], trouble: Option<&str>) -> Vec<St
     failing.chain(trouble).map(|remark| format!("note: {remark}")).collect()
 }
 
-/// Everything there is to see.
-pub(crate) struct Insight {
-    pub(crate) facts: Facts,
-    pub(crate) configuration: Configuration,
+/// One loop, from outside.
+#[derive(Clone)]
+pub(crate) struct LoopView {
+    pub(crate) role: Role,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) clock: fn() -> Moment,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) observer: Arc<Observer>,
+    /// Of its snapshot.
     pub(crate) tally: Tally,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) api: ApiView,
-    pub(crate) service: ServiceView,
-    pub(crate) label: LabelView,
-    pub(crate) names: NamesView,
 }
 
-impl Insight {
-    /// Asks the loop; `None` if it does not answer in time.
-    pub(crate) async fn report(&self) -> Option<Report> {
+impl LoopView {
+    /// Asks it; `None` if it does not answer in time.
+    async fn report(&self) -> Option<Report> {
         let (reply, answer) = oneshot::channel();
         let ask = async {
             self.commands.send(Command::Report(reply)).await.ok()?;
@@ -119,30 +112,93 @@ impl Insight {
         };
         tokio::time::timeout(ANSWER_WITHIN, ask).await.ok().flatten()
     }
+}
 
-    /// What to say when the loop does not answer.
+/// What each of the loops said, in their order; `None` for one that did not answer.
+pub(crate) struct Reports(Vec<Option<Report>>);
+
+impl Reports {
+    /// Everything, for people; `None` if no loop answered.
+    pub(crate) fn status(&self, insight: &Insight) -> Option<Status> {
+        self.0.iter().any(Option::is_some).then(|| insight.status(self))
+    }
+
+    /// Those that answered, with their loops.
+    fn of<'a>(&'a self, loops: &'a [LoopView]) -> impl Iterator<Item = (&'a LoopView, &'a Report)> {
+        loops.iter().zip(&self.0).filter_map(|(one, report)| Some((one, report.as_ref()?)))
+    }
+}
+
+/// Everything there is to see.
+pub(crate) struct Insight {
+    pub(crate) facts: Facts,
+    pub(crate) configuration: Configuration,
+    /// Not empty.
+    pub(crate) loops: Vec<LoopView>,
+    pub(crate) clock: fn() -> Moment,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) api: ApiView,
+    pub(crate) service: ServiceView,
+    pub(crate) label: LabelView,
+    pub(crate) names: NamesView,
+    pub(crate) services: services::View,
+}
+
+impl Insight {
+    /// Asks the loops, all at once.
+    pub(crate) async fn reports(&self) -> Reports {
+        Reports(futures::future::join_all(self.loops.iter().map(LoopView::report)).await)
+    }
+
+    /// What to say when no loop answers.
     pub(crate) fn silence(&self) -> String {
-        let waits_for = self.names.waits_for();
+        let waits_for: Vec<String> = self.loops.iter().flat_map(|one| self.waits_for(one)).collect();
         if !waits_for.is_empty() {
             return waits_for.join("; ");
         }
-        let idle = self.idle().map_or("never".to_owned(), |idle| format!("{:.1} s ago", idle.as_secs_f64()));
+        let idle =
+            self.idlest().map_or("never".to_owned(), |idle| format!("{:.1} s ago", idle.as_secs_f64()));
         format!("the loop has not answered within {} s; it turned last {idle}", ANSWER_WITHIN.as_secs())
     }
 
-    fn idle(&self) -> Option<Duration> {
-        self.vitals.idle_for((self.clock)())
+    /// What a loop waits for before it begins.
+    fn waits_for(&self, one: &LoopView) -> Vec<String> {
+        if one.role.claim == ClaimId::control_plane() {
+            self.names.waits_for()
+        } else {
+            self.services.waits_for()
+        }
+    }
+
+    fn idle(&self, one: &LoopView) -> Option<Duration> {
+        one.vitals.idle_for((self.clock)())
+    }
+
+    /// Since the loop turned that has not for longest.
+    fn idlest(&self) -> Option<Duration> {
+        self.loops.iter().filter_map(|one| self.idle(one)).max()
     }
 
     /// Why the process should be restarted; empty when it should not.
     pub(crate) fn not_live(&self) -> Vec<String> {
-        health::not_live(self.idle(), &self.supervisor.tasks())
+        health::not_live(self.idlest(), &self.supervisor.tasks())
     }
 
     /// Why this node is not ready; empty when it is.
-    pub(crate) fn not_ready(&self, report: Option<&Report>) -> Vec<String> {
-        let waits_for = self.names.waits_for();
-        if waits_for.is_empty() { health::not_ready(report, self.facts.authority) } else { waits_for }
+    pub(crate) fn not_ready(&self, reports: &Reports) -> Vec<String> {
+        let each = self.loops.iter().zip(&reports.0);
+        each.flat_map(|(one, report)| {
+            let waits_for = self.waits_for(one);
+            let reasons = if waits_for.is_empty() {
+                health::not_ready(report.as_ref(), one.role.authority)
+            } else {
+                waits_for
+            };
+            let claim = (self.loops.len() > 1).then(|| format!("{}: ", one.role.claim)).unwrap_or_default();
+            reasons.into_iter().map(move |reason| format!("{claim}{reason}"))
+        })
+        .collect()
     }
 
     /// What else there is to say of readiness: see [`remarks`].
@@ -151,37 +207,51 @@ impl Insight {
     }
 
     /// All metrics in Prometheus's text form.
-    pub(crate) fn metrics(&self, report: Option<&Report>) -> Result<String, std::fmt::Error> {
-        let vitals = (self.vitals.as_ref(), self.idle());
+    pub(crate) fn metrics(&self, reports: &Reports) -> Result<String, std::fmt::Error> {
+        let pulse = |one: &LoopView| Pulse {
+            claim: one.role.claim.to_string(),
+            turns: one.vitals.turns(),
+            idle: self.idle(one),
+            worst_lag: one.vitals.worst_lag(),
+        };
+        let loops = self.loops.iter().map(pulse).collect();
         let scraped = Scraped {
-            report,
-            vitals,
-            written: self.tally.read(),
+            reports: reports.of(&self.loops).map(|(_, report)| report).collect(),
+            loops,
             tasks: self.supervisor.tasks(),
             servers: self.api.servers(),
+            written: self.written(),
             label: self.label.read(),
             names: self.names.read(),
+            services: self.services.read(),
         };
         scraped.encode(&self.observer)
     }
 
     /// Everything, for people.
-    pub(crate) fn status(&self, report: &Report) -> Status {
-        let written = self.tally.read();
+    fn status(&self, reports: &Reports) -> Status {
+        let written = self.written();
+        let planes: Vec<DataPlane> =
+            reports.of(&self.loops).map(|(one, report)| data_plane(one, report)).collect();
         Status {
             node: self.facts.node.clone(),
             instance: self.facts.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-            claims: vec![Claim::new(&report.status, last_announcement(report))],
-            data_plane: self.data_plane(report),
-            lease: self.facts.lease.clone(),
+            claims: reports
+                .of(&self.loops)
+                .map(|(_, report)| Claim::new(&report.status, last_announcement(report)))
+                .collect(),
+            data_plane: planes.first().cloned().unwrap_or_default(),
+            data_planes: planes,
+            lease: self.loops.first().and_then(|one| one.role.lease_name()),
+            services: self.services.read(),
             api_servers: self.api.servers().iter().map(api_server).collect(),
             api_trouble: self.api.trouble(),
             node_label: self.label.read(),
             names: self.names.read(),
             local_service: self.service.read(),
-            not_ready: self.not_ready(Some(report)),
+            not_ready: self.not_ready(reports),
             state: State {
                 dir: self.facts.state_dir.display().to_string(),
                 writes: written.writes,
@@ -192,17 +262,28 @@ impl Insight {
         }
     }
 
-    fn data_plane(&self, report: &Report) -> DataPlane {
-        DataPlane {
-            interface: self.facts.interface.clone(),
-            link_up: report.link_up,
-            announcements_sent: report.counters.announced.values().map(|announced| announced.sent).sum(),
-            probes_sent: report.counters.probes_sent,
-            frames_malformed: report.counters.frames_malformed,
-            addresses_removed: report.counters.removed,
-            address_failure: report.refusal(),
-            worst_loop_lag_seconds: self.vitals.worst_lag().as_secs_f64(),
-        }
+    /// Of all snapshots together.
+    fn written(&self) -> Written {
+        let each = self.loops.iter().map(|one| one.tally.read());
+        each.reduce(|all, one| Written {
+            writes: all.writes + one.writes,
+            errors: all.errors + one.errors,
+            failing: all.failing.or(one.failing),
+        })
+        .unwrap_or_default()
+    }
+}
+
+fn data_plane(one: &LoopView, report: &Report) -> DataPlane {
+    DataPlane {
+        interface: one.role.interface.clone(),
+        link_up: report.link_up,
+        announcements_sent: report.counters.announced.values().map(|announced| announced.sent).sum(),
+        probes_sent: report.counters.probes_sent,
+        frames_malformed: report.counters.frames_malformed,
+        addresses_removed: report.counters.removed,
+        address_failure: report.refusal(),
+        worst_loop_lag_seconds: one.vitals.worst_lag().as_secs_f64(),
     }
 }
 

@@ -17,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-pub(crate) use scrape::Scraped;
+pub(crate) use scrape::{Pulse, Scraped};
 
 /// A gauge of a duration or another fraction.
 type Fraction = Gauge<f64, AtomicU64>;

@@ -56,8 +56,8 @@ fn health_router(insight: Arc<Insight>) -> Router {
 }
 
 async fn metrics(State(insight): State<Arc<Insight>>) -> Response {
-    let report = insight.report().await;
-    match insight.metrics(report.as_ref()) {
+    let reports = insight.reports().await;
+    match insight.metrics(&reports) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -68,8 +68,8 @@ async fn healthz(State(insight): State<Arc<Insight>>) -> Response {
 }
 
 async fn readyz(State(insight): State<Arc<Insight>>) -> Response {
-    let report = insight.report().await;
-    verdict(&insight.not_ready(report.as_ref()), &insight.remarks())
+    let reports = insight.reports().await;
+    verdict(&insight.not_ready(&reports), &insight.remarks())
 }
 
 /// `ok` or the reasons, a line each, and then the remarks, which change nothing.

@@ -2,55 +2,52 @@
 //!
 //! ```text
 //!   thread "loop"      current-thread runtime: data plane, core, signals        waits for nobody
-//!   thread "control"   one worker: lease adapter, admin API, metrics            supervised
-//!   thread "snapshot"  writes the last known state                              latest wins
+//!   thread "services"  the same for Services, if they are held                  waits for nobody, begins again by itself
+//!   thread "control"   one worker: lease adapters, admin API, metrics           supervised
+//!   thread "snapshot"  writes the last known state, one for each loop           latest wins
 //!   thread "log"       writes log lines                                         drops when nobody reads
 //! ```
+
+mod turn;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver as SyncReceiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mainstay_core::input::{Input, Link};
+use mainstay_core::input::Input;
 use mainstay_core::names::{ClaimId, InstanceId};
-use mainstay_core::recording::Start;
-use mainstay_core::settings::{Authority, Found, Settings};
+use mainstay_core::settings::Authority;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::plane::{Dataplane, LinkSettings};
-use mainstay_dataplane::{LinkDescription, clock};
+use mainstay_dataplane::clock;
 use mainstay_kube::LeaseCall;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::reply::Configuration;
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
-use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Driver, Edges, Ending, INPUT_QUEUE, Named};
-use crate::insight::{ApiView, Facts, Insight};
+use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Edges, Ending, INPUT_QUEUE, Named};
+use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
-use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
-use crate::names::{Keeper, NamesView, Resolver};
+use crate::names::{Answers, Keeper, NamesView, Resolver};
 use crate::privileges;
-use crate::record::Recorded;
+use crate::role::Role;
 use crate::service::ServiceView;
-use crate::signals::Signals;
+use crate::services;
 use crate::store::{LoadError, Store, Writer};
 use crate::supervise::{Supervisor, words};
 use crate::vitals::Vitals;
-
-/// How much longer than a lease's duration a hand-over may take.
-const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
+use turn::{LoopStart, Watch, keep_looping, run_loop};
 
 /// Threads of the control plane for what blocks: two look-ups of names and one load of credentials at most, and room.
 const BLOCKING: usize = 8;
-
-/// While the loop waits for the first addresses, it shows so often that it lives.
-const WAITING_TURN: Duration = Duration::from_secs(1);
 
 /// How long the control plane's tasks may take to end.
 const CONTROL_STOP: Duration = Duration::from_secs(2);
@@ -58,8 +55,8 @@ const CONTROL_STOP: Duration = Duration::from_secs(2);
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
-/// When the interface cannot be used, a thread cannot be started, or the loop panicked. Nothing that the API servers
-/// do, or fail to do, is an error here.
+/// When the interface cannot be used, a thread cannot be started, or the control plane's loop panicked. Nothing that the
+/// API servers do, or fail to do, is an error here.
 pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     let Resolved { config, effective, warnings } = resolved;
     let lines = warnings.into_iter().map(|Warning(line)| line);
@@ -71,85 +68,179 @@ pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     }
     let configuration = Configuration { settings: effective, warnings };
     let stop = CancellationToken::new();
-    let (parts, edges, control_edges, writer) = prepare(&config, configuration, &stop)?;
-    let (ended, end) = oneshot::channel();
+    let (insight, prepared, parts) = prepare(&config, configuration, &stop)?;
+    let (ended, end) = mpsc::channel(prepared.len());
+    let (mut loops, mut edges) = (Vec::new(), Vec::new());
+    for (at, one) in prepared.into_iter().enumerate() {
+        let watch = if at == 0 { Watch::Yes } else { Watch::No };
+        edges.push(one.control);
+        loops.push(begin((one.start, watch), (&config, &insight, &stop), one.writer, ended.clone())?);
+    }
+    drop(ended);
+    // The loops open their interfaces first: there is nothing to control without them.
+    let open = loops.iter().all(|one| one.open.recv().is_ok());
+    let end = if open { control(&config, &insight, (edges, parts), end)? } else { Ended::Broken };
+    stop.cancel();
+    finish(loops, end).inspect(|ending| tracing::info!(?ending, "the agent ends"))
+}
+
+/// How a loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As it was told to.
+    Well,
+    /// It broke off, and does not begin again by itself.
+    Broken,
+}
+
+fn control(
+    config: &Config,
+    insight: &Arc<Insight>,
+    edges: (Vec<control::Edges>, control::Parts),
+    end: mpsc::Receiver<Ended>,
+) -> anyhow::Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(BLOCKING)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the control plane's runtime cannot be made")?;
+    let ended = runtime.block_on(control::run(config, insight, edges, end));
+    insight.supervisor.stop();
+    runtime.shutdown_timeout(CONTROL_STOP);
+    Ok(ended)
+}
+
+/// One loop's thread.
+struct Running {
+    thread: JoinHandle<anyhow::Result<Ending>>,
+    open: SyncReceiver<()>,
+    writer: Writer,
+}
+
+/// Starts a loop's thread. The control plane's ends with what breaks it, for a new process is the better start; that of
+/// Services begins again by itself, for its end would be the control plane's as well.
+fn begin(
+    (start, watches_signals): (Beginning, Watch),
+    (config, insight, stop): (&Config, &Arc<Insight>, &CancellationToken),
+    writer: Writer,
+    ended: mpsc::Sender<Ended>,
+) -> anyhow::Result<Running> {
     let (opened, open) = std::sync::mpsc::sync_channel(1);
-    let start = LoopStart { config: config.clone(), parts: parts.clone(), edges, opened };
-    let thread = std::thread::Builder::new().name("loop".to_owned()).spawn(move || {
-        let ending = run_loop(start);
+    let Beginning { role, boot_id, instance, edges, view } = start;
+    let (config, insight, stop) = (config.clone(), Arc::clone(insight), stop.clone());
+    let thread = std::thread::Builder::new().name(role.thread.to_owned());
+    let mut start =
+        LoopStart { config, role, boot_id, instance, edges, opened, view, insight, watches_signals, stop };
+    let thread = thread.spawn(move || {
+        let alone = start.role.claim == ClaimId::control_plane();
+        let ending = if alone { run_loop(&mut start) } else { keep_looping(&mut start) };
+        let how = if ending.is_ok() { Ended::Well } else { Ended::Broken };
         // Nobody listens any more when opening failed.
-        let _ = ended.send(());
+        let _ = ended.blocking_send(how);
         ending
     })?;
-    // The loop opens the interface first: there is nothing to control without it.
-    if open.recv().is_ok() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(BLOCKING)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .context("the control plane's runtime cannot be made")?;
-        runtime.block_on(control::run(&config, &parts.insight, control_edges, end));
-        stop.cancel();
-        runtime.shutdown_timeout(CONTROL_STOP);
-    }
-    let ending = thread.join();
-    writer.join();
-    match ending {
-        Ok(ending) => ending.inspect(|ending| tracing::info!(?ending, "the agent ends")),
-        Err(panic) => anyhow::bail!(
-            "the loop panicked: {}; the VIP stays until its lifetime runs out, start the agent again",
-            words(panic.as_ref())
-        ),
-    }
+    Ok(Running { thread, open, writer })
 }
 
-/// What the threads share, or need to begin.
-#[derive(Clone)]
-struct Parts {
-    insight: Arc<Insight>,
+/// What the loops came to. When one broke off, that is the first, and what another holds stays until its lifetime runs out:
+/// the next process goes on with it.
+fn finish(loops: Vec<Running>, end: Ended) -> anyhow::Result<Ending> {
+    let waited_for = if end == Ended::Broken { 1 } else { loops.len() };
+    let mut endings = Vec::new();
+    for one in loops.into_iter().take(waited_for) {
+        let ending = one.thread.join();
+        one.writer.join();
+        endings.push(
+            ending.unwrap_or_else(|panic| anyhow::bail!("the loop panicked: {}", words(panic.as_ref()))),
+        );
+    }
+    endings.swap_remove(0)
+}
+
+/// What a loop's thread is to begin with.
+struct Beginning {
+    role: Role,
     boot_id: String,
     instance: InstanceId,
-    memory: Option<Snapshot>,
+    edges: Edges,
+    view: LoopView,
 }
 
+/// One loop, not yet running, and the control plane's ends of its channels.
+struct Prepared {
+    start: Beginning,
+    control: control::Edges,
+    writer: Writer,
+}
+
+/// Everything but the threads.
 fn prepare(
     config: &Config,
     configuration: Configuration,
     stop: &CancellationToken,
-) -> anyhow::Result<(Parts, Edges, control::Edges, Writer)> {
+) -> anyhow::Result<(Arc<Insight>, Vec<Prepared>, control::Parts)> {
     let boot_id = clock::boot_id().context("/proc/sys/kernel/random/boot_id cannot be read; mount /proc")?;
-    let store = Store::new(&config.state_dir);
-    let memory = remember(&store, &boot_id);
-    let instance = memory.as_ref().map_or_else(|| InstanceId(random()), |snapshot| snapshot.instance);
-    let snapshot = memory.clone().unwrap_or_else(|| Snapshot {
-        boot_id: boot_id.clone(),
-        instance,
-        claims: BTreeMap::new(),
-        api_servers: Vec::new(),
-        names: BTreeMap::new(),
-    });
-    let (saves, writer) =
-        Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;
-    let names = NamesView::default();
-    let keeper = Keeper::new(config, &snapshot.names, Resolver::new(), names.clone());
-    let (commands, edges, control_edges) = channels(config, saves, snapshot, keeper);
-    let insight = Arc::new(Insight {
-        facts: facts(config, instance),
+    let (names, services) = (NamesView::default(), services::View::default());
+    let mut parts = control::Parts { names: None, services: None, vips: watch::channel(Vec::new()).1 };
+    let mut prepared = Vec::new();
+    for role in Role::all(config) {
+        let memory = Memory::of(config, &role, &boot_id);
+        let source = if role.claim == ClaimId::control_plane() {
+            let keeper =
+                Arc::new(Keeper::new(config, &memory.snapshot.names, Resolver::new(), names.clone()));
+            parts.vips = keeper.known().vips.subscribe();
+            let source = Source::of_names(&keeper);
+            parts.names = Some(keeper);
+            source
+        } else {
+            let vips = parts.vips.clone();
+            let keeper = Arc::new(services::Keeper::new(config, &memory.snapshot, vips, services.clone()));
+            let source = Source::of_services(&keeper);
+            parts.services = Some(keeper);
+            source
+        };
+        prepared.push(one_loop(role, memory, source)?);
+    }
+    let first = prepared.first().context("there is nothing to hold a VIP for")?;
+    let insight = Insight {
+        facts: facts(config, first.start.instance),
         configuration,
-        commands,
+        loops: prepared.iter().map(|one| one.start.view.clone()).collect(),
         clock: clock::now,
-        vitals: Arc::new(Vitals::default()),
         observer: Arc::new(Observer::default()),
-        tally: writer.tally.clone(),
         supervisor: Supervisor::new(stop.clone()),
         api: ApiView::default(),
         service: ServiceView::default(),
-        label: LabelView::new(config, control_edges.vips.clone()),
+        label: LabelView::new(config, parts.vips.clone()),
         names,
-    });
-    Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
+        services,
+    };
+    Ok((Arc::new(insight), prepared, parts))
+}
+
+/// What an earlier run of this boot left, and what is to be written from now on.
+struct Memory {
+    store: Store,
+    known: Option<Snapshot>,
+    snapshot: Snapshot,
+}
+
+impl Memory {
+    fn of(config: &Config, role: &Role, boot_id: &str) -> Self {
+        let store = Store::new(&config.state_dir, role.snapshot);
+        let known = remember(&store, boot_id);
+        let snapshot = known.clone().unwrap_or_else(|| Snapshot {
+            boot_id: boot_id.to_owned(),
+            instance: InstanceId(random()),
+            claims: BTreeMap::new(),
+            api_servers: Vec::new(),
+            names: BTreeMap::new(),
+            cluster: None,
+        });
+        Self { store, known, snapshot }
+    }
 }
 
 fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
@@ -169,151 +260,77 @@ fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
     }
 }
 
-fn channels(
-    config: &Config,
-    saves: Giver<Snapshot>,
-    snapshot: Snapshot,
-    names: Keeper,
-) -> (mpsc::Sender<Command>, Edges, control::Edges) {
+/// Where a claim's addresses come from.
+struct Source {
+    vips: watch::Receiver<Vec<Vip>>,
+    answers: watch::Receiver<Answers>,
+    services: watch::Receiver<Option<Vec<Vip>>>,
+    cluster: watch::Receiver<Option<String>>,
+}
+
+impl Source {
+    fn of_names(keeper: &Keeper) -> Self {
+        let known = keeper.known();
+        Self {
+            vips: known.vips.subscribe(),
+            answers: known.answers.subscribe(),
+            services: watch::channel(None).1,
+            cluster: watch::channel(None).1,
+        }
+    }
+
+    fn of_services(keeper: &services::Keeper) -> Self {
+        let known = keeper.known();
+        Self {
+            vips: known.beacon.subscribe(),
+            answers: watch::channel(Answers::new()).1,
+            services: known.addresses.subscribe(),
+            cluster: known.cluster.subscribe(),
+        }
+    }
+}
+
+fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepared> {
+    let Memory { store, known, snapshot } = memory;
+    let instance = snapshot.instance;
+    let (boot_id, api_servers) = (snapshot.boot_id.clone(), snapshot.api_servers.clone());
+    let (saves, writer) = Writer::start(store, known).context("the snapshot's thread cannot be started")?;
     let (input_sender, inputs) = mpsc::channel::<Input>(INPUT_QUEUE);
-    let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-    let (learned_sender, learned) = watch::channel(snapshot.api_servers.clone());
+    let (command_sender, commands) = mpsc::channel::<Command>(COMMAND_QUEUE);
+    let (learned_sender, learned) = watch::channel(api_servers);
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
-    let adapter = (config.authority == Authority::Lease).then_some(call_sender);
+    let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let calls_out = Calls::new(adapter);
-    let (vips, answers) = (names.known().vips.subscribe(), names.known().answers.subscribe());
-    let named = Named { vips: vips.clone(), answers };
-    let edges =
-        Edges { inputs, commands, learned, snapshot, saves, calls: calls_out, held: held_sender, named };
-    let names = Arc::new(names);
-    let control = control::Edges { calls, inputs: input_sender, learned: learned_sender, held, names, vips };
-    (command_sender, edges, control)
+    let Source { vips, answers, services, cluster } = source;
+    let edges = Edges {
+        inputs,
+        commands,
+        learned,
+        snapshot,
+        saves,
+        calls: Calls::new(adapter),
+        held: held_sender,
+        named: Named { vips, answers },
+        services,
+        cluster,
+    };
+    let control =
+        control::Edges { role: role.clone(), calls, inputs: input_sender, learned: learned_sender, held };
+    let view = LoopView {
+        role: role.clone(),
+        commands: command_sender,
+        vitals: Arc::new(Vitals::default()),
+        tally: writer.tally.clone(),
+    };
+    Ok(Prepared { start: Beginning { role, boot_id, instance, edges, view }, control, writer })
 }
 
 fn facts(config: &Config, instance: InstanceId) -> Facts {
-    let lease = format!("{}/{}", config.lease.namespace, config.lease.name);
     Facts {
         node: config.node.to_string(),
         instance: instance.to_string(),
-        interface: config.interface.clone(),
-        authority: config.authority,
-        lease: (config.authority == Authority::Lease).then_some(lease),
         state_dir: config.state_dir.clone(),
         started: Instant::now(),
-    }
-}
-
-/// What the loop's thread begins with.
-struct LoopStart {
-    config: Config,
-    parts: Parts,
-    edges: Edges,
-    opened: std::sync::mpsc::SyncSender<()>,
-}
-
-fn run_loop(start: LoopStart) -> anyhow::Result<Ending> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("the loop's runtime cannot be made")?;
-    runtime.block_on(turn(start))
-}
-
-async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
-    let LoopStart { config, parts, mut edges, opened } = start;
-    let signals = Signals::catch().context("signals cannot be caught")?;
-    let insight = Arc::clone(&parts.insight);
-    let bound = config.timing.duration + HAND_OVER_SLACK;
-    tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
-    let Some(vips) = first_addresses(&mut edges, &parts.insight.vitals, &opened).await else {
-        return Ok(Ending::Stopped);
-    };
-    let config = Config { vips, ..config };
-    // The data plane's own thread, which it starts, is to have it, too.
-    if config.realtime {
-        privileges::run_in_real_time();
-    }
-    let link = LinkSettings {
-        interface: config.interface.clone(),
-        announce_every: config.announce_every,
-        seed: random(),
-    };
-    let (plane, description) = Dataplane::open(link).await?;
-    let found = found(&config, &parts, &description);
-    let link_up = found.link_up;
-    tracing::info!(
-        interface = config.interface, vips = ?config.vips, node = %config.node, found = ?found.addresses, link_up,
-        "the data plane is open"
-    );
-    let start =
-        Start { settings: settings(&config, &parts, &description), found, now: clock::now(), seed: random() };
-    let (core, recording) = Recorded::new(start, config.record.as_deref());
-    let insight = parts.insight;
-    let driver = Driver::new((core, plane), clock::now, edges, link_up)
-        .watched_by(Arc::clone(&insight.observer), Arc::clone(&insight.vitals));
-    // The receiver waits for exactly this, unless it was told already.
-    let _ = opened.try_send(());
-    let ending = driver.run().await;
-    if let Some(recording) = recording {
-        recording.wait();
-    }
-    Ok(ending)
-}
-
-/// The claim's addresses to start with; `None` when the agent is to end before they are known. What resolves names, and
-/// says that nothing is ready, is the control plane's: it begins now.
-async fn first_addresses(
-    edges: &mut Edges,
-    vitals: &Vitals,
-    opened: &std::sync::mpsc::SyncSender<()>,
-) -> Option<Vec<Vip>> {
-    loop {
-        let vips = edges.named.vips.borrow_and_update().clone();
-        if !vips.is_empty() {
-            return Some(vips);
-        }
-        let _ = opened.try_send(());
-        vitals.turned(clock::now());
-        tokio::select! {
-            changed = edges.named.vips.changed() => changed.ok()?,
-            command = edges.commands.recv() => match command {
-                // There is nothing to report on: whoever asks is told by what there is not.
-                Some(Command::Report(_)) => {}
-                Some(Command::Shutdown(_) | Command::Abort) | None => return None,
-            },
-            () = tokio::time::sleep(WAITING_TURN) => {}
-        }
-    }
-}
-
-fn settings(config: &Config, parts: &Parts, description: &LinkDescription) -> Settings {
-    Settings {
-        node: config.node.clone(),
-        instance: parts.instance,
-        boot_id: parts.boot_id.clone(),
-        claim: ClaimId::control_plane(),
-        vips: config.vips.clone(),
-        own: description.own.clone(),
-        witnesses: config.witnesses.clone(),
-        lease: config.timing,
-        authority: config.authority,
-        detection: config.detection,
-        on_authority_loss: config.on_authority_loss,
-        lifetime: config.lifetime(),
-        restart_grace: config.restart_grace,
-    }
-}
-
-fn found(config: &Config, parts: &Parts, description: &LinkDescription) -> Found {
-    let memory =
-        parts.memory.as_ref().and_then(|memory| memory.claims.get(&ClaimId::control_plane()).cloned());
-    let leaving = memory.as_ref().map(|memory| memory.leaving.clone()).unwrap_or_default();
-    let ours = |vip: &Vip| config.vips.contains(vip) || leaving.contains(vip);
-    // What another agent left is worn as well: it is refreshed, and so made ours, before anything is decided.
-    let worn = description.found.iter().map(|present| present.ip);
-    Found {
-        addresses: worn.chain(description.left_over.iter().copied()).filter(ours).collect(),
-        memory,
-        link_up: description.state == Link::Up,
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_core::settings::Authority;
 use mainstay_core::time::Moment;
 use mainstay_dataplane::counters::Counters;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +17,7 @@ use crate::admin::reply::{API_VERSION, Configuration, Health, Reply, Status, Ver
 use crate::admin::server;
 use crate::config::{Effective, Origin};
 use crate::driver::{COMMAND_QUEUE, Command, Report};
-use crate::insight::{ApiView, Facts, Insight};
+use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
 use crate::metrics::Observer;
 use crate::names::NamesView;
@@ -38,9 +37,6 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
     let facts = Facts {
         node: "node-a".to_owned(),
         instance: "00000000000000ff".to_owned(),
-        interface: "eth0".to_owned(),
-        authority: Authority::Lease,
-        lease: Some("kube-system/plndr-cp-lock".to_owned()),
         state_dir: PathBuf::from("/var/lib/mainstay"),
         started: Instant::now(),
     };
@@ -58,16 +54,20 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
     let insight = Insight {
         facts,
         configuration,
-        commands,
+        loops: vec![LoopView {
+            role: crate::testing::control_plane(),
+            commands,
+            vitals: Arc::new(Vitals::default()),
+            tally: Tally::default(),
+        }],
         clock,
-        vitals: Arc::new(Vitals::default()),
         observer: Arc::new(Observer::default()),
-        tally: Tally::default(),
         supervisor: Supervisor::new(CancellationToken::new()),
         api: ApiView::default(),
         service: ServiceView::default(),
         label: LabelView::default(),
         names: NamesView::default(),
+        services: crate::services::View::default(),
     };
     (Arc::new(insight), receiver)
 }
@@ -131,7 +131,7 @@ async fn a_loop_that_stands_still_is_said_to() {
     let scratch = Scratch::new("admin");
     let socket = scratch.path().join("agent.sock");
     let (insight, _commands) = insight();
-    insight.vitals.turned(Moment::from_millis(92_000));
+    insight.loops[0].vitals.turned(Moment::from_millis(92_000));
     let (at, seen) = (socket.clone(), Arc::clone(&insight));
     tokio::spawn(async move { server::run(&at, seen).await });
     connected(&socket).await;
@@ -219,20 +219,23 @@ async fn health_fails_with_a_reason_when_the_loop_stalls_and_readiness_when_the_
     tokio::spawn(crate::http::serve(listener, crate::probes::router(Arc::clone(&insight))));
     tokio::spawn(answering(commands, false));
 
-    insight.vitals.turned(Moment::from_millis(99_500));
+    insight.loops[0].vitals.turned(Moment::from_millis(99_500));
     let healthy = get(&address, "/healthz").await;
     assert!(healthy.starts_with("HTTP/1.1 200") && healthy.ends_with("ok\n"), "{healthy}");
     let down = get(&address, "/readyz").await;
     assert!(down.starts_with("HTTP/1.1 503"), "{down}");
     assert!(down.ends_with("the link of the VIP's interface is down\n"), "{down}");
 
-    insight.vitals.turned(Moment::from_millis(94_000));
+    insight.loops[0].vitals.turned(Moment::from_millis(94_000));
     let stalled = get(&address, "/healthz").await;
     assert!(stalled.starts_with("HTTP/1.1 503"), "{stalled}");
     assert!(stalled.ends_with("the loop has not turned for 6.0 s\n"), "{stalled}");
 
     let metrics = get(&address, "/metrics").await;
-    assert!(metrics.contains("mainstay_link_up 0") && metrics.contains("# EOF"), "{metrics}");
+    assert!(
+        metrics.contains(r#"mainstay_link_up{claim="control-plane"} 0"#) && metrics.contains("# EOF"),
+        "{metrics}"
+    );
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::admin::reply::Reply;
 use crate::driver::Command;
@@ -30,12 +29,7 @@ impl Signals {
 
     /// SIGTERM and SIGINT hand over and stop, within `bound`; the second of them stops at once. SIGUSR1 writes the
     /// state to the log.
-    pub(crate) async fn watch(
-        mut self,
-        commands: mpsc::Sender<Command>,
-        bound: Duration,
-        insight: Arc<Insight>,
-    ) {
+    pub(crate) async fn watch(mut self, bound: Duration, insight: Arc<Insight>) {
         let mut stopping = false;
         loop {
             tokio::select! {
@@ -46,27 +40,28 @@ impl Signals {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
-            let command = if stopping {
+            let abort = stopping;
+            if stopping {
                 tracing::warn!("asked again: stopping at once; the VIP's lifetime runs out by itself");
-                Command::Abort
             } else {
                 tracing::info!(
                     bound_seconds = bound.as_secs(),
                     "asked to stop: handing over; ask again to stop at once"
                 );
-                Command::Shutdown(bound)
-            };
+            }
             stopping = true;
-            if commands.send(command).await.is_err() {
-                return;
+            for one in &insight.loops {
+                let command = if abort { Command::Abort } else { Command::Shutdown(bound) };
+                // One that has ended needs no telling.
+                let _ = one.commands.send(command).await;
             }
         }
     }
 }
 
 async fn dump(insight: &Insight) {
-    match insight.report().await {
-        Some(report) => match serde_json::to_string(&Reply::from(insight.status(&report))) {
+    match insight.reports().await.status(&insight) {
+        Some(status) => match serde_json::to_string(&Reply::from(status)) {
             Ok(state) => tracing::info!(state, "the state, as asked by SIGUSR1"),
             Err(error) => tracing::error!(%error, "the state cannot be written"),
         },

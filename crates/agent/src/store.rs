@@ -15,16 +15,14 @@ use crate::latest::{Giver, Taker, pair};
 #[cfg(test)]
 mod tests;
 
-/// The file's name in the state directory.
-const FILE: &str = "snapshot.json";
-
-/// Where it is written before it takes its name.
-const TEMPORARY: &str = "snapshot.json.new";
+/// What its name ends in, before it takes its own.
+const TEMPORARY: &str = ".new";
 
 /// The snapshot's file.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
+    file: &'static str,
 }
 
 /// Why the last known state could not be read.
@@ -52,14 +50,14 @@ pub(crate) enum LoadError {
 }
 
 impl Store {
-    /// The store in the state directory `dir`.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+    /// The store in the state directory `dir`, of that name there.
+    pub(crate) fn new(dir: &Path, file: &'static str) -> Self {
+        Self { dir: dir.to_owned(), file }
     }
 
     /// What an earlier run of this boot wrote.
     pub(crate) fn load(&self, boot_id: &str) -> Result<Snapshot, LoadError> {
-        let path = self.dir.join(FILE);
+        let path = self.dir.join(self.file);
         match fs::read(&path) {
             Ok(bytes) => decode(&bytes, boot_id).map_err(|cause| LoadError::Unusable { path, cause }),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(LoadError::Missing(path)),
@@ -70,11 +68,11 @@ impl Store {
     /// Replaces the file: after a crash or a power cut at any moment either the old or the new one is there.
     pub(crate) fn save(&self, snapshot: &Snapshot) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let temporary = self.dir.join(TEMPORARY);
+        let temporary = self.dir.join(format!("{}{TEMPORARY}", self.file));
         let mut file = File::create(&temporary)?;
         file.write_all(&encode(snapshot))?;
         file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(FILE))?;
+        fs::rename(&temporary, self.dir.join(self.file))?;
         File::open(&self.dir)?.sync_all()
     }
 }

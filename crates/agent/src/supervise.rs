@@ -61,6 +61,11 @@ impl Supervisor {
         Self { tasks: Arc::default(), stop }
     }
 
+    /// No task begins any more, and those that run end.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// All tasks.
     pub(crate) fn tasks(&self) -> BTreeMap<&'static str, TaskState> {
         self.lock().clone()

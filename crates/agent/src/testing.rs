@@ -44,6 +44,24 @@ pub(crate) fn api_server(trouble: Option<(mainstay_kube::ErrorClass, u32)>) -> m
     }
 }
 
+/// The control plane's claim on `eth0`.
+pub(crate) fn control_plane() -> crate::role::Role {
+    crate::role::Role {
+        claim: mainstay_core::names::ClaimId::control_plane(),
+        interface: "eth0".to_owned(),
+        witnesses: Vec::new(),
+        authority: mainstay_core::settings::Authority::Lease,
+        lease: crate::config::LeaseName {
+            namespace: "kube-system".to_owned(),
+            name: "plndr-cp-lock".to_owned(),
+        },
+        thread: "loop",
+        lease_task: "lease",
+        snapshot: "snapshot.json",
+        record: None,
+    }
+}
+
 /// A claim's status as a holder's.
 pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
     mainstay_core::status::ClaimStatus {

@@ -160,7 +160,8 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
     let lease = |plan: Plan| plan.with_setting("vip_leasename", "default/another");
     let Some((mut cluster, scratch)) = hosts_as("settings", lease) else { return };
     let file = scratch.0.join("mainstay.yaml");
-    std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nservices: true\n").expect("written");
+    std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nservicesElection: true\n")
+        .expect("written");
     let agent = &mut cluster.nodes[0].agent;
     agent.set("config_file", file.to_str().expect("a path"));
     agent.set("vip_leaseannotations", r#"{"example.com/team":"network"}"#);
@@ -200,7 +201,10 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
     let warned = |text: &str| {
         lines.iter().any(|line| line["message"].as_str().is_some_and(|said| said.contains(text)))
     };
-    assert!(warned("services=\"true\" is ignored: Services of type LoadBalancer are not built yet"), "{log}");
+    assert!(
+        warned("servicesElection=\"true\" is ignored: Services are all held by one node as yet"),
+        "{log}"
+    );
     assert!(!log.contains("hunter2"), "{log}");
 }
 

@@ -25,6 +25,9 @@ pub struct Snapshot {
     /// The last good answer of each DNS name among the VIPs' addresses. The core does not look at it either.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, Vec<Vip>>,
+    /// Which cluster it is of, where a beacon follows from that ([`crate::beacon`]). Nor at that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 /// What is remembered of one claim.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::access::Traffic;
-use crate::answer::{Answer, ErrorClass};
+use crate::answer::{Answer, ErrorClass, Trouble};
 use crate::chance;
 use crate::credentials::Source;
 use crate::engine::{Engine, Observer, Plan};
@@ -149,6 +149,14 @@ impl Objects {
     #[must_use]
     pub fn reflector(&self, following: Following) -> (Reflector, Feed) {
         Reflector::new(Arc::clone(&self.0), following)
+    }
+
+    /// Which cluster this is: a text that no other has.
+    ///
+    /// # Errors
+    /// No API server said. Worth another attempt, later.
+    pub async fn cluster(&self) -> Result<String, Trouble> {
+        crate::cluster::uid(&self.0).await
     }
 }
 

@@ -20,6 +20,7 @@ mod access;
 mod adapter;
 mod answer;
 mod chance;
+mod cluster;
 pub mod convert;
 pub mod credentials;
 mod engine;

@@ -50,9 +50,15 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// The claims.
     pub claims: Vec<Claim>,
-    /// The interface and what was sent on it.
+    /// The interface of the first claim, and what was sent on it.
     pub data_plane: DataPlane,
-    /// The Lease, where one decides.
+    /// The same of each claim, in their order.
+    #[serde(default)]
+    pub data_planes: Vec<DataPlane>,
+    /// The Services of type LoadBalancer, where they are held.
+    #[serde(default)]
+    pub services: Option<Services>,
+    /// The first claim's Lease, where one decides.
     pub lease: Option<String>,
     /// The API servers known.
     pub api_servers: Vec<ApiServer>,
@@ -151,7 +157,7 @@ impl Claim {
 }
 
 /// The interface and what was sent on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataPlane {
     /// The VIP's interface.
@@ -170,6 +176,36 @@ pub struct DataPlane {
     pub address_failure: Option<String>,
     /// The latest that the loop ever was for a deadline.
     pub worst_loop_lag_seconds: f64,
+}
+
+/// The Services of type LoadBalancer, as the API server has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Services {
+    /// Whether they were all read once.
+    pub known: bool,
+    /// Services of type LoadBalancer that are ours.
+    pub ours: usize,
+    /// Their addresses.
+    pub addresses: usize,
+    /// Services that do not get all they ask for.
+    pub refused_count: usize,
+    /// The first of them.
+    pub refused: Vec<RefusedService>,
+    /// Writes of statuses that failed in a row.
+    pub write_failures_in_a_row: u32,
+    /// Why there is nothing to go by, or the last trouble with reading or writing them.
+    pub last_error: Option<String>,
+}
+
+/// A Service that does not get what it asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedService {
+    /// `NAMESPACE/NAME`.
+    pub service: String,
+    /// What is refused, and why.
+    pub why: String,
 }
 
 /// A DNS name that VIPs come from.

@@ -105,8 +105,8 @@ impl Drop for Private {
 }
 
 async fn status(State(insight): State<Arc<Insight>>) -> Response {
-    match insight.report().await {
-        Some(report) => answer(insight.status(&report)),
+    match insight.reports().await.status(&insight) {
+        Some(status) => answer(status),
         None => fail(StatusCode::SERVICE_UNAVAILABLE, insight.silence()),
     }
 }
@@ -116,8 +116,8 @@ async fn config(State(insight): State<Arc<Insight>>) -> Response {
 }
 
 async fn health(State(insight): State<Arc<Insight>>) -> Response {
-    let report = insight.report().await;
-    answer(Health { not_live: insight.not_live(), not_ready: insight.not_ready(report.as_ref()) })
+    let reports = insight.reports().await;
+    answer(Health { not_live: insight.not_live(), not_ready: insight.not_ready(&reports) })
 }
 
 async fn absent(uri: Uri) -> Response {

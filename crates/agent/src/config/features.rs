@@ -191,6 +191,8 @@ pub struct Services {
     pub enabled: bool,
     /// `vip_servicesinterface`.
     pub interface: ServicesInterface,
+    /// Addresses on it whose answer proves that its link works.
+    pub witnesses: Vec<IpAddr>,
     /// `svc_namespace`; `None` is all.
     pub namespace: Option<String>,
     /// `svc_election` and `per_service_election_on_demand`.
@@ -220,6 +222,17 @@ pub enum ServicesInterface {
     Named(String),
     /// The one whose network the address is in.
     Auto,
+}
+
+impl ServicesInterface {
+    /// Its name, where the control plane's is that.
+    #[must_use]
+    pub fn name<'a>(&'a self, control_plane: &'a str) -> &'a str {
+        match self {
+            Self::Named(name) => name,
+            Self::Same | Self::Auto => control_plane,
+        }
+    }
 }
 
 /// How Services are spread over the nodes.

@@ -149,9 +149,10 @@ impl Resolver<'_> {
         let interface = self.interface()?;
         let (addresses, vips) = self.vips(&interface)?;
         let timing = self.timing()?;
+        let features = self.features(&interface)?;
         Ok(Config {
             node: self.node()?,
-            witnesses: self.witnesses(&interface, &addresses)?,
+            witnesses: self.witnesses(&interface, |gateway| familiar(gateway, &addresses))?,
             interface,
             addresses,
             vips,
@@ -171,7 +172,7 @@ impl Resolver<'_> {
             realtime: self.switch(Key::Realtime)?,
             record: self.optional(Key::Record, value::path)?,
             log: self.log()?,
-            features: self.features()?,
+            features,
         })
     }
 
@@ -233,15 +234,9 @@ impl Resolver<'_> {
 
     /// Something to do, and a way to do it.
     fn mode(&self) -> Result<(), Refusal> {
-        if !self.switch(Key::ControlPlane)? {
-            let services = self.switch(Key::Services)?;
-            let problem = if services {
-                "Services are not built yet, and there is nothing else to hold a VIP for"
-            } else {
-                "there is nothing to hold a VIP for"
-            };
-            let key = if services { Key::Services } else { Key::ControlPlane };
-            return self.refuse(key, problem, "set cp_enable to true");
+        if !self.switch(Key::ControlPlane)? && !self.switch(Key::Services)? {
+            let remedy = "set cp_enable to true, or svc_enable";
+            return self.refuse(Key::ControlPlane, "there is nothing to hold a VIP for", remedy);
         }
         if !self.switch(Key::Arp)? {
             return self.refuse(Key::Arp, "there is no way to announce the VIP", "set vip_arp to true");
@@ -251,7 +246,7 @@ impl Resolver<'_> {
 
     fn interface(&self) -> Result<String, Refusal> {
         let given = self.layer.get(Key::Interface);
-        let choice = || format!("set vip_interface to one of: {}", self.host.interfaces.join(", "));
+        let choice = || self.interfaces("vip_interface");
         if given.text.is_empty() {
             let found = self.host.default_interface.clone();
             return found.ok_or_else(|| {
@@ -268,8 +263,16 @@ impl Resolver<'_> {
         self.refuse(Key::Interface, "there is no such interface on this host", &choice())
     }
 
+    /// What to write for an interface.
+    fn interfaces(&self, name: &str) -> String {
+        format!("set {name} to one of: {}", self.host.interfaces.join(", "))
+    }
+
     /// What the claim is to have, and those of it that are known: what a name means is asked when the agent runs.
     fn vips(&self, interface: &str) -> Result<(Vec<Address>, Vec<Vip>), Refusal> {
+        if !self.switch(Key::ControlPlane)? {
+            return Ok((Vec::new(), Vec::new()));
+        }
         self.parse(Key::Address, |text| {
             let addresses = value::addresses_of(text)?;
             let known = |address: &Address| match address {
@@ -304,20 +307,13 @@ impl Resolver<'_> {
     }
 
     /// Without being told, the default route's next hops on that interface, of the VIPs' families.
-    fn witnesses(&self, interface: &str, addresses: &[Address]) -> Result<Vec<IpAddr>, Refusal> {
+    fn witnesses(&self, interface: &str, familiar: impl Fn(&IpAddr) -> bool) -> Result<Vec<IpAddr>, Refusal> {
         let named = self.parse(Key::Witnesses, value::addresses)?;
         if !named.is_empty() {
             return Ok(named);
         }
         let gateways =
             self.host.gateways.iter().filter(|(on, _)| on == interface).map(|(_, address)| *address);
-        // A name may mean addresses of either family.
-        let familiar = |gateway: &IpAddr| {
-            addresses.iter().any(|address| match address {
-                Address::Ip(vip) => vip.is_ipv4() == gateway.is_ipv4(),
-                Address::Name(_) => true,
-            })
-        };
         Ok(gateways.filter(|address| !address.is_unspecified()).filter(familiar).collect())
     }
 
@@ -395,6 +391,14 @@ impl Resolver<'_> {
             format: self.choice(Key::LogFormat, &[LogFormat::Text, LogFormat::Json])?,
         })
     }
+}
+
+/// Whether a gateway is of a family that the claim has. A name may mean addresses of either.
+fn familiar(gateway: &IpAddr, addresses: &[Address]) -> bool {
+    addresses.iter().any(|address| match address {
+        Address::Ip(vip) => vip.is_ipv4() == gateway.is_ipv4(),
+        Address::Name(_) => true,
+    })
 }
 
 fn refusal(setting: &Setting, given: &Given, fault: Fault) -> Refusal {

@@ -85,7 +85,7 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("port", "https")], r#"port="https": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
         (&[("vip_arp", "yes")], r#"vip_arp="yes": neither true nor false; write true or false"#.into()),
         (&[("vip_arp", "false")], r#"vip_arp="false": there is no way to announce the VIP; set vip_arp to true"#.into()),
-        (&[("cp_enable", "false")], r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#.into()),
+        (&[("cp_enable", "false")], r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true, or svc_enable"#.into()),
         (&[("vip_leaderelection", "on")], r#"vip_leaderelection="on": neither true nor false; write true or false"#.into()),
         (&[("vip_leaseduration", "10")], r#"vip_leaseduration="10": not longer than vip_renewdeadline=10; write at least 11"#.into()),
         (&[("vip_renewdeadline", "2")], r#"vip_renewdeadline="2": not longer than 1.2 x vip_retryperiod=2; write at least 3, and less than vip_leaseduration=15"#.into()),
@@ -119,7 +119,8 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("vip_routingtable", "true")], r#"vip_routingtable="true": routing-table mode is not built yet; remove it, or set it to false"#.into()),
         (&[("vip_wireguard", "true")], r#"vip_wireguard="true": WireGuard mode is not built yet; remove it, or set it to false"#.into()),
         (&[("vip_packet", "true")], r#"vip_packet="true": Equinix Metal's API is no more, and kube-vip has dropped it as well; remove it, or set it to false"#.into()),
-        (&[("cp_enable", "false"), ("svc_enable", "true")], r#"svc_enable="true": Services are not built yet, and there is nothing else to hold a VIP for; set cp_enable to true"#.into()),
+        (&[("svc_enable", "true"), ("vip_servicesinterface", "auto")], r#"vip_servicesinterface="auto": choosing an interface for each Service is not built yet; set vip_servicesinterface to one of: eth0, lo"#.into()),
+        (&[("svc_enable", "true"), ("vip_servicesinterface", "eth9")], r#"vip_servicesinterface="eth9": there is no such interface on this host; set vip_servicesinterface to one of: eth0, lo"#.into()),
         (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": there is no such choice; write text or json"#.into()),
     ];
     for (changes, line) in cases {
@@ -140,7 +141,7 @@ fn nothing_set_says_what_to_set() {
     let refused = resolve(Layers::default(), Precedence::FlagsFirst, &host()).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#
+        r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true, or svc_enable"#
     );
 }
 
@@ -277,8 +278,8 @@ fn a_misspelt_name_of_any_family_is_warned_of() {
 fn warnings_are_one_line_each() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
-            &[("svc_enable", "true")],
-            r#"svc_enable="true" is ignored: Services of type LoadBalancer are not built yet"#,
+            &[("svc_election", "true")],
+            r#"svc_election="true" is ignored: Services are all held by one node as yet: spreading them is not built"#,
         ),
         (&[("bgp_peerpass", "hunter2")], r#"bgp_peerpass="(secret)" is ignored: BGP is not built yet"#),
         (&[("vip_arpRate", "100")], "vip_arpRate=100 is below 500 ms: 3000 is used"),
@@ -432,4 +433,16 @@ fn settings_of_features_are_typed_before_they_are_built() {
     assert_eq!(features.services.interface, features::ServicesInterface::Auto);
     assert_eq!(features.lease_annotations["team"], "network");
     assert_eq!(features.routing_table.table, 198);
+}
+
+#[test]
+fn services_alone_need_no_address_and_have_witnesses_of_their_own_interface() {
+    let alone = config(&[("cp_enable", "false"), ("address", ""), ("svc_enable", "true")]);
+    assert!(!alone.holds_control_plane() && alone.vips.is_empty());
+    assert_eq!(alone.features.services.interface.name(&alone.interface), "eth0");
+    assert!(!alone.features.services.witnesses.is_empty(), "the gateway");
+    let elsewhere = config(&[("svc_enable", "true"), ("vip_servicesinterface", "lo")]);
+    assert!(elsewhere.holds_control_plane());
+    assert_eq!(elsewhere.features.services.interface.name(&elsewhere.interface), "lo");
+    assert_ne!(elsewhere.features.services.witnesses, elsewhere.witnesses);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_core::effect::LeaseRequest;
-use mainstay_core::input::{EffectId, Input, LeaseOutcome, Outcome};
+use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 use mainstay_core::time::Moment;
 use mainstay_kube::LeaseCall;
 use tokio::sync::mpsc;
@@ -20,12 +20,35 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct Calls {
     adapter: Option<mpsc::Sender<LeaseCall>>,
     under_way: Vec<(EffectId, Moment)>,
+    /// Which core asks: an answer to one that broke off is nobody's.
+    era: u64,
 }
+
+/// Ids of one core, as the adapter sees them.
+const ERA: u64 = 1 << 48;
 
 impl Calls {
     /// To this adapter; to none where there is no authority.
     pub(crate) fn new(adapter: Option<mpsc::Sender<LeaseCall>>) -> Self {
-        Self { adapter, under_way: Vec::new() }
+        Self { adapter, under_way: Vec::new(), era: 0 }
+    }
+
+    /// Another core asks from now on, which counts its requests from one as the one before did.
+    pub(super) fn begin_anew(&mut self) {
+        self.under_way.clear();
+        self.era += 1;
+    }
+
+    /// What the adapter says, with the request as the core named it; `None` if that core is gone.
+    pub(super) fn read(&self, input: Input) -> Option<Input> {
+        let named = |id: EffectId| (id.0 / ERA == self.era).then(|| EffectId(id.0 % ERA));
+        Some(match input {
+            Input::Outcome { id, outcome } => Input::Outcome { id: named(id)?, outcome },
+            Input::Lease(LeaseReport::Unanswered { id }) => {
+                Input::Lease(LeaseReport::Unanswered { id: named(id)? })
+            }
+            other => other,
+        })
     }
 
     /// Passes a request on. What it returns is the outcome of one that could not be passed on.
@@ -36,7 +59,7 @@ impl Calls {
         request: LeaseRequest,
         deadline: Duration,
     ) -> Option<Input> {
-        let call = LeaseCall { id, request, deadline };
+        let call = LeaseCall { id: EffectId(self.era * ERA + id.0), request, deadline };
         self.under_way.push((id, now + deadline + SLACK));
         let passed_on = self.adapter.as_ref().is_some_and(|adapter| adapter.try_send(call).is_ok());
         (!passed_on).then(|| lease(id, LeaseOutcome::Unreachable))

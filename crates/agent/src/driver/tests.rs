@@ -121,12 +121,18 @@ struct Held {
     learned: watch::Sender<Vec<String>>,
     vips: watch::Sender<Vec<Vip>>,
     names: watch::Sender<Answers>,
+    services: watch::Sender<Option<Vec<Vip>>>,
+    cluster: watch::Sender<Option<String>>,
     saves: Taker<Snapshot>,
     calls: mpsc::Receiver<LeaseCall>,
     vitals: Arc<Vitals>,
 }
 
-fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Driver<Script, Wire>, Held) {
+fn driver(
+    answers: Vec<Vec<Effect>>,
+    deadlines: Vec<Moment>,
+    wire: Wire,
+) -> (Driver<Script, Wire, Box<Edges>>, Held) {
     clock();
     let record = Record::default();
     let script = Script { record: record.clone(), answers: answers.into(), deadlines };
@@ -137,7 +143,9 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
     let (names, name_receiver) = watch::channel(Answers::new());
     let (giver, saves) = pair();
     let (call_sender, calls) = mpsc::channel(1);
-    let edges = Edges {
+    let (services, service_receiver) = watch::channel(None);
+    let (cluster, cluster_receiver) = watch::channel(None);
+    let edges = Box::new(Edges {
         inputs: input_receiver,
         commands: command_receiver,
         learned: learned_receiver,
@@ -146,11 +154,13 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
         named: Named { vips: vip_receiver, answers: name_receiver },
-    };
+        services: service_receiver,
+        cluster: cluster_receiver,
+    });
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)
         .watched_by(Arc::new(Observer::default()), Arc::clone(&vitals));
-    (driver, Held { record, inputs, commands, learned, vips, names, saves, calls, vitals })
+    (driver, Held { record, inputs, commands, learned, vips, names, services, cluster, saves, calls, vitals })
 }
 
 fn snapshot(boot_id: &str) -> Snapshot {
@@ -161,6 +171,7 @@ fn snapshot(boot_id: &str) -> Snapshot {
         claims: Default::default(),
         api_servers: Vec::new(),
         names: Default::default(),
+        cluster: None,
     }
 }
 
@@ -370,4 +381,47 @@ async fn a_loop_that_stood_still_asks_the_core_before_it_does_anything_else() {
     let inputs = held.record.inputs();
     assert_eq!(inputs[..3], [Input::Tick, Input::Tick, Input::Link(Link::Up)], "{inputs:?}");
     assert_eq!(submitted.borrow().len(), 1, "what it ordered was carried out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_are_told_when_they_are_known_and_the_cluster_is_kept() {
+    let (driver, held) = driver(vec![], vec![], Wire::default());
+    let services: Vec<Vip> = vec![[10, 1, 0, 1].into()];
+    let tell = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(held.record.inputs(), [Input::Tick], "nothing is known yet");
+        held.services.send_replace(Some(services.clone()));
+        held.cluster.send_replace(Some("uid".to_owned()));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        held.services.send_replace(Some(vec![]));
+    };
+    let (ending, (), ()) = tokio::join!(driver.run(), tell, shut_down_at(&held, at(100)));
+    assert_eq!(ending, Ending::Stopped);
+    let told = [Input::Tick, Input::Services(services), Input::Services(vec![]), Input::Shutdown];
+    assert_eq!(held.record.inputs(), told, "none left is something to tell as well");
+    assert_eq!(held.saves.take().expect("kept").cluster.as_deref(), Some("uid"));
+}
+
+/// A core that broke off had asked; the one after it counts its requests from one again.
+#[tokio::test(start_paused = true)]
+async fn what_a_loop_before_had_asked_is_answered_to_nobody() {
+    let (mut first, mut held) = driver(vec![vec![read(1)]], vec![], Wire::default());
+    first.handle(&Input::Tick);
+    let asked = held.calls.recv().await.expect("asked").id;
+    first.edges.begin_anew();
+    let again = Script { record: Record::default(), answers: vec![vec![read(1)]].into(), deadlines: vec![] };
+    let record = again.record.clone();
+    let mut second = Driver::new((again, Wire::default()), clock, first.edges, true);
+    second.handle(&Input::Tick);
+    let asked_again = held.calls.recv().await.expect("asked").id;
+    assert_ne!(asked, asked_again);
+    let absent = |id| Input::Outcome { id, outcome: Outcome::Lease(LeaseOutcome::Absent) };
+    for id in [asked, asked_again] {
+        held.inputs.send(absent(id)).await.expect("the loop is there");
+    }
+    let (ending, ()) = tokio::join!(second.run(), shut_down_at(&held, at(50)));
+    assert_eq!(ending, Ending::Stopped);
+    let answered: Vec<Input> =
+        record.inputs().into_iter().filter(|input| matches!(input, Input::Outcome { .. })).collect();
+    assert_eq!(answered, [absent(EffectId(1))], "its own, and by its own name for it");
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mainstay_core::status::ClaimStatus;
 use mainstay_core::vip::Tenure;
+use mainstay_dataplane::counters::Counters;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,12 +17,11 @@ use prometheus_client::registry::Registry;
 use mainstay_kube::{ServerState, ServerStatus};
 
 use super::{ByClaim, ByError, ByName, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
-use crate::admin::reply::{Name, NodeLabel};
+use crate::admin::reply::{Name, NodeLabel, Services};
 use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
-use crate::vitals::Vitals;
 
 /// All tenures, and `none`: one series each, so that a change of tenure leaves none behind.
 const TENURES: [(Option<Tenure>, &str); 5] = [
@@ -34,11 +35,11 @@ const TENURES: [(Option<Tenure>, &str); 5] = [
 /// What is known of the agent at a scrape.
 #[derive(Debug)]
 pub(crate) struct Scraped<'a> {
-    /// The loop's word; `None` when it did not answer, and then its series are absent.
-    pub(crate) report: Option<&'a Report>,
-    /// The loop's pulse, and how long ago it was.
-    pub(crate) vitals: (&'a Vitals, Option<Duration>),
-    /// The snapshot's file.
+    /// The loops' words; the series of one that did not answer are absent.
+    pub(crate) reports: Vec<&'a Report>,
+    /// The loops' pulses.
+    pub(crate) loops: Vec<Pulse>,
+    /// The snapshots' files.
     pub(crate) written: Written,
     /// The control plane's tasks.
     pub(crate) tasks: BTreeMap<&'static str, TaskState>,
@@ -48,6 +49,21 @@ pub(crate) struct Scraped<'a> {
     pub(crate) label: Option<NodeLabel>,
     /// The names that VIPs come from.
     pub(crate) names: Vec<Name>,
+    /// Services, where they are held.
+    pub(crate) services: Option<Services>,
+}
+
+/// One loop's pulse.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse {
+    /// The claim that it is for.
+    pub(crate) claim: String,
+    /// How often it turned.
+    pub(crate) turns: u64,
+    /// Since it turned last; `None` before its first turn.
+    pub(crate) idle: Option<Duration>,
+    /// The latest that it ever was for a deadline.
+    pub(crate) worst_lag: Duration,
 }
 
 impl Scraped<'_> {
@@ -63,9 +79,13 @@ impl Scraped<'_> {
         if !self.names.is_empty() {
             register_names(&self.names, &mut registry);
         }
-        if let Some(report) = self.report {
-            register_claim(report, &mut registry);
-            register_plane(report, &mut registry);
+        if let Some(services) = &self.services {
+            register_services(services, &mut registry);
+        }
+        if !self.reports.is_empty() {
+            register_claims(&self.reports, &mut registry);
+            register_addresses(&self.reports, &mut registry);
+            register_planes(&self.reports, &mut registry);
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -76,18 +96,7 @@ impl Scraped<'_> {
         let info = Family::<ByVersion, Gauge>::default();
         info.get_or_create(&ByVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "Which version runs", info);
-        let (vitals, idle) = self.vitals;
-        registry.register("loop_turns", "Turns of the loop", counted(vitals.turns()));
-        registry.register(
-            "loop_idle_seconds",
-            "Since the loop turned last; it turns at least once a second",
-            fraction(idle.map(|idle| idle.as_secs_f64()).unwrap_or(f64::NAN)),
-        );
-        registry.register(
-            "loop_lag_max_seconds",
-            "The latest that the loop ever was for a deadline since the start. Not the lag of now",
-            fraction(vitals.worst_lag().as_secs_f64()),
-        );
+        self.register_loops(registry);
         registry.register("snapshot_writes", "Snapshots written", counted(self.written.writes));
         registry.register(
             "snapshot_write_errors",
@@ -105,6 +114,50 @@ impl Scraped<'_> {
             restarts,
         );
         registry.register("task_panics", "Control-plane tasks that panicked", panics);
+    }
+
+    fn register_loops(&self, registry: &mut Registry) {
+        let turns = Family::<ByClaim, Counter>::default();
+        let (idle, lag) = (Family::<ByClaim, Fraction>::default(), Family::<ByClaim, Fraction>::default());
+        for pulse in &self.loops {
+            let claim = ByClaim { claim: pulse.claim.clone() };
+            turns.get_or_create(&claim).inner().store(pulse.turns, Ordering::Relaxed);
+            idle.get_or_create(&claim).set(seconds(pulse.idle));
+            lag.get_or_create(&claim).set(pulse.worst_lag.as_secs_f64());
+        }
+        registry.register("loop_turns", "Turns of the loop", turns);
+        registry.register(
+            "loop_idle_seconds",
+            "Since the loop turned last; it turns at least once a second",
+            idle,
+        );
+        registry.register(
+            "loop_lag_max_seconds",
+            "The latest that the loop ever was for a deadline since the start. Not the lag of now",
+            lag,
+        );
+    }
+}
+
+fn register_services(services: &Services, registry: &mut Registry) {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let gauges = [
+        ("services", "Services of type LoadBalancer that are ours", number(services.ours)),
+        (
+            "services_refused",
+            "Of these, those that do not get all they ask for",
+            number(services.refused_count),
+        ),
+        (
+            "service_write_failures_in_a_row",
+            "Writes of Services' statuses failed in a row. No VIP depends on them",
+            i64::from(services.write_failures_in_a_row),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
     }
 }
 
@@ -160,42 +213,55 @@ fn register_label(label: &NodeLabel, registry: &mut Registry) {
     registry.register("node_label_writes", "Writes of the node's label", counted(label.writes));
 }
 
-fn register_claim(report: &Report, registry: &mut Registry) {
-    let status = &report.status;
-    let claim = || ByClaim { claim: status.claim.to_string() };
+fn register_claims(reports: &[&Report], registry: &mut Registry) {
     let holder = Family::<ByClaim, Gauge>::default();
-    holder.get_or_create(&claim()).set(i64::from(status.tenure.is_some()));
+    let tenure = Family::<ByTenure, Gauge>::default();
+    let families = CLAIM_GAUGES.map(|(name, help)| (name, help, Family::<ByClaim, Fraction>::default()));
+    for status in reports.iter().map(|report| &report.status) {
+        let claim = ByClaim { claim: status.claim.to_string() };
+        holder.get_or_create(&claim).set(i64::from(status.tenure.is_some()));
+        for (one, name) in TENURES {
+            let labels = ByTenure { claim: status.claim.to_string(), tenure: name };
+            tenure.get_or_create(&labels).set(i64::from(status.tenure == one));
+        }
+        for ((.., family), value) in families.iter().zip(claim_values(status)) {
+            if !value.is_nan() {
+                family.get_or_create(&claim).set(value);
+            }
+        }
+    }
     registry.register(
         "holder",
         "1 if this node holds the claim. Not that clients reach it, nor that no other node does: sum over nodes",
         holder,
     );
-    let tenure = Family::<ByTenure, Gauge>::default();
-    for (one, name) in TENURES {
-        let labels = ByTenure { claim: status.claim.to_string(), tenure: name };
-        tenure.get_or_create(&labels).set(i64::from(status.tenure == one));
-    }
     registry.register("tenure", "1 for how this node holds the claim; none if it does not", tenure);
-    let gauges: [(&str, &str, f64); 5] = [
-        ("epoch", "The epoch of this node's grant, or the highest seen", f64::from(status.epoch)),
-        (
-            "api_reachable",
-            "1 if the last contact with the API servers is fresh. Not that a write would succeed now",
-            f64::from(u8::from(status.authority_in_reach)),
-        ),
-        ("api_failures_in_a_row", "Lease requests failed in a row", f64::from(status.failures_in_a_row)),
-        ("api_last_contact_seconds", "Since the last successful contact", seconds(status.last_contact)),
-        (
-            "holder_last_answer_seconds",
-            "Since the holder's last answer on the wire, where this node watches it",
-            seconds(status.holder_last_answer),
-        ),
-    ];
-    for (name, help, value) in gauges.into_iter().filter(|(.., value)| !value.is_nan()) {
-        let family = Family::<ByClaim, Fraction>::default();
-        family.get_or_create(&claim()).set(value);
+    for (name, help, family) in families {
         registry.register(name, help, family);
     }
+}
+
+/// What there is of each claim.
+const CLAIM_GAUGES: [(&str, &str); 5] = [
+    ("epoch", "The epoch of this node's grant, or the highest seen"),
+    (
+        "api_reachable",
+        "1 if the last contact with the API servers is fresh. Not that a write would succeed now",
+    ),
+    ("api_failures_in_a_row", "Lease requests failed in a row"),
+    ("api_last_contact_seconds", "Since the last successful contact"),
+    ("holder_last_answer_seconds", "Since the holder's last answer on the wire, where this node watches it"),
+];
+
+/// In the order of [`CLAIM_GAUGES`]; not a number where there is nothing to say.
+fn claim_values(status: &ClaimStatus) -> [f64; 5] {
+    [
+        f64::from(status.epoch),
+        f64::from(u8::from(status.authority_in_reach)),
+        f64::from(status.failures_in_a_row),
+        seconds(status.last_contact),
+        seconds(status.holder_last_answer),
+    ]
 }
 
 fn register_names(names: &[Name], registry: &mut Registry) {
@@ -211,19 +277,22 @@ fn register_names(names: &[Name], registry: &mut Registry) {
     );
 }
 
-fn register_plane(report: &Report, registry: &mut Registry) {
-    let counters = &report.counters;
-    let link = Gauge::<i64>::default();
-    link.set(i64::from(report.link_up));
-    registry.register("link_up", "1 if the VIP's interface is up. Not that anybody is on the link", link);
+fn register_addresses(reports: &[&Report], registry: &mut Registry) {
     let sent = Family::<ByVip, Counter>::default();
     let age = Family::<ByVip, Fraction>::default();
-    for (vip, announced) in &counters.announced {
-        let labels = ByVip { vip: vip.to_string() };
-        sent.get_or_create(&labels).inner().store(announced.sent, Ordering::Relaxed);
-        // What the claim's names mean no more grows old for ever.
-        if let Some(last) = announced.last.filter(|_| report.status.vips.contains(vip)) {
-            age.get_or_create(&labels).set(report.now.since(last).as_secs_f64());
+    let refused = Family::<ByVip, Gauge>::default();
+    for report in reports {
+        for (vip, announced) in &report.counters.announced {
+            let labels = ByVip { vip: vip.to_string() };
+            sent.get_or_create(&labels).inner().store(announced.sent, Ordering::Relaxed);
+            // What the claim does not have any more grows old for ever.
+            if let Some(last) = announced.last.filter(|_| report.status.vips.contains(vip)) {
+                age.get_or_create(&labels).set(report.now.since(last).as_secs_f64());
+            }
+        }
+        for vip in &report.status.vips {
+            let labels = ByVip { vip: vip.to_string() };
+            refused.get_or_create(&labels).set(i64::from(report.refused.contains_key(vip)));
         }
     }
     registry.register(
@@ -231,44 +300,56 @@ fn register_plane(report: &Report, registry: &mut Registry) {
         "Announcements that the device took. Not that anybody heard them",
         sent,
     );
-    let refused = Family::<ByVip, Gauge>::default();
-    for vip in &report.status.vips {
-        let labels = ByVip { vip: vip.to_string() };
-        refused.get_or_create(&labels).set(i64::from(report.refused.contains_key(vip)));
-    }
     registry.register(
         "address_refused",
         "1 while the kernel refuses this VIP and has others of its claim. All refused: kernel_errors, and not ready",
         refused,
     );
     registry.register("announcement_age_seconds", "Since the last announcement of a VIP by this node", age);
-    let counts: [(&str, &str, u64); 6] = [
-        ("frames_received", "Frames that passed the kernel's filter", counters.frames_read),
-        ("frames_malformed", "Frames that were malformed, and ignored", counters.frames_malformed),
-        ("probes_sent", "Probes that the device took", counters.probes_sent),
-        ("send_errors", "Frames that the device did not take", counters.send_errors),
-        ("kernel_errors", "Orders that the kernel refused or left unanswered", counters.kernel_errors),
-        (
-            "addresses_removed",
-            "VIPs that left the interface without our order; they are put back",
-            counters.removed,
-        ),
-    ];
-    for (name, help, value) in counts {
-        registry.register(name, help, counted(value));
+}
+
+fn register_planes(reports: &[&Report], registry: &mut Registry) {
+    let link = Family::<ByClaim, Gauge>::default();
+    let families = PLANE_COUNTERS.map(|(name, help)| (name, help, Family::<ByClaim, Counter>::default()));
+    for report in reports {
+        let claim = ByClaim { claim: report.status.claim.to_string() };
+        link.get_or_create(&claim).set(i64::from(report.link_up));
+        for ((.., family), value) in families.iter().zip(plane_values(&report.counters)) {
+            family.get_or_create(&claim).inner().store(value, Ordering::Relaxed);
+        }
     }
+    registry.register("link_up", "1 if the claim's interface is up. Not that anybody is on the link", link);
+    for (name, help, family) in families {
+        registry.register(name, help, family);
+    }
+}
+
+/// What there is of each claim's data plane.
+const PLANE_COUNTERS: [(&str, &str); 6] = [
+    ("frames_received", "Frames that passed the kernel's filter"),
+    ("frames_malformed", "Frames that were malformed, and ignored"),
+    ("probes_sent", "Probes that the device took"),
+    ("send_errors", "Frames that the device did not take"),
+    ("kernel_errors", "Orders that the kernel refused or left unanswered"),
+    ("addresses_removed", "VIPs that left the interface without our order; they are put back"),
+];
+
+/// In the order of [`PLANE_COUNTERS`].
+fn plane_values(counters: &Counters) -> [u64; 6] {
+    [
+        counters.frames_read,
+        counters.frames_malformed,
+        counters.probes_sent,
+        counters.send_errors,
+        counters.kernel_errors,
+        counters.removed,
+    ]
 }
 
 fn counted(value: u64) -> Counter {
     let counter: Counter = Counter::default();
     counter.inner().store(value, Ordering::Relaxed);
     counter
-}
-
-fn fraction(value: f64) -> Fraction {
-    let gauge = Fraction::default();
-    gauge.set(value);
-    gauge
 }
 
 /// Not a number where there is nothing to say: such a series is left out.

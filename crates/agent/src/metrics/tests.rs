@@ -11,13 +11,12 @@ use mainstay_core::vip::Tenure;
 use mainstay_dataplane::counters::{Announced, Counters};
 use mainstay_kube::ErrorClass;
 
-use super::{Observer, Scraped};
-use crate::admin::reply::NodeLabel;
+use super::{Observer, Pulse, Scraped};
+use crate::admin::reply::{NodeLabel, Services};
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
 use crate::testing::{api_server, claim_status};
-use crate::vitals::Vitals;
 
 fn report() -> Report {
     let vip = "10.0.0.100".parse().unwrap();
@@ -35,11 +34,16 @@ fn report() -> Report {
 }
 
 fn text(observer: &Observer, report: Option<&Report>) -> String {
-    let vitals = Vitals::default();
     let task = TaskState { restarts: 3, panics: 1, ..TaskState::default() };
     let written = Written { writes: 4, errors: 2, failing: None };
     let tasks = BTreeMap::from([("lease", task)]);
-    let idle = Some(Duration::from_millis(250));
+    let pulse = |claim: &str, idle| Pulse {
+        claim: claim.to_owned(),
+        turns: 8,
+        idle: Some(Duration::from_millis(idle)),
+        worst_lag: Duration::ZERO,
+    };
+    let loops = vec![pulse("control-plane", 250), pulse("services", 500)];
     let servers = vec![api_server(Some((ErrorClass::Overloaded, 7)))];
     let label = Some(NodeLabel {
         label: "kube-vip.io/has-ip=10.0.0.100".to_owned(),
@@ -55,7 +59,10 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         failures_in_a_row: 4,
         last_error: None,
     }];
-    Scraped { report, vitals: (&vitals, idle), written, tasks, servers, label, names }
+    let services =
+        Some(Services { ours: 12, refused_count: 3, write_failures_in_a_row: 1, ..Services::default() });
+    let reports = report.into_iter().collect();
+    Scraped { reports, loops, written, tasks, servers, label, names, services }
         .encode(observer)
         .expect("a text")
 }
@@ -115,6 +122,9 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "node_label_writes",
         "probes_sent",
         "send_errors",
+        "service_write_failures_in_a_row",
+        "services",
+        "services_refused",
         "snapshot_write_errors",
         "snapshot_writes",
         "task_panics",
@@ -155,7 +165,13 @@ fn states_are_read_and_events_are_counted() {
         "mainstay_node_label_writes_total 3",
         "mainstay_snapshot_writes_total 4",
         "mainstay_snapshot_write_errors_total 2",
-        "mainstay_loop_idle_seconds 0.25",
+        r#"mainstay_loop_idle_seconds{claim="control-plane"} 0.25"#,
+        r#"mainstay_loop_idle_seconds{claim="services"} 0.5"#,
+        r#"mainstay_link_up{claim="control-plane"} 1"#,
+        r#"mainstay_kernel_errors_total{claim="control-plane"} 0"#,
+        "mainstay_services 12",
+        "mainstay_services_refused 3",
+        "mainstay_service_write_failures_in_a_row 1",
     ] {
         assert!(text.lines().any(|one| one == line), "{line} is missing in:\n{text}");
     }

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use mainstay_core::names::InstanceId;
 use mainstay_core::snapshot::{Snapshot, SnapshotError};
 
-use super::{FILE, LoadError, Store, TEMPORARY, Writer};
+use super::{LoadError, Store, Writer};
 use crate::testing::Scratch;
+
+const FILE: &str = "snapshot.json";
+const TEMPORARY: &str = "snapshot.json.new";
 
 const BOOT: &str = "8e1c0f5a-0000-4000-8000-000000000001";
 
@@ -15,6 +18,7 @@ fn snapshot(instance: u64) -> Snapshot {
     let instance = InstanceId(instance);
     Snapshot {
         names: Default::default(),
+        cluster: None,
         boot_id: BOOT.into(),
         instance,
         claims: Default::default(),
@@ -24,7 +28,7 @@ fn snapshot(instance: u64) -> Snapshot {
 
 fn store(scratch: &Scratch) -> (Store, PathBuf) {
     let dir = scratch.path().join("state");
-    (Store::new(&dir), dir)
+    (Store::new(&dir, FILE), dir)
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn a_directory_that_cannot_be_written_is_told_and_survived() {
     // A file in the directory's place stops root too, as a read-only mount does.
     let dir = scratch.path().join("state");
     fs::write(&dir, b"").unwrap();
-    let (giver, writer) = Writer::start(Store::new(&dir), None).unwrap();
+    let (giver, writer) = Writer::start(Store::new(&dir, FILE), None).unwrap();
     let tally = writer.tally.clone();
     giver.give(snapshot(1));
     drop(giver);

@@ -110,6 +110,36 @@ impl<'a> Survey<'a> {
         Eligibility { nodes: nodes.collect() }
     }
 
+    /// Whether any node could serve `vip` for one of the Services on it, where one node holds all of them: it has an endpoint
+    /// somewhere, or needs none. Policy Local does not count, for nobody can be where the endpoints of all are.
+    #[must_use]
+    pub fn is_served(&self, vip: Vip, on: &AddressUse) -> bool {
+        let family = Family::of(vip);
+        on.services.iter().any(|name| {
+            let needs = self.intent.services.get(name).is_none_or(Service::needs_endpoints);
+            let there = self.endpoints.get(name).and_then(|endpoints| endpoints.anywhere(family));
+            !needs || there.is_some()
+        })
+    }
+
+    /// Whether `node` may hold anything for Services at all.
+    ///
+    /// # Errors
+    /// Why it may not. A node that nobody knows may.
+    pub fn may_serve(&self, node: &NodeName) -> Result<(), Ineligible> {
+        self.nodes.get(node).map_or(Ok(()), |facts| self.admit(facts))
+    }
+
+    fn admit(&self, facts: &NodeFacts) -> Result<(), Ineligible> {
+        if facts.out_of_service {
+            return Err(Ineligible::OutOfService);
+        }
+        if facts.excluded && self.exclude_label == ExcludeLabel::Honoured {
+            return Err(Ineligible::Excluded);
+        }
+        Ok(())
+    }
+
     /// Who should hold `claim`, and why; `holder` is who does now.
     #[must_use]
     pub fn choose(&self, claim: &Claim, holder: Option<&NodeName>) -> Option<Choice> {
@@ -148,12 +178,7 @@ impl<'a> Survey<'a> {
     }
 
     fn judge(&self, node: &NodeName, facts: &NodeFacts, legs: &[Leg<'_>]) -> Verdict {
-        if facts.out_of_service {
-            return Err(Ineligible::OutOfService);
-        }
-        if facts.excluded && self.exclude_label == ExcludeLabel::Honoured {
-            return Err(Ineligible::Excluded);
-        }
+        self.admit(facts)?;
         let score = score(node, facts, legs)?;
         Ok((facts.reluctance().map_or(Fitness::Fit, Fitness::Reluctant), score))
     }

@@ -14,6 +14,7 @@ impl Machine {
                 claims: BTreeMap::from([(self.settings.claim.clone(), memory)]),
                 api_servers: Vec::new(),
                 names: BTreeMap::new(),
+                cluster: None,
             }));
         }
     }

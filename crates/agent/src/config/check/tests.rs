@@ -110,7 +110,7 @@ fn settings_that_contradict_each_other_are_refused_where_they_stand() {
     let nothing = pod("[{name: vip_arp, value: 'true'}]", "[manager]");
     assert_eq!(
         nothing.problems,
-        [r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true"#]
+        [r#"cp_enable="false": there is nothing to hold a VIP for; set cp_enable to true, or svc_enable"#]
     );
     let idle = pod(&format!("[{GOOD}]"), "[]");
     assert_eq!(idle.problems, ["args: no command runs no agent; write manager as the first argument"]);

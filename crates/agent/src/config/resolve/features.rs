@@ -15,7 +15,8 @@ use crate::config::table::Key;
 use crate::config::value;
 
 impl Resolver<'_> {
-    pub(super) fn features(&self) -> Result<Features, Refusal> {
+    /// `interface` is the control plane's, which Services share where they have none of their own.
+    pub(super) fn features(&self, interface: &str) -> Result<Features, Refusal> {
         Ok(Features {
             lease_annotations: self.optional(Key::LeaseAnnotations, value::annotations)?.unwrap_or_default(),
             label_node: self.switch(Key::NodeLabeling)?,
@@ -25,7 +26,7 @@ impl Resolver<'_> {
             dhcp: self.dhcp()?,
             health_check: self.health_check()?,
             balancer: self.balancer()?,
-            services: self.services()?,
+            services: self.services(interface)?,
             egress: self.egress()?,
             routing_table: self.routing_table()?,
             bgp: self.bgp()?,
@@ -97,18 +98,14 @@ impl Resolver<'_> {
         })
     }
 
-    fn services(&self) -> Result<Services, Refusal> {
+    fn services(&self, control_plane: &str) -> Result<Services, Refusal> {
         let election =
             match (self.switch(Key::ServicesElection)?, self.switch(Key::PerServiceElectionOnDemand)?) {
                 (_, true) => ServicesElection::OnDemand,
                 (true, false) => ServicesElection::PerService,
                 (false, false) => ServicesElection::Global,
             };
-        let interface = match self.text(Key::ServicesInterface) {
-            None => ServicesInterface::Same,
-            Some(auto) if auto == "auto" => ServicesInterface::Auto,
-            Some(name) => ServicesInterface::Named(name),
-        };
+        let interface = self.services_interface()?;
         let class = ServiceClass {
             only: self.switch(Key::ClassOnly)?,
             name: self.layer.get(Key::ClassName).text,
@@ -116,6 +113,8 @@ impl Resolver<'_> {
         };
         Ok(Services {
             enabled: self.switch(Key::Services)?,
+            // Services have addresses of both families, or may.
+            witnesses: self.witnesses(interface.name(control_plane), |_| true)?,
             interface,
             namespace: self.optional(Key::ServicesNamespace, value::kubernetes_name)?,
             election,
@@ -127,6 +126,19 @@ impl Resolver<'_> {
             mirror_to: self.text(Key::MirrorInterface),
             upnp: self.switch(Key::Upnp)?,
         })
+    }
+
+    fn services_interface(&self) -> Result<ServicesInterface, Refusal> {
+        let Some(name) = self.text(Key::ServicesInterface) else { return Ok(ServicesInterface::Same) };
+        if !self.switch(Key::Services)? || self.host.interfaces.contains(&name) {
+            return Ok(if name == "auto" { ServicesInterface::Auto } else { ServicesInterface::Named(name) });
+        }
+        let problem = if name == "auto" {
+            "choosing an interface for each Service is not built yet"
+        } else {
+            "there is no such interface on this host"
+        };
+        self.refuse(Key::ServicesInterface, problem, &self.interfaces("vip_servicesinterface"))
     }
 
     fn egress(&self) -> Result<Egress, Refusal> {

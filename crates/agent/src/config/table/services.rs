@@ -3,20 +3,21 @@
 use super::{Key, Kind, Setting};
 use crate::config::value;
 
-const SERVICES: &str = "Services of type LoadBalancer are not built yet";
+const SPREAD: &str = "Services are all held by one node as yet: spreading them is not built";
+const ONE_WATCH: &str = "every change is acted on at once, and those that come together are taken together";
 const EGRESS_LATER: &str = "egress is not built yet";
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::Services, &["svc_enable"], &["services"], Kind::Switch)
         .in_file("enableServices")
-        .not_yet("Hold VIPs for Services of type LoadBalancer", SERVICES),
+        .works("Hold VIPs for Services of type LoadBalancer"),
     Setting::new(
         Key::ServicesInterface,
         &["vip_servicesinterface"],
         &["serviceInterface", "servicesInterface"],
         Kind::Text("NAME|auto"),
     )
-    .not_yet("The interface of Services' VIPs", SERVICES),
+    .works("The interface of Services' VIPs [default: the control plane's]"),
     Setting::new(
         Key::ServicesNamespace,
         &["svc_namespace"],
@@ -24,10 +25,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Formed("NAMESPACE", |text| value::given(text, value::kubernetes_name)),
     )
     .in_file("serviceNamespace")
-    .not_yet("Only Services of that namespace [default: all]", SERVICES),
+    .works("Only Services of that namespace [default: all]"),
     Setting::new(Key::ServicesElection, &["svc_election"], &["servicesElection"], Kind::Switch)
         .in_file("enableServicesElection")
-        .not_yet("Spread Services over the nodes", SERVICES),
+        .not_yet("Spread Services over the nodes", SPREAD),
     Setting::new(
         Key::ServicesLeaseName,
         &["svc_leasename"],
@@ -35,22 +36,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Formed("[NAMESPACE/]NAME", |text| value::given(text, value::lease_name)),
     )
     .else_is("plndr-svcs-lock")
-    .not_yet("The Lease for Services", SERVICES),
+    .works("The Lease for Services"),
     Setting::new(
         Key::PerServiceElectionOnDemand,
         &["per_service_election_on_demand"],
         &["perServiceElectionOnDemand"],
         Kind::Switch,
     )
-    .not_yet("Spread only the Services that are annotated so", SERVICES),
+    .not_yet("Spread only the Services that are annotated so", SPREAD),
     Setting::new(Key::ClassOnly, &["lb_class_only"], &["lbClassOnly"], Kind::Switch)
         .in_file("loadBalancerClassOnly")
-        .not_yet("Only Services that name the load balancer's class", SERVICES),
+        .works("Only Services that name the load balancer's class"),
     Setting::new(Key::ClassName, &["lb_class_name"], &["lbClassName"], Kind::Text("NAME"))
         .in_file("loadBalancerClassName")
         .else_is("kube-vip.io/kube-vip-class")
         .may_be_empty()
-        .not_yet("The load balancer's class", SERVICES),
+        .works("The load balancer's class"),
     Setting::new(
         Key::ClassLegacyHandling,
         &["lb_class_legacy_handling"],
@@ -59,14 +60,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("loadBalancerClassLegacyHandling")
     .else_is("true")
-    .not_yet("Serve Services without a class as well", SERVICES),
+    .works("Serve Services without a class as well"),
     Setting::new(
         Key::DisableServiceUpdates,
         &["disable_service_updates"],
         &["disableServiceUpdates"],
         Kind::Switch,
     )
-    .not_yet("Never write a Service's status", SERVICES),
+    .works("Never write a Service's status"),
     Setting::new(Key::Endpoints, &["enable_endpoints"], &["enableEndpoints"], Kind::Switch).never(
         "Read Endpoints in place of EndpointSlices",
         "Kubernetes has deprecated Endpoints, and they leave addresses out: EndpointSlices are read",
@@ -81,7 +82,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Switch,
     )
     .in_file("enableServiceSecurity")
-    .not_yet("Drop what is sent to a Service's VIP on other ports", SERVICES),
+    .not_yet("Drop what is sent to a Service's VIP on other ports", "the filter is not built yet"),
     Setting::new(
         Key::DebounceTime,
         &["debounce_time"],
@@ -89,7 +90,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Formed("DURATION", |text| value::given(text, value::go_duration)),
     )
     .else_is("0s")
-    .not_yet("How long to wait for more events of a Service", SERVICES),
+    .accepted("How long to wait for more events of a Service", ONE_WATCH),
     Setting::new(
         Key::MirrorInterface,
         &["mirror_dest_interface"],

@@ -1,0 +1,198 @@
+//! One loop's thread, from its start to its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mainstay_core::backoff::Backoff;
+use mainstay_core::input::Link;
+use mainstay_core::names::InstanceId;
+use mainstay_core::recording::Start;
+use mainstay_core::rng::Rng;
+use mainstay_core::settings::{Found, Settings};
+use mainstay_core::vip::Vip;
+use mainstay_dataplane::plane::{Dataplane, LinkSettings};
+use mainstay_dataplane::{LinkDescription, clock};
+use tokio_util::sync::CancellationToken;
+
+use super::random;
+use crate::config::Config;
+use crate::driver::{Command, Driver, Edges, Ending};
+use crate::insight::{Insight, LoopView};
+use crate::privileges;
+use crate::record::Recorded;
+use crate::role::Role;
+use crate::signals::Signals;
+use crate::supervise::words;
+
+/// How much longer than a lease's duration a hand-over may take.
+const HAND_OVER_SLACK: Duration = Duration::from_secs(5);
+
+/// While the loop waits for the first addresses, it shows so often that it lives.
+const WAITING_TURN: Duration = Duration::from_secs(1);
+
+/// Before a loop that broke off begins again: from this ...
+const AGAIN_FIRST: Duration = Duration::from_millis(200);
+/// ... to this, with full jitter. Its addresses' lifetime is longer.
+const AGAIN_LAST: Duration = Duration::from_secs(3);
+
+/// What one loop's thread begins with.
+pub(super) struct LoopStart {
+    pub(super) config: Config,
+    pub(super) role: Role,
+    pub(super) boot_id: String,
+    pub(super) instance: InstanceId,
+    pub(super) edges: Edges,
+    /// Told once the interface is open, or waits for nothing but addresses.
+    pub(super) opened: SyncSender<()>,
+    pub(super) view: LoopView,
+    pub(super) insight: Arc<Insight>,
+    /// One loop watches for signals.
+    pub(super) watches_signals: Watch,
+    pub(super) stop: CancellationToken,
+}
+
+/// Whether a loop's thread watches for signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    Yes,
+    No,
+}
+
+/// Runs the loop to its end; a panic is an error.
+pub(super) fn run_loop(start: &mut LoopStart) -> anyhow::Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("the loop's runtime cannot be made")?;
+    catch_unwind(AssertUnwindSafe(|| runtime.block_on(turn(start)))).unwrap_or_else(|panic| {
+        anyhow::bail!(
+            "the loop panicked: {}; the VIP stays until its lifetime runs out, start the agent again",
+            words(panic.as_ref())
+        )
+    })
+}
+
+/// Runs the loop again and again until it ends as it should: whatever happens here, the control plane's VIP has a loop
+/// of its own that goes on.
+pub(super) fn keep_looping(start: &mut LoopStart) -> anyhow::Result<Ending> {
+    let (mut rng, mut backoff) = (Rng::new(random()), Backoff::new(AGAIN_FIRST, AGAIN_LAST));
+    loop {
+        let error = match run_loop(start) {
+            Ok(ending) => return Ok(ending),
+            Err(error) => error,
+        };
+        // Whoever waits for the interface is to begin all the same.
+        let _ = start.opened.try_send(());
+        let again = backoff.next(&mut rng);
+        tracing::error!(claim = %start.role.claim, again_ms = again.as_millis(), "the loop broke off: {error:#}");
+        std::thread::sleep(again);
+        if start.stop.is_cancelled() {
+            return Err(error);
+        }
+        start.edges.begin_anew();
+    }
+}
+
+async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
+    let LoopStart { config, role, edges, opened, view, insight, .. } = start;
+    if start.watches_signals == Watch::Yes {
+        let signals = Signals::catch().context("signals cannot be caught")?;
+        let bound = config.timing.duration + HAND_OVER_SLACK;
+        tokio::spawn(signals.watch(bound, Arc::clone(insight)));
+    }
+    let Some(vips) = first_addresses(edges, view, opened).await else { return Ok(Ending::Stopped) };
+    // The data plane's own thread, which it starts, is to have it, too.
+    if config.realtime {
+        privileges::run_in_real_time();
+    }
+    let link = LinkSettings {
+        interface: role.interface.clone(),
+        announce_every: config.announce_every,
+        seed: random(),
+    };
+    let (plane, description) = Dataplane::open(link).await?;
+    let found = found(edges, role, &vips, &description);
+    let link_up = found.link_up;
+    tracing::info!(
+        claim = %role.claim, interface = role.interface, ?vips, node = %config.node, found = ?found.addresses, link_up,
+        "the data plane is open"
+    );
+    let identity = (start.boot_id.clone(), start.instance);
+    let settings = settings(config, role, identity, (vips, &description));
+    let start = Start { settings, found, now: clock::now(), seed: random() };
+    let (core, recording) = Recorded::new(start, role.record.as_deref());
+    let driver = Driver::new((core, plane), clock::now, edges, link_up)
+        .watched_by(Arc::clone(&insight.observer), Arc::clone(&view.vitals));
+    // The receiver waits for exactly this, unless it was told already.
+    let _ = opened.try_send(());
+    let ending = driver.run().await;
+    if let Some(recording) = recording {
+        recording.wait();
+    }
+    Ok(ending)
+}
+
+/// The claim's addresses to start with; `None` when the agent is to end before they are known. What finds them out, and
+/// says that nothing is ready, is the control plane's: it begins now.
+async fn first_addresses(edges: &mut Edges, view: &LoopView, opened: &SyncSender<()>) -> Option<Vec<Vip>> {
+    loop {
+        let vips = edges.named.vips.borrow_and_update().clone();
+        if !vips.is_empty() {
+            return Some(vips);
+        }
+        let _ = opened.try_send(());
+        view.vitals.turned(clock::now());
+        tokio::select! {
+            changed = edges.named.vips.changed() => changed.ok()?,
+            command = edges.commands.recv() => match command {
+                // There is nothing to report on: whoever asks is told by what there is not.
+                Some(Command::Report(_)) => {}
+                Some(Command::Shutdown(_) | Command::Abort) | None => return None,
+            },
+            // What was learned meanwhile is found by the loop itself.
+            () = tokio::time::sleep(WAITING_TURN) => {}
+        }
+    }
+}
+
+fn settings(
+    config: &Config,
+    role: &Role,
+    (boot_id, instance): (String, InstanceId),
+    (vips, description): (Vec<Vip>, &LinkDescription),
+) -> Settings {
+    let config = Config { vips: vips.clone(), ..config.clone() };
+    Settings {
+        node: config.node.clone(),
+        instance,
+        boot_id,
+        claim: role.claim.clone(),
+        vips,
+        own: description.own.clone(),
+        witnesses: role.witnesses.clone(),
+        lease: config.timing,
+        authority: role.authority,
+        detection: config.detection,
+        on_authority_loss: config.on_authority_loss,
+        lifetime: config.lifetime(),
+        restart_grace: config.restart_grace,
+    }
+}
+
+/// What is remembered, and what of it is on the interface.
+fn found(edges: &Edges, role: &Role, vips: &[Vip], description: &LinkDescription) -> Found {
+    let memory = edges.snapshot.claims.get(&role.claim).cloned();
+    let known = memory.iter().flat_map(|memory| memory.leaving.iter().chain(&memory.services));
+    let ours: Vec<Vip> = vips.iter().chain(known).copied().collect();
+    // What another agent left is worn as well: it is refreshed, and so made ours, before anything is decided.
+    let worn = description.found.iter().map(|present| present.ip);
+    Found {
+        addresses: worn
+            .chain(description.left_over.iter().copied())
+            .filter(|vip| ours.contains(vip))
+            .collect(),
+        memory,
+        link_up: description.state == Link::Up,
+    }
+}

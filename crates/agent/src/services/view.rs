@@ -1,0 +1,73 @@
+//! What is known of Services, for people.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mainstay_core::intent::ObjectName;
+
+use crate::admin::reply::{RefusedService, Services};
+
+/// Refusals that are shown; the rest is counted by the metrics.
+const SHOWN: usize = 100;
+
+/// What is known of Services, for people. Shared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` where no Services are held.
+    services: Option<Services>,
+    /// Why the loop cannot begin, as long as it cannot.
+    waits_for: Option<String>,
+}
+
+impl View {
+    /// Services are held; the loop has begun if it is known which cluster this is.
+    pub(super) fn begin(&self, cluster: Cluster) {
+        let mut state = self.lock();
+        state.services.get_or_insert_default();
+        state.waits_for = (cluster == Cluster::Unknown)
+            .then(|| "no API server has said yet which cluster this is".to_owned());
+    }
+
+    /// It could not be learned which cluster this is.
+    pub(super) fn cluster_unknown(&self, why: &str) {
+        let mut state = self.lock();
+        if let Some(waits_for) = &mut state.waits_for {
+            *waits_for = format!("no API server says which cluster this is (namespace kube-system): {why}");
+        }
+    }
+
+    /// All was read, and this was decided.
+    pub(super) fn decided(&self, ours: usize, addresses: usize, refused: &BTreeMap<ObjectName, String>) {
+        let mut state = self.lock();
+        let services = state.services.get_or_insert_default();
+        (services.known, services.ours, services.addresses) = (true, ours, addresses);
+        services.refused_count = refused.len();
+        let shown = refused.iter().take(SHOWN);
+        services.refused =
+            shown.map(|(name, why)| RefusedService { service: name.to_string(), why: why.clone() }).collect();
+    }
+
+    /// All of it; `None` where no Services are held.
+    pub(crate) fn read(&self) -> Option<Services> {
+        self.lock().services.clone()
+    }
+
+    /// Why the Services' loop has not begun, if it has not.
+    pub(crate) fn waits_for(&self) -> Vec<String> {
+        self.lock().waits_for.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it is known which cluster this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cluster {
+    Known,
+    Unknown,
+}
