@@ -4,9 +4,9 @@
 //! decides knows nothing of Kubernetes' types. Everything here is plain data and can be written down.
 //!
 //! ```text
-//! Listing, Change ──► Intent ──► decide(rules) ──► Decisions ──► Survey ──► placement::choose
-//!    (readings)      (the last   which are ours,   the claims    who could      who should
-//!                   known valid) what is refused                   hold
+//! Listing, Change ──► Intent ──► decide(pools, rules) ──► Decisions ──► Survey ──► placement::choose
+//!    (readings)      (the last   which are ours, who      the claims    who could      who should
+//!                   known valid) has which address                        hold
 //! ```
 //!
 //! *Bad news is no news.* What could not be read, an empty list and half a list never take anything away: the last that
@@ -14,6 +14,7 @@
 //! ([`Known`]).
 
 mod claims;
+mod decide;
 mod eligibility;
 mod endpoints;
 mod known;
@@ -22,10 +23,12 @@ mod node;
 mod ours;
 mod problem;
 mod service;
+mod wish;
 
 use serde::{Deserialize, Serialize};
 
-pub use claims::{AddressNeed, AddressUse, Claim, Decisions, Refusal, Refused, decide};
+pub use claims::{AddressUse, Claim};
+pub use decide::{Basis, Decisions, Grant, decide};
 pub use eligibility::{Eligibility, Ineligible, Survey};
 pub use endpoints::{Endpoints, Readiness, Slice, Tally};
 pub use known::{Change, Extent, Known, Listing, Reading};
@@ -33,10 +36,9 @@ pub use name::{ObjectName, ObjectNameError};
 pub use node::{NodeFacts, NodeSelector, NodeSelectorError, Requirement};
 pub use ours::{ClassRule, ExcludeLabel, NotOurs, Rules, is_ours};
 pub use problem::{Flaw, Kind, Problem};
-pub use service::{
-    AddressSource, AddressWish, Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType,
-    TrafficPolicy, Wish,
-};
+pub(crate) use service::distinct;
+pub use service::{Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy};
+pub use wish::{AddressSource, NAMED_MAX, Named, NamedBy, Published, Wish};
 
 use crate::names::NodeName;
 

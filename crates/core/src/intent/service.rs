@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::ObjectName;
 use super::node::NodeSelector;
+use super::wish::{NAMED_MAX, Named, NamedBy, Published, Wish};
 use crate::names::NodeName;
 
 /// What one Service asks of us. Its name is its key in [`super::Intent`].
@@ -26,8 +27,12 @@ pub struct Service {
     pub class: Option<String>,
     /// `kube-vip.io/ignore`.
     pub ignore: bool,
-    /// The addresses it asks for, in its order.
-    pub wishes: Vec<AddressWish>,
+    /// The addresses that it names.
+    pub named: Named,
+    /// What it has been assigned: `status.loadBalancer.ingress`.
+    pub published: Vec<Published>,
+    /// Those of its addresses that a DHCP server gave: `kube-vip.io/requestedIP`.
+    pub leased: BTreeSet<IpAddr>,
     /// `spec.ipFamilies`; empty where the API server said none.
     pub families: Vec<Family>,
     /// `spec.ipFamilyPolicy`.
@@ -62,11 +67,56 @@ impl Service {
         common.unwrap_or_else(|| name.beside(format!("kubevip-{}", name.name())))
     }
 
+    /// The addresses that its status has, each once.
+    #[must_use]
+    pub fn addresses_published(&self) -> Vec<IpAddr> {
+        distinct(self.published.iter().filter_map(|one| one.wish.address()))
+    }
+
+    /// The addresses that it has been assigned, each once: what the status says, or, where that says nothing, what
+    /// kube-vip-cloud-provider wrote elsewhere.
+    #[must_use]
+    pub fn assigned(&self) -> Vec<IpAddr> {
+        let published = self.addresses_published();
+        if !published.is_empty() || self.named.by == NamedBy::Person {
+            return published;
+        }
+        let Named { annotation, spec, .. } = &self.named;
+        let written = if annotation.is_empty() { spec.as_slice() } else { annotation };
+        distinct(written.iter().filter_map(Wish::address))
+    }
+
+    /// The ports that it has on `address`, which is assigned to it, as far as anything says so: the published ones that
+    /// it still has. Where none are published, all of its ports: nothing tells which are new.
+    #[must_use]
+    pub fn ports_on(&self, address: IpAddr) -> BTreeSet<Port> {
+        let here = self.published.iter().filter(|one| one.wish.address() == Some(address));
+        let published: BTreeSet<Port> = here.flat_map(|one| one.ports.iter().copied()).collect();
+        if published.is_empty() { self.ports.clone() } else { &published & &self.ports }
+    }
+
+    /// Whether a person names `address`.
+    #[must_use]
+    pub fn names(&self, address: IpAddr) -> bool {
+        let mut named = self.named.annotation.iter().take(NAMED_MAX).chain(&self.named.spec);
+        self.named.by == NamedBy::Person && named.any(|wish| wish.address() == Some(address))
+    }
+
     /// Whether it needs an endpoint in order to be held: kube-vip lifts that under the policy Cluster alone.
     #[must_use]
     pub fn needs_endpoints(&self) -> bool {
         !(self.without_endpoints && self.traffic_policy == TrafficPolicy::Cluster)
     }
+}
+
+/// In order, each once.
+pub(crate) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    all.into_iter().fold(Vec::new(), |mut kept, one| {
+        if !kept.contains(&one) {
+            kept.push(one);
+        }
+        kept
+    })
 }
 
 /// `spec.type`.
@@ -81,49 +131,6 @@ pub enum ServiceType {
     LoadBalancer,
     /// An alias.
     ExternalName,
-}
-
-/// One address that a Service asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AddressWish {
-    /// What is asked for.
-    pub wish: Wish,
-    /// Where it stands.
-    pub source: AddressSource,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Wish {
-    /// This address.
-    Address(IpAddr),
-    /// Whatever DHCP gives: `0.0.0.0` or `::`.
-    Dhcp(Family),
-    /// What this DNS name resolves to.
-    Name(String),
-}
-
-impl fmt::Display for Wish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Dhcp(family) => family.unspecified().fmt(f),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-/// Where a wish stands, in the order in which they are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AddressSource {
-    /// `kube-vip.io/loadbalancerIPs`.
-    Annotation,
-    /// `status.loadBalancer.ingress`.
-    Status,
-    /// `spec.loadBalancerIP`.
-    Spec,
 }
 
 /// An address family.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::intent::Family;
 
 impl Family {
@@ -135,23 +137,49 @@ fn buggy_below(n: u128) -> u128 {
     n.div_ceil(256) + n / 256
 }
 
-/// What no Service can have, and why.
-const UNUSABLE: [(IpAddr, u32, &str); 8] = [
-    // RFC 1122 section 3.2.1.3, RFC 5771, RFC 1112 section 4.
-    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8, "\"this network\" (0.0.0.0/8)"),
-    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8, "loopback (127.0.0.0/8)"),
-    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4, "multicast (224.0.0.0/4)"),
-    (IpAddr::V4(Ipv4Addr::new(240, 0, 0, 0)), 4, "reserved (240.0.0.0/4)"),
-    // RFC 4291 section 2.5 and 2.7: `::`, `::1` and the IPv4-compatible addresses, the IPv4-mapped ones, link-local
-    // (kube-vip announces no link-local VIP), and multicast.
-    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 96, "unspecified, loopback or IPv4-compatible (::/96)"),
-    (IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)), 96, "IPv4-mapped (::ffff:0:0/96)"),
-    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10, "link-local (fe80::/10)"),
-    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8, "multicast (ff00::/8)"),
+/// What an address is that no Service can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unusable {
+    /// RFC 1122 section 3.2.1.3.
+    #[error("\"this network\" (0.0.0.0/8)")]
+    ThisNetwork,
+    /// RFC 1122 section 3.2.1.3.
+    #[error("loopback (127.0.0.0/8)")]
+    Loopback,
+    /// RFC 5771.
+    #[error("multicast (224.0.0.0/4)")]
+    Multicast,
+    /// RFC 1112 section 4; the broadcast address is one of them.
+    #[error("reserved (240.0.0.0/4)")]
+    Reserved,
+    /// RFC 4291 section 2.5.2, 2.5.3 and 2.5.5.1.
+    #[error("unspecified, loopback or IPv4-compatible (::/96)")]
+    Compatible,
+    /// RFC 4291 section 2.5.5.2.
+    #[error("IPv4-mapped (::ffff:0:0/96)")]
+    Mapped,
+    /// RFC 4291 section 2.5.6: kube-vip announces no link-local VIP.
+    #[error("link-local (fe80::/10)")]
+    LinkLocal,
+    /// RFC 4291 section 2.7.
+    #[error("multicast (ff00::/8)")]
+    MulticastV6,
+}
+
+const UNUSABLE: [(IpAddr, u32, Unusable); 8] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8, Unusable::ThisNetwork),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8, Unusable::Loopback),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4, Unusable::Multicast),
+    (IpAddr::V4(Ipv4Addr::new(240, 0, 0, 0)), 4, Unusable::Reserved),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 96, Unusable::Compatible),
+    (IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)), 96, Unusable::Mapped),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10, Unusable::LinkLocal),
+    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8, Unusable::MulticastV6),
 ];
 
 /// Why a Service cannot have some address of `span`; nothing if it can have all of them.
-pub(super) fn unusable(span: Span) -> Option<&'static str> {
+pub(super) fn unusable(span: Span) -> Option<Unusable> {
     let touches = |address, length| Span::of_prefix(address, length).and_then(|it| it.overlap(span));
     UNUSABLE.iter().find(|(address, length, _)| touches(*address, *length).is_some()).map(|(.., why)| *why)
 }

@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::pools::Pool;
-use super::reason::{Refusal, Source, Why};
-use super::service::Service;
-use crate::intent::{Family, FamilyPolicy, ObjectName};
+use super::reason::{Refusal, Why};
+use crate::intent::{AddressSource, Family, FamilyPolicy, NamedBy, ObjectName, Service, Wish, distinct};
 
 /// What a Service asks for, and what of its own it still has.
 pub(super) struct Candidate<'a> {
     pub(super) name: &'a ObjectName,
     pub(super) service: &'a Service,
-    /// What the annotation names, in its order.
-    annotated: Vec<Result<IpAddr, Why>>,
-    /// What `spec.loadBalancerIP` names.
-    specified: Vec<Result<IpAddr, Why>>,
-    /// What it has been assigned, each once. An IPv4 address that is written as an IPv6 one is that IPv4 address.
+    /// What it has been assigned, each once.
     pub(super) assigned: Vec<IpAddr>,
     /// What it has been assigned and may keep.
     pub(super) held: Vec<IpAddr>,
@@ -26,46 +21,70 @@ pub(super) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(name: &'a ObjectName, service: &'a Service) -> Self {
-        let annotated = named(Source::Annotation, service.annotation.as_deref());
-        let specified = named(Source::LoadBalancerIp, service.load_balancer_ip.as_deref());
-        let assigned = distinct(service.assigned.iter().map(IpAddr::to_canonical));
-        Self { name, service, annotated, specified, assigned, held: vec![], lost: BTreeMap::new() }
+        Self { name, service, assigned: service.assigned(), held: vec![], lost: BTreeMap::new() }
     }
 
-    /// What it asks for by name. kube-vip's order: the annotation, else what the status says, else
-    /// `spec.loadBalancerIP`.
-    pub(super) fn request(&self) -> Option<(Source, &[Result<IpAddr, Why>])> {
-        if !self.annotated.is_empty() {
-            Some((Source::Annotation, &self.annotated))
-        } else if self.held.is_empty() && !self.specified.is_empty() {
-            Some((Source::LoadBalancerIp, &self.specified))
-        } else {
-            None
+    /// What its status has.
+    pub(super) fn published(&self) -> Vec<IpAddr> {
+        self.service.addresses_published()
+    }
+
+    /// What it asks for by name. kube-vip's order: the annotation, else what the status says, else `spec.loadBalancerIP`.
+    /// But a spec that names another address of a family that the status has was changed since, and is what is meant.
+    pub(super) fn request(&self) -> Option<(AddressSource, &'a [Wish])> {
+        let named = &self.service.named;
+        if named.by == NamedBy::CloudProvider {
+            return None;
+        }
+        if !named.annotation.is_empty() {
+            return Some((AddressSource::Annotation, &named.annotation));
+        }
+        let spec = named.spec.as_ref().filter(|spec| self.held.is_empty() || self.differs(spec))?;
+        Some((AddressSource::Spec, std::slice::from_ref(spec)))
+    }
+
+    /// Whether `spec` names something else for a family that the Service has.
+    fn differs(&self, spec: &Wish) -> bool {
+        match spec {
+            Wish::Address(address) => self.has(Family::of(*address)) && !self.held.contains(address),
+            Wish::Dhcp(family) => self.has(*family) && self.leased(*family).is_none(),
+            Wish::Name(_) | Wish::Unreadable(_) => false,
         }
     }
 
     /// Whether `spec.loadBalancerIP` says where it belongs, so that no pool is asked.
     pub(super) fn is_specified(&self) -> bool {
-        !self.specified.is_empty()
+        self.service.named.by == NamedBy::Person && self.service.named.spec.is_some()
     }
 
-    /// Whether it asks for `address` itself.
-    pub(super) fn names(&self, address: IpAddr) -> bool {
-        self.annotated.iter().chain(&self.specified).any(|entry| *entry == Ok(address))
+    /// Why another load balancer is taken to serve it: it published a name, or a node's own address (k3s's servicelb
+    /// does). Two that write one status would never end.
+    pub(super) fn serves_elsewhere(&self) -> Option<Why> {
+        let name = self.service.published.iter().find_map(|one| match &one.wish {
+            Wish::Name(name) => Some(Why::Published { name: name.clone() }),
+            _ => None,
+        });
+        name.or_else(|| self.lost.values().find(|why| matches!(why, Why::NodeAddress { .. })).cloned())
+    }
+
+    /// What a DHCP server has given it of `family`.
+    pub(super) fn leased(&self, family: Family) -> Option<IpAddr> {
+        let is_leased = |one: &IpAddr| Family::of(*one) == family && self.service.leased.contains(one);
+        self.held.iter().copied().filter(is_leased).min()
     }
 
     /// Whether `family` is one that nothing behind the Service speaks.
     pub(super) fn lacks(&self, family: Family) -> bool {
-        let families = &self.service.ip_families;
+        let families = &self.service.families;
         !self.requires_both() && !families.is_empty() && !families.contains(&family)
     }
 
     pub(super) fn requires_both(&self) -> bool {
-        self.service.ip_family_policy == FamilyPolicy::RequireDualStack
+        self.service.family_policy == FamilyPolicy::RequireDualStack
     }
 
     pub(super) fn prefers_both(&self) -> bool {
-        self.service.ip_family_policy == FamilyPolicy::PreferDualStack
+        self.service.family_policy == FamilyPolicy::PreferDualStack
     }
 
     pub(super) fn has(&self, family: Family) -> bool {
@@ -74,8 +93,8 @@ impl<'a> Candidate<'a> {
 
     /// The families that it is to have, the first one first.
     pub(super) fn wanted(&self, pool: Option<&Pool>) -> Vec<Family> {
-        let listed = &self.service.ip_families;
-        match self.service.ip_family_policy {
+        let listed = &self.service.families;
+        match self.service.family_policy {
             FamilyPolicy::SingleStack => {
                 vec![listed.first().copied().unwrap_or_else(|| self.only_family(pool))]
             }
@@ -100,32 +119,4 @@ impl<'a> Candidate<'a> {
     pub(super) fn refusals(&self, reasons: impl IntoIterator<Item = Why>) -> Vec<Refusal> {
         reasons.into_iter().map(|why| self.refusal(why)).collect()
     }
-}
-
-/// How many addresses a Service may name. Whoever may write a Service could empty a pool with one annotation.
-pub(super) const NAMED_MAX: usize = 64;
-
-/// The addresses of a list with commas, without repetitions; nothing if it is blank.
-fn named(named_in: Source, list: Option<&str>) -> Vec<Result<IpAddr, Why>> {
-    let Some(list) = list.map(str::trim).filter(|list| !list.is_empty()) else { return vec![] };
-    let mut entries = list.split(',').map(str::trim);
-    let malformed = |value: &str| Why::Malformed { named_in, value: value.to_owned() };
-    let parse = |value: &str| {
-        value.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| malformed(value))
-    };
-    let mut parsed = distinct(entries.by_ref().take(NAMED_MAX).map(parse));
-    if entries.next().is_some() {
-        parsed.push(Err(Why::TooMany { named_in, most: NAMED_MAX }));
-    }
-    parsed
-}
-
-/// In order, each once.
-pub(super) fn distinct<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
-    all.into_iter().fold(Vec::new(), |mut kept, one| {
-        if !kept.contains(&one) {
-            kept.push(one);
-        }
-        kept
-    })
 }

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use super::address::{SearchOrder, Span, step, unusable};
 use super::candidate::Candidate;
+use super::occupant::Occupant;
 use super::pools::{Pool, PoolKey, Pools};
 use super::reason::Why;
-use super::service::Occupant;
 use super::set::AddressSet;
 use crate::intent::{Family, ObjectName, Port};
 
@@ -33,6 +33,8 @@ pub(super) struct Ledger<'a> {
 struct Claim<'a> {
     /// Who had it first.
     by: &'a ObjectName,
+    /// How many are on it.
+    seats: usize,
     /// Whether others may join: everybody on it agrees to that and has ports to tell them apart.
     is_open: bool,
     ports: BTreeMap<Port, &'a ObjectName>,
@@ -54,24 +56,91 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Settles what `candidate` may keep of what it has been assigned.
-    pub(super) fn settle(&mut self, candidate: &mut Candidate<'a>) {
-        for address in candidate.assigned.clone() {
-            match self.check(candidate, address) {
+    /// Settles what each of `candidates`, the oldest first, may keep of what it has been assigned: whoever has no port
+    /// there that an older one has. Nobody's leave to share is asked any more. A port that a Service got since comes
+    /// after those that others had already: who gets it late loses the address for it, however old.
+    pub(super) fn settle(&mut self, candidates: &mut [Candidate<'a>]) {
+        for candidate in &mut *candidates {
+            for address in candidate.published() {
+                self.settle_address(candidate, address);
+            }
+        }
+        for candidate in &mut *candidates {
+            for address in candidate.held.clone() {
+                self.settle_new_ports(candidate, address);
+            }
+        }
+        candidates.iter_mut().for_each(|candidate| self.settle_unpublished(candidate));
+        self.open();
+    }
+
+    /// What kube-vip-cloud-provider assigned, and no status has yet: it goes behind all that has a status, and before all
+    /// that is asked for.
+    fn settle_unpublished(&mut self, candidate: &mut Candidate<'a>) {
+        let published = candidate.published();
+        for address in candidate.assigned.clone().into_iter().filter(|one| !published.contains(one)) {
+            match self.check_named(candidate, address) {
                 Ok(()) => {
-                    self.claim(candidate, address);
+                    self.claim(candidate, address, &candidate.service.ports);
                     candidate.held.push(address);
                 }
-                Err(why) => {
-                    self.contested.insert(address);
-                    candidate.lost.insert(address, why);
-                }
+                Err(why) => drop(candidate.lost.insert(address, why)),
             }
         }
     }
 
+    fn settle_address(&mut self, candidate: &mut Candidate<'a>, address: IpAddr) {
+        let ports = candidate.service.ports_on(address);
+        match self.check_assigned(candidate, address).and_then(|()| self.check_ports(address, &ports)) {
+            Ok(()) => {
+                self.claim(candidate, address, &ports);
+                candidate.held.push(address);
+            }
+            Err(why) => self.lose(candidate, address, why),
+        }
+    }
+
+    fn settle_new_ports(&mut self, candidate: &mut Candidate<'a>, address: IpAddr) {
+        let new = &candidate.service.ports - &candidate.service.ports_on(address);
+        match self.check_ports(address, &new) {
+            Ok(()) => {
+                let name = candidate.name;
+                let taken = new.into_iter().map(|port| (port, name));
+                self.claims.entry(address).and_modify(|claim| claim.ports.extend(taken));
+            }
+            Err(why) => {
+                candidate.held.retain(|held| *held != address);
+                self.lose(candidate, address, why);
+            }
+        }
+    }
+
+    fn lose(&mut self, candidate: &mut Candidate<'a>, address: IpAddr, why: Why) {
+        self.contested.insert(address);
+        candidate.lost.insert(address, why);
+    }
+
+    /// What speaks against an address that `candidate` has been assigned, whoever else has it.
+    fn check_assigned(&self, candidate: &Candidate<'a>, address: IpAddr) -> Result<(), Why> {
+        if let Some(what) = unusable(Span { first: address, last: address }) {
+            return Err(Why::Unusable { address, what });
+        }
+        match self.in_use.get(&address) {
+            // Two claims on one address would be two holders (kube-vip 665, 947).
+            Some(by @ Occupant::ControlPlane) => Err(Why::InUse { address, by: by.clone() }),
+            // A kubelet reports a VIP that its node holds as the node's own (kube-vip 741): what is held must not be
+            // given up because it is.
+            Some(Occupant::Node(node))
+                if !is_known_holder(candidate) && !candidate.service.names(address) =>
+            {
+                Err(Why::NodeAddress { address, node: node.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Offers to others what may be shared. From here on nothing that is already assigned is settled.
-    pub(super) fn open(&mut self) {
+    fn open(&mut self) {
         let open = self.claims.iter().filter(|(_, claim)| claim.is_open);
         let ports = |claim: &Claim<'_>| claim.ports.keys().copied().collect::<Vec<_>>();
         let open: Vec<_> = open.map(|(address, claim)| (*address, ports(claim))).collect();
@@ -81,7 +150,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Offers `address`, whose `ports` are taken since the last time.
-    fn offer(&mut self, address: IpAddr, ports: &[Port]) {
+    fn offer<'b>(&mut self, address: IpAddr, ports: impl IntoIterator<Item = &'b Port>) {
         if self.contested.contains(&address)
             || self.in_use.contains_key(&address)
             || self.pools.avoids(address)
@@ -106,7 +175,7 @@ impl<'a> Ledger<'a> {
         if candidate.lacks(Family::of(address)) {
             return Err(Why::Family { address });
         }
-        if let Some(by) = self.in_use.get(&address) {
+        if let Some(by) = self.also_in_use(candidate, address) {
             return Err(Why::InUse { address, by: by.clone() });
         }
         match self.claims.get(&address) {
@@ -120,7 +189,12 @@ impl<'a> Ledger<'a> {
         if !(claim.is_open && self.shares(candidate, address)) {
             return Err(taken(address, claim));
         }
-        let clash = candidate.service.ports.iter().find_map(|port| claim.ports.get_key_value(port));
+        self.check_ports(address, &candidate.service.ports)
+    }
+
+    fn check_ports(&self, address: IpAddr, ports: &BTreeSet<Port>) -> Result<(), Why> {
+        let Some(claim) = self.claims.get(&address) else { return Ok(()) };
+        let clash = ports.iter().find_map(|port| claim.ports.get_key_value(port));
         clash.map_or(Ok(()), |(port, by)| Err(Why::PortClash { address, port: *port, by: (*by).clone() }))
     }
 
@@ -128,27 +202,40 @@ impl<'a> Ledger<'a> {
     /// Services share with kube-vip alone. Without ports there is nothing to tell it from others.
     fn shares(&self, candidate: &Candidate<'_>, address: IpAddr) -> bool {
         let has_ports = !candidate.service.ports.is_empty();
-        has_ports && (candidate.names(address) || self.pools.allows_sharing(candidate.name.namespace()))
+        has_ports
+            && (candidate.service.names(address) || self.pools.allows_sharing(candidate.name.namespace()))
     }
 
-    /// Writes down what was checked. What a DHCP server is to give belongs to nobody yet.
-    pub(super) fn claim(&mut self, candidate: &Candidate<'a>, address: IpAddr) {
-        if address.is_unspecified() {
-            return;
-        }
-        let is_open = self.shares(candidate, address);
+    /// Whether `candidate` is on `address` with others, and does not agree to that.
+    pub(super) fn is_shared_unasked(&self, candidate: &Candidate<'_>, address: IpAddr) -> bool {
+        let is_shared = self.claims.get(&address).is_some_and(|claim| claim.seats > 1);
+        is_shared && !self.shares(candidate, address)
+    }
+
+    /// Who has `address` who is no Service of ours, but for a node that holds it for `candidate`.
+    pub(super) fn also_in_use(&self, candidate: &Candidate<'_>, address: IpAddr) -> Option<&'a Occupant> {
+        let holds = |by: &&Occupant| matches!(by, Occupant::Node(_)) && is_known_holder(candidate);
+        self.in_use.get(&address).filter(|by| !holds(by))
+    }
+
+    /// Writes down what was checked.
+    fn claim(&mut self, candidate: &Candidate<'a>, address: IpAddr, ports: &BTreeSet<Port>) {
+        let agrees = self.shares(candidate, address);
         let claim = self.claims.entry(address).or_insert(Claim {
             by: candidate.name,
-            is_open,
+            seats: 0,
+            is_open: true,
             ports: BTreeMap::new(),
         });
-        claim.ports.extend(candidate.service.ports.iter().map(|port| (*port, candidate.name)));
+        claim.seats += 1;
+        claim.is_open &= agrees;
+        claim.ports.extend(ports.iter().map(|port| (*port, candidate.name)));
         self.taken.insert(address);
     }
 
     /// [`Self::claim`], and offers the rest of it to others.
     pub(super) fn assign(&mut self, candidate: &Candidate<'a>, address: IpAddr) {
-        self.claim(candidate, address);
+        self.claim(candidate, address, &candidate.service.ports);
         if self.claims.get(&address).is_some_and(|claim| claim.is_open) {
             self.offer(address, &candidate.service.ports);
         }
@@ -167,7 +254,7 @@ impl<'a> Ledger<'a> {
         family: Family,
     ) -> Result<IpAddr, Why> {
         if pool.dhcp.contains(&family) {
-            return Ok(family.unspecified());
+            return Err(Why::Dhcp { family });
         }
         if !pool.offers(family) {
             return Err(Why::NoFamily { pool: key.clone(), family });
@@ -180,7 +267,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// The first address of `pool` that others share and on which `ports` are free.
-    fn first_shared(&self, pool: &Pool, ports: &[Port]) -> Option<IpAddr> {
+    fn first_shared(&self, pool: &Pool, ports: &BTreeSet<Port>) -> Option<IpAddr> {
         let order = self.pools.order;
         let mut from = Family::Ipv4.first(order);
         loop {
@@ -220,6 +307,11 @@ impl<'a> Ledger<'a> {
             }
         }
     }
+}
+
+/// Whether it is known which node holds the Service's addresses.
+fn is_known_holder(candidate: &Candidate<'_>) -> bool {
+    candidate.service.vip_host.is_some()
 }
 
 fn taken(address: IpAddr, claim: &Claim<'_>) -> Why {

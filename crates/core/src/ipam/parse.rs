@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::address::{SearchOrder, Span, unusable};
+use super::address::{SearchOrder, Span, Unusable, unusable};
 use super::overlap::{PoolNote, notes};
 use super::pools::{BuggyAddresses, Form, Pool, PoolKey, Pools, Scope};
 use crate::intent::Family;
@@ -70,7 +70,7 @@ pub enum Fault {
     Reversed,
     /// Addresses that no Service can have.
     #[error("contains addresses that no Service can have, {0}; leave them out")]
-    Unusable(&'static str),
+    Unusable(Unusable),
     /// No address that may be handed out.
     #[error(
         "all its addresses end in .0 or .255, which are avoided; add others, or set avoid-buggy-ips to \"false\""

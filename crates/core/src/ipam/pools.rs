@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::address::{SearchOrder, Span, is_buggy};
 use super::set::AddressSet;
 use crate::intent::Family;
 
 /// Whose a pool or an option is: the part of its key after the first word.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     /// `global`: every namespace's that has none of its own.
     Global,
@@ -32,7 +34,7 @@ impl fmt::Display for Scope {
 
 /// The first word of a pool's key. It decides about precedence alone: kube-vip-cloud-provider reads both forms of
 /// value under both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Form {
     /// `cidr`.
     Cidr,
@@ -41,7 +43,7 @@ pub enum Form {
 }
 
 /// A pool's name: its key in the `ConfigMap`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PoolKey {
     /// The key's first word.
     pub form: Form,

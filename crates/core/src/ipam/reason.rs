@@ -1,14 +1,17 @@
 //! What becomes of a Service, and why: one line each, with the object, the value and the remedy.
 
-use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
+use super::address::Unusable;
+use super::occupant::Occupant;
 use super::pools::PoolKey;
-use super::service::{ANNOTATION, Occupant};
-use crate::intent::{Family, ObjectName, Port};
+use crate::intent::{AddressSource, Family, ObjectName, Port};
+use crate::names::NodeName;
 
 /// What becomes of one Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// What it shall have.
     pub verdict: Verdict,
@@ -16,6 +19,8 @@ pub struct Decision {
     pub refusals: Vec<Refusal>,
     /// What is legal and may be not meant.
     pub notes: Vec<Note>,
+    /// Another load balancer serves it: its status is not ours to write.
+    pub serves_elsewhere: bool,
 }
 
 impl Decision {
@@ -30,19 +35,18 @@ impl Decision {
 }
 
 /// What a Service shall have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// What it has: there is nothing to write.
+    /// What it has: there is nothing to write. Of a Service that another load balancer serves, what is left of it.
     Keep(Vec<IpAddr>),
-    /// These in place of what it has, in the order of families that it asks for. `0.0.0.0` and `::` stand for an
-    /// address that a DHCP server gives.
+    /// These in place of what it has, in the order of families that it asks for.
     Assign(Vec<IpAddr>),
     /// Nothing; and what it has is not its own.
     Refuse,
 }
 
 /// What a Service cannot have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{service}: {why}")]
 pub struct Refusal {
     /// The Service.
@@ -51,26 +55,9 @@ pub struct Refusal {
     pub why: Why,
 }
 
-/// Where a Service names an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The annotation [`ANNOTATION`].
-    Annotation,
-    /// `spec.loadBalancerIP`.
-    LoadBalancerIp,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Annotation => ANNOTATION,
-            Self::LoadBalancerIp => "spec.loadBalancerIP",
-        })
-    }
-}
-
 /// Why something is refused, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// What it names is no address.
     #[error(
@@ -78,15 +65,47 @@ pub enum Why {
     )]
     Malformed {
         /// Where it names it.
-        named_in: Source,
+        named_in: AddressSource,
         /// What stands there; of a list, the one entry that is at fault.
         value: String,
+    },
+    /// A DHCP server is to give it an address: it names `0.0.0.0` or `::`, or its pool is that.
+    #[error("{} is to come from DHCP, which is not built yet; name an address, or write a pool of addresses", .family)]
+    Dhcp {
+        /// The family.
+        family: Family,
+    },
+    /// It names a DNS name.
+    #[error("{named_in}={name:?}: addresses by DNS name are not built yet; write addresses")]
+    Name {
+        /// Where it names it.
+        named_in: AddressSource,
+        /// The name.
+        name: String,
+    },
+    /// It is published under a DNS name, which only another load balancer does.
+    #[error(
+        "its status has {name:?}, which another load balancer published; name an address to have it served here"
+    )]
+    Published {
+        /// The name.
+        name: String,
+    },
+    /// It is published under a node's own address, and nobody asked for that: k3s's servicelb does so (kube-vip 836).
+    #[error(
+        "{address} is node {node}'s own, which another load balancer published; name an address that no host has"
+    )]
+    NodeAddress {
+        /// The address.
+        address: IpAddr,
+        /// The node.
+        node: NodeName,
     },
     /// It names more addresses than a Service may.
     #[error("more than {most} addresses are named in {named_in}, and the rest is ignored; name fewer")]
     TooMany {
         /// Where it names them.
-        named_in: Source,
+        named_in: AddressSource,
         /// How many it may name.
         most: usize,
     },
@@ -96,7 +115,7 @@ pub enum Why {
         /// The address.
         address: IpAddr,
         /// What it is.
-        what: &'static str,
+        what: Unusable,
     },
     /// It names an address of a family that it does not have.
     #[error("{address} is {}, which is not among its ipFamilies; name an address of another family, or add this one", Family::of(*.address))]
@@ -110,7 +129,7 @@ pub enum Why {
     )]
     OneFamily {
         /// Where it names addresses.
-        named_in: Source,
+        named_in: AddressSource,
         /// The family that is missing.
         missing: Family,
     },
@@ -146,7 +165,7 @@ pub enum Why {
     /// No pool serves its namespace.
     #[error(
         "no pool serves namespace {namespace}; add cidr-{namespace} or cidr-global to the ConfigMap of pools, or name \
-         an address in {ANNOTATION}"
+         an address in kube-vip.io/loadbalancerIPs"
     )]
     NoPool {
         /// The namespace.
@@ -175,7 +194,8 @@ pub enum Why {
 }
 
 /// What is legal, and may be not meant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum Note {
     /// An address is in no pool. It stays.
     #[error("{service}: {address} is outside every pool and stays; add it to a pool if that is not meant")]
@@ -194,6 +214,26 @@ pub enum Note {
         address: IpAddr,
         /// Who else has it.
         by: Occupant,
+    },
+    /// An address is shared, and the Service does not agree to that, or no longer. It stays, and nobody else joins.
+    #[error(
+        "{service}: {address} stays shared, though it does not agree to that any more; set allow-share for its namespace, \
+         or name the address"
+    )]
+    SharedUnasked {
+        /// The Service.
+        service: ObjectName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// What it names was written by kube-vip-cloud-provider, says something else than its status, and is not followed.
+    #[error(
+        "{service}: it names addresses that its status does not have, and that are not followed: by its label \
+         implementation=kube-vip it was kube-vip-cloud-provider that wrote them; remove the label if they are meant"
+    )]
+    NamedByCloudProvider {
+        /// The Service.
+        service: ObjectName,
     },
     /// An address is of a family that the Service does not have, and stays because the Service names it, or would have
     /// none without it.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::*;
-use crate::intent::{FamilyPolicy, Port, Protocol};
+use crate::intent::{FamilyPolicy, Named, Port, Protocol, Published, ServiceType};
 
 mod allocation;
 mod parsing;
@@ -28,10 +27,6 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn ips(texts: &[&str]) -> Vec<IpAddr> {
-    texts.iter().map(|text| ip(text)).collect()
-}
-
 fn name(text: &str) -> ObjectName {
     let (namespace, name) = text.split_once('/').unwrap();
     ObjectName::new(namespace, name).unwrap()
@@ -49,31 +44,58 @@ fn port(text: &str) -> Port {
 
 /// A Service with port 80 and nothing else.
 fn web() -> Service {
-    Service { ports: vec![port("80/TCP")], ..Service::default() }
+    Service { service_type: ServiceType::LoadBalancer, ports: [port("80/TCP")].into(), ..Service::default() }
 }
 
 fn dual(policy: FamilyPolicy, families: &[Family]) -> Service {
-    Service { ip_family_policy: policy, ip_families: families.to_vec(), ..web() }
+    Service { family_policy: policy, families: families.to_vec(), ..web() }
+}
+
+/// As a status has them that says nothing of ports.
+fn published(addresses: &[IpAddr]) -> Vec<Published> {
+    let one = |address: &IpAddr| Published { wish: Wish::Address(*address), ports: [].into() };
+    addresses.iter().map(one).collect()
 }
 
 impl Service {
-    fn created(mut self, seconds: u64) -> Self {
-        self.created_after_epoch = Duration::from_secs(seconds);
+    fn created(mut self, seconds: i64) -> Self {
+        self.created = seconds;
         self
     }
 
     fn has(mut self, addresses: &[&str]) -> Self {
-        self.assigned = ips(addresses);
+        self.published = addresses
+            .iter()
+            .map(|text| Wish::of(text))
+            .map(|wish| Published { wish, ports: [].into() })
+            .collect();
+        self
+    }
+
+    /// With what the status says of ports.
+    fn had(mut self, address: &str, ports: &[&str]) -> Self {
+        let ports = ports.iter().map(|text| port(text)).collect();
+        self.published = vec![Published { wish: Wish::of(address), ports }];
         self
     }
 
     fn annotated(mut self, list: &str) -> Self {
-        self.annotation = Some(list.to_owned());
+        self.named.annotation = Wish::list(list);
         self
     }
 
     fn specified(mut self, address: &str) -> Self {
-        self.load_balancer_ip = Some(address.to_owned());
+        self.named.spec = (!address.is_empty()).then(|| Wish::of(address));
+        self
+    }
+
+    fn by_cloud_provider(mut self) -> Self {
+        self.named = Named { by: NamedBy::CloudProvider, ..self.named };
+        self
+    }
+
+    fn leased(mut self, address: &str) -> Self {
+        self.leased.insert(ip(address));
         self
     }
 
@@ -107,14 +129,17 @@ impl World {
     }
 
     fn allocate(&self) -> BTreeMap<ObjectName, Decision> {
-        allocate(&self.pools, &self.services, &self.in_use)
+        let decisions = allocate(&self.pools, &self.services, &self.in_use);
+        decisions.into_iter().map(|(name, decision)| (name.clone(), decision)).collect()
     }
 
     /// The world once the decisions are written.
     fn after(&self, decisions: &BTreeMap<ObjectName, Decision>) -> Self {
         let mut after = self.clone();
-        for (name, decision) in decisions {
-            after.services.get_mut(name).unwrap().assigned = decision.addresses().to_vec();
+        for (name, decision) in decisions.iter().filter(|(_, decision)| !decision.serves_elsewhere) {
+            let service = after.services.get_mut(name).unwrap();
+            service.published = published(decision.addresses());
+            service.published.iter_mut().for_each(|one| one.ports = service.ports.clone());
         }
         after
     }

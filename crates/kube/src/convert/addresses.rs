@@ -1,66 +1,72 @@
-//! The addresses that a Service asks for: one place is believed, as kube-vip does (`FetchServiceAddresses` in its
-//! `pkg/instance`): the annotation, else the status, else the spec.
+//! What a Service says of addresses, each place by itself: who of them is believed is the core's to decide.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
-use mainstay_core::intent::{AddressSource, AddressWish, Family, Flaw, Wish};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, PortStatus, Service};
+use mainstay_core::intent::{Flaw, Named, NamedBy, Port, Published, Wish};
 
-use super::annotations::{Annotations, LOAD_BALANCER_IPS};
-use super::flaw;
+use super::annotations::{Annotations, LOAD_BALANCER_IPS, REQUESTED_IP};
+use super::service::protocol;
+use super::{flaw, remark};
 
 const SPEC: &str = "spec.loadBalancerIP";
 const STATUS: &str = "status.loadBalancer.ingress";
 const FORM: &str = "addresses (192.0.2.10, 2001:db8::10) or a host's name";
+/// With this value kube-vip-cloud-provider marks the Services whose annotation it wrote (its `pkg/provider`).
+const IMPLEMENTATION: (&str, &str) = ("implementation", "kube-vip");
 
-/// What the Service asks for.
-///
-/// Where the status has an address and the spec another one of that family, the spec is believed alone: somebody has
-/// changed it, and the status is what came of the one before. A spec that cannot be read is passed over where there is a
-/// status, for the API server lets anything stand there.
-pub(super) fn wishes(
+/// What the Service names. A spec that cannot be read is passed over where there is a status, for the API server lets
+/// anything stand there.
+pub(super) fn named(
     object: &Service,
     annotations: &Annotations<'_>,
     told: &mut Vec<Flaw>,
-) -> Result<Vec<AddressWish>, Flaw> {
-    let listed = listed(annotations.get(LOAD_BALANCER_IPS))?;
-    if !listed.is_empty() {
-        return Ok(from(AddressSource::Annotation, listed));
+) -> Result<Named, Flaw> {
+    let annotation = Wish::list(annotations.get(LOAD_BALANCER_IPS).unwrap_or_default());
+    if let Some(Wish::Unreadable(text)) = annotation.iter().find(|wish| is_unreadable(wish)) {
+        return Err(flaw(LOAD_BALANCER_IPS, text, FORM));
     }
-    let published = published(object)?;
-    let named = match named(object) {
-        Some(Err(Flaw::Value { field, value, expected })) if !published.is_empty() => {
-            told.push(Flaw::Remark { field, value, expected });
+    let text = object.spec.as_ref().and_then(|spec| spec.load_balancer_ip.as_deref()).map(str::trim);
+    let spec = text.filter(|text| !text.is_empty()).map(Wish::of);
+    let spec = match spec {
+        Some(Wish::Unreadable(text)) if ingress(object).next().is_some() || !annotation.is_empty() => {
+            told.push(remark(SPEC, text, FORM));
             None
         }
-        named => named.transpose()?,
+        Some(Wish::Unreadable(text)) => return Err(flaw(SPEC, text, FORM)),
+        spec => spec,
     };
-    let changed = |named: &Wish| published.iter().any(|published| differs(published, named));
-    match named {
-        Some(named) if published.is_empty() || changed(&named) => Ok(from(AddressSource::Spec, vec![named])),
-        _ => Ok(from(AddressSource::Status, published)),
+    Ok(Named { annotation, spec, by: named_by(object) })
+}
+
+fn is_unreadable(wish: &Wish) -> bool {
+    matches!(wish, Wish::Unreadable(_))
+}
+
+fn named_by(object: &Service) -> NamedBy {
+    let (label, value) = IMPLEMENTATION;
+    let labels = object.metadata.labels.as_ref();
+    let is_marked = labels.and_then(|labels| labels.get(label)).is_some_and(|text| text == value);
+    if is_marked { NamedBy::CloudProvider } else { NamedBy::Person }
+}
+
+/// What the status says.
+pub(super) fn published(object: &Service, told: &mut Vec<Flaw>) -> Vec<Published> {
+    let mut all = Vec::new();
+    for one in ingress(object) {
+        match Wish::of(said(one).unwrap_or_default()) {
+            Wish::Unreadable(text) if text.is_empty() => {}
+            Wish::Unreadable(text) => told.push(remark(STATUS, text, FORM)),
+            wish => all.push(Published { wish, ports: ports(one) }),
+        }
     }
+    all
 }
 
-fn named(object: &Service) -> Option<Result<Wish, Flaw>> {
-    let text = object.spec.as_ref()?.load_balancer_ip.as_deref()?.trim();
-    (!text.is_empty()).then(|| wish(SPEC, text))
-}
-
-fn from(source: AddressSource, wishes: Vec<Wish>) -> Vec<AddressWish> {
-    wishes.into_iter().map(|wish| AddressWish { wish, source }).collect()
-}
-
-/// The annotation's list. Empty parts are passed over: an annotation that is blank counts as none.
-fn listed(text: Option<&str>) -> Result<Vec<Wish>, Flaw> {
-    let parts = text.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(|part| wish(LOAD_BALANCER_IPS, part)).collect()
-}
-
-fn published(object: &Service) -> Result<Vec<Wish>, Flaw> {
+fn ingress(object: &Service) -> impl Iterator<Item = &LoadBalancerIngress> {
     let status = object.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
-    ingress.filter_map(said).map(|text| wish(STATUS, text)).collect()
+    status.and_then(|status| status.ingress.as_ref()).into_iter().flatten()
 }
 
 fn said(ingress: &LoadBalancerIngress) -> Option<&str> {
@@ -68,35 +74,17 @@ fn said(ingress: &LoadBalancerIngress) -> Option<&str> {
     address.or(ingress.hostname.as_deref()).filter(|text| !text.is_empty())
 }
 
-/// Whether the spec names something else for the family of a published address.
-fn differs(published: &Wish, named: &Wish) -> bool {
-    match (published, named) {
-        (Wish::Address(published), Wish::Address(named)) => {
-            Family::of(*published) == Family::of(*named) && published != named
-        }
-        (Wish::Address(published), Wish::Dhcp(family)) => Family::of(*published) == *family,
-        _ => false,
-    }
-}
-
-fn wish(field: &str, text: &str) -> Result<Wish, Flaw> {
-    match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(address) if address.is_unspecified() => Ok(Wish::Dhcp(Family::of(address))),
-        Ok(address) => Ok(Wish::Address(address)),
-        Err(_) if is_dns_name(text) => Ok(Wish::Name(text.to_ascii_lowercase())),
-        Err(_) => Err(flaw(field, text, FORM)),
-    }
-}
-
-/// A host's name as DNS has them (RFC 1123 section 2.1). The last label is not all digits, which tells a mistyped IPv4
-/// address from a name (RFC 3696 section 2).
-fn is_dns_name(text: &str) -> bool {
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let label = |label: &str| {
-        let bounded = (1..=63).contains(&label.len()) && label.chars().all(letter);
-        bounded && !label.starts_with('-') && !label.ends_with('-')
+/// The ports that are published with an address. One that cannot be read counts as not published.
+fn ports(ingress: &LoadBalancerIngress) -> BTreeSet<Port> {
+    let port = |one: &PortStatus| {
+        let number = u16::try_from(one.port).ok().filter(|number| *number > 0)?;
+        Some(Port { protocol: protocol(Some(&one.protocol))?, port: number })
     };
-    let last_is_word = !name.rsplit('.').next().unwrap_or_default().chars().all(|c| c.is_ascii_digit());
-    name.len() <= 253 && name.split('.').all(label) && last_is_word
+    ingress.ports.iter().flatten().filter_map(port).collect()
+}
+
+/// What a DHCP server gave the Service, as kube-vip wrote it down.
+pub(super) fn leased(annotations: &Annotations<'_>) -> BTreeSet<IpAddr> {
+    let written = Wish::list(annotations.get(REQUESTED_IP).unwrap_or_default());
+    written.iter().filter_map(Wish::address).collect()
 }

@@ -10,6 +10,8 @@ use super::{flaw, remark};
 
 /// A list of addresses.
 pub(super) const LOAD_BALANCER_IPS: &str = "kube-vip.io/loadbalancerIPs";
+/// The address that a DHCP server gave, and that is asked for again.
+pub(super) const REQUESTED_IP: &str = "kube-vip.io/requestedIP";
 const IGNORE: &str = "kube-vip.io/ignore";
 const INTERFACE: &str = "kube-vip.io/serviceInterface";
 const LEASE: &str = "kube-vip.io/leaseName";

@@ -31,8 +31,10 @@ pub(super) fn convert(
     }
     let service = asked(spec, service)?;
     let annotations = Annotations::of(metadata);
-    let wishes = addresses::wishes(object, &annotations, told)?;
-    annotations.apply(name, intent::Service { wishes, ..service }, told)
+    let named = addresses::named(object, &annotations, told)?;
+    let published = addresses::published(object, told);
+    let leased = addresses::leased(&annotations);
+    annotations.apply(name, intent::Service { named, published, leased, ..service }, told)
 }
 
 /// What the spec asks for, but for addresses.
@@ -90,11 +92,17 @@ fn port(index: usize, port: &ServicePort) -> Result<Port, Flaw> {
     let field = |name: &str| format!("spec.ports[{index}].{name}");
     let number = u16::try_from(port.port).ok().filter(|number| *number > 0);
     let number = number.ok_or_else(|| flaw(&field("port"), port.port, "a number from 1 to 65535"))?;
-    let protocol = match port.protocol.as_deref() {
-        None | Some("" | "TCP") => Protocol::Tcp,
-        Some("UDP") => Protocol::Udp,
-        Some("SCTP") => Protocol::Sctp,
-        Some(other) => return Err(flaw(&field("protocol"), other, "TCP, UDP or SCTP")),
-    };
-    Ok(Port { protocol, port: number })
+    let protocol = protocol(port.protocol.as_deref());
+    let unknown =
+        || flaw(&field("protocol"), port.protocol.as_deref().unwrap_or_default(), "TCP, UDP or SCTP");
+    Ok(Port { protocol: protocol.ok_or_else(unknown)?, port: number })
+}
+
+pub(super) fn protocol(text: Option<&str>) -> Option<Protocol> {
+    match text {
+        None | Some("" | "TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some("SCTP") => Some(Protocol::Sctp),
+        Some(_) => None,
+    }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::intent::{
-    AddressSource, AddressWish, Change, Extent, Family, FamilyPolicy, Flaw, Intent, InterfaceWish, Kind,
-    Listing, NodeFacts, ObjectName, Port, Problem, Protocol, Reading, Rules, Service, ServiceType, Slice,
+    Change, Extent, Family, FamilyPolicy, Flaw, Intent, InterfaceWish, Kind, Listing, Named, NamedBy,
+    NodeFacts, ObjectName, Port, Problem, Protocol, Published, Reading, Rules, Service, ServiceType, Slice,
     Survey, Tally, TrafficPolicy, Wish, decide,
 };
+use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -33,9 +34,18 @@ fn tcp(port: u16) -> Port {
     Port { protocol: Protocol::Tcp, port }
 }
 
-fn wishes(source: AddressSource, addresses: &[&str]) -> Vec<AddressWish> {
-    let wish = |text: &&str| Wish::Address(text.parse().expect("an address"));
-    addresses.iter().map(wish).map(|wish| AddressWish { wish, source }).collect()
+/// What stands in the annotation.
+fn annotated(list: &str) -> Named {
+    Named { annotation: Wish::list(list), ..Named::default() }
+}
+
+/// What stands in the spec alone.
+fn specified(address: &str) -> Named {
+    Named { spec: Some(Wish::of(address)), ..Named::default() }
+}
+
+fn published(addresses: &[&str]) -> Vec<Published> {
+    addresses.iter().map(|text| Published { wish: Wish::of(text), ports: [].into() }).collect()
 }
 
 /// What the fixtures have in common, with the last two digits of their uid.
@@ -45,7 +55,7 @@ fn web(uid: u32) -> Service {
         // 2026-03-02T08:15:30Z
         created: 1_772_439_330,
         service_type: ServiceType::LoadBalancer,
-        wishes: wishes(AddressSource::Annotation, &["192.0.2.10"]),
+        named: annotated("192.0.2.10"),
         families: vec![Family::Ipv4],
         ports: [tcp(80)].into(),
         ..Service::default()
@@ -58,54 +68,68 @@ fn remark(field: &str, value: &str, expected: &str) -> Flaw {
 
 #[test]
 fn services_that_can_be_read() {
-    use AddressSource::{Annotation, Spec, Status};
     use Family::{Ipv4, Ipv6};
     let dual = vec![Ipv4, Ipv6];
-    let of = |wish| AddressWish { wish, source: Annotation };
     let node = |name| NodeName::new(name);
     let no_balancer = |uid, service_type| Service {
         service_type,
-        wishes: vec![],
+        named: Named::default(),
         families: vec![],
         ports: [].into(),
         ..web(uid)
     };
-    let dhcp = vec![of(Wish::Dhcp(Ipv4)), of(Wish::Dhcp(Ipv6))];
-    let dns = vec![of(Wish::Name("web.example.org".into()))];
-    let both = wishes(Annotation, &["192.0.2.10", "2001:db8::10"]);
+    let dhcp = Named { annotation: vec![Wish::Dhcp(Ipv4), Wish::Dhcp(Ipv6)], ..Named::default() };
+    let dns = Named { annotation: vec![Wish::Name("web.example.org".into())], ..Named::default() };
+    let both = annotated("192.0.2.10,2001:db8::10");
+    let twice = Named { spec: Some(Wish::of("192.0.2.10")), ..annotated("192.0.2.10") };
+    let by_provider = Named { by: NamedBy::CloudProvider, ..twice.clone() };
+    let with_ports = || Published { wish: Wish::of("192.0.2.10"), ports: [tcp(80)].into() };
     let diameter = Port { protocol: Protocol::Sctp, port: 3868 };
     let dns_udp = Port { protocol: Protocol::Udp, port: 53 };
-    let status = || wishes(Status, &["192.0.2.10"]);
+    let status = || published(&["192.0.2.10"]);
+    let status_only = |uid| Service { named: Named::default(), published: status(), ..web(uid) };
     let table: Vec<(&str, Service)> = vec![
-        ("plain", Service { vip_host: Some(node("node-2")), ..web(1) }),
+        ("plain", Service { named: twice, published: status(), vip_host: Some(node("node-2")), ..web(1) }),
+        ("by-cloud-provider", Service { named: by_provider, published: vec![with_ports()], ..web(27) }),
         (
             "dual-stack",
             Service {
-                wishes: both,
+                named: both,
+                published: published(&["192.0.2.10", "2001:db8::10"]),
                 families: dual.clone(),
                 family_policy: FamilyPolicy::RequireDualStack,
                 ..web(2)
             },
         ),
-        ("status-only", Service { wishes: status(), ..web(3) }),
-        ("spec-only", Service { wishes: wishes(Spec, &["192.0.2.10"]), ..web(4) }),
-        ("spec-changed", Service { wishes: wishes(Spec, &["192.0.2.11"]), ..web(5) }),
-        ("spec-of-the-other-family", Service { wishes: status(), ..web(6) }),
+        ("status-only", status_only(3)),
+        ("spec-only", Service { named: specified("192.0.2.10"), ..web(4) }),
+        (
+            "spec-changed",
+            Service {
+                named: specified("192.0.2.11"),
+                published: published(&["192.0.2.10", "2001:db8::10"]),
+                ..web(5)
+            },
+        ),
+        ("spec-of-the-other-family", Service { named: specified("2001:db8::10"), ..status_only(6) }),
         (
             "no-address",
             Service {
-                wishes: vec![],
+                named: Named::default(),
                 families: dual,
                 family_policy: FamilyPolicy::PreferDualStack,
                 ..web(8)
             },
         ),
-        ("dhcp", Service { wishes: dhcp, ..web(9) }),
-        ("dns-name", Service { wishes: dns, ..web(10) }),
-        ("blank-annotation", Service { wishes: status(), ..web(11) }),
+        (
+            "dhcp",
+            Service { named: dhcp, leased: ["192.0.2.77".parse().expect("an address")].into(), ..web(9) },
+        ),
+        ("dns-name", Service { named: dns, published: published(&["web.example.org"]), ..web(10) }),
+        ("blank-annotation", status_only(11)),
         (
             "class-set",
-            Service { wishes: vec![], class: Some("example.org/other-balancer".into()), ..web(13) },
+            Service { named: Named::default(), class: Some("example.org/other-balancer".into()), ..web(13) },
         ),
         ("ignored", Service { ignore: true, ..web(14) }),
         ("protocols", Service { ports: [diameter, dns_udp, tcp(53)].into(), ..web(16) }),
@@ -125,7 +149,7 @@ fn services_that_can_be_read() {
                 ..web(20)
             },
         ),
-        ("being-deleted", Service { deleting: true, ..web(26) }),
+        ("being-deleted", Service { deleting: true, published: status(), ..web(26) }),
     ];
     for (file, expected) in table {
         let object = one(file);
@@ -143,7 +167,7 @@ fn services_with_something_to_be_told_though_they_count() {
         remark("kube-vip.io/leaseName", value, expected)
     };
     let local = Service { traffic_policy: TrafficPolicy::Local, ..web(15) };
-    let status = Service { wishes: wishes(AddressSource::Status, &["192.0.2.10"]), ..web(7) };
+    let status = Service { named: Named::default(), published: published(&["192.0.2.10"]), ..web(7) };
     let auto = Service { interface: Some(InterfaceWish::Auto), ..web(21) };
     let form = "addresses (192.0.2.10, 2001:db8::10) or a host's name";
     let weights = "NODE[=WEIGHT], separated by commas, with weights from 1 to 100";
@@ -226,7 +250,12 @@ fn fields_of_the_spec_say_what_the_api_lets_them_say() {
     let mut ancient = one("plain");
     let spec = ancient["spec"].as_object_mut().expect("a spec");
     spec.retain(|key, _| ["type", "ports"].contains(&key.as_str()));
-    let expected = Service { families: vec![], vip_host: Some(NodeName::new("node-2")), ..web(1) };
+    let expected = Service {
+        families: vec![],
+        published: published(&["192.0.2.10"]),
+        vip_host: Some(NodeName::new("node-2")),
+        ..web(1)
+    };
     assert_eq!(convert::service(&ancient).value, Some(expected), "as a server without dual stack has it");
 }
 
@@ -362,7 +391,7 @@ fn from_objects_to_decisions() {
     intent.slices.replace(listing(Kind::EndpointSlice, slices));
     intent.nodes.replace(listing(Kind::Node, fixture("nodes").iter().map(convert::node).collect()));
     let rules = Rules::default();
-    let decisions = decide(&intent, &rules).expect("all is listed");
+    let decisions = decide(&intent, &Pools::default(), &rules).expect("all is listed");
     let claims: Vec<String> = decisions.claims.keys().map(ToString::to_string).collect();
     assert_eq!(claims, ["svc/192.0.2.20"]);
     let claim = decisions.claims.values().next().expect("it is one");
@@ -370,7 +399,7 @@ fn from_objects_to_decisions() {
         claim.services().into_iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["shop/web", "shop/web-tls"]
     );
-    assert!(decisions.refused[&name("test/intruder")][0].why.to_string().contains("service shop/web"));
+    assert!(decisions.refused[&name("test/intruder")][0].to_string().contains("shop/web has 80/TCP on it"));
     let eligible = Survey::new(&intent, &rules).eligibility(claim).nodes;
     let eligible: Vec<&str> =
         eligible.iter().filter(|(_, one)| one.is_ok()).map(|(node, _)| node.as_str()).collect();
@@ -380,7 +409,7 @@ fn from_objects_to_decisions() {
     edited["metadata"]["annotations"]["kube-vip.io/loadbalancerIPs"] = "192.0.2.".into();
     let told = intent.services.apply(Change::Present(convert::service(&edited)));
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(decide(&intent, &rules), Ok(decisions), "what was known stays in force");
+    assert_eq!(decide(&intent, &Pools::default(), &rules), Ok(decisions), "what was known stays in force");
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -90,7 +90,7 @@ fn nothing_is_decided_until_all_was_listed() {
     let mut intent = Intent::default();
     intent.services.replace(list(Extent::Partial, vec![a()]));
     intent.nodes.replace(complete(Kind::Node, []));
-    let error = decide(&intent, &Rules::default()).unwrap_err();
+    let error = decide(&intent, &crate::ipam::Pools::default(), &Rules::default()).unwrap_err();
     assert_eq!(error.kinds, [Kind::Service, Kind::EndpointSlice]);
     let text = "Service, EndpointSlice not listed yet: wait for the first complete list of each";
     assert_eq!(error.to_string(), text);

@@ -56,5 +56,5 @@ fn what_is_not_ours_has_no_claim_and_needs_nothing() {
     let alias = Service { service_type: ServiceType::ClusterIP, ..service("10.0.0.1") };
     let decisions = World::new(&[]).service("web", alias).decide();
     assert_eq!(decisions.not_ours[&name("web")], NotOurs::Type(ServiceType::ClusterIP));
-    assert!(decisions.claims.is_empty() && decisions.refused.is_empty() && decisions.needs.is_empty());
+    assert!(decisions.claims.is_empty() && decisions.refused.is_empty() && decisions.grants.is_empty());
 }

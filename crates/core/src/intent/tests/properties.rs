@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::world::{World, complete, name, node, service, slice};
+use crate::ipam::Why;
 
 const ADDRESSES: [&str; 5] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2"];
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
@@ -65,11 +66,7 @@ fn granted(decisions: &Decisions) -> BTreeMap<IpAddr, Vec<ObjectName>> {
 }
 
 fn addresses_of(service: &Service) -> BTreeSet<IpAddr> {
-    let address = |wish: &AddressWish| match wish.wish {
-        Wish::Address(address) => Some(address),
-        _ => None,
-    };
-    service.wishes.iter().filter_map(address).collect()
+    service.named.annotation.iter().filter_map(Wish::address).collect()
 }
 
 /// All that can be come to from `from` over Services that are on the same address.
@@ -102,8 +99,9 @@ proptest! {
             }
         }
         for (name, service) in &services {
-            let refused = decisions.refused.get(name).map_or(0, Vec::len);
-            let wishes = service.wishes.len();
+            let is_no_pool = |why: &&Why| matches!(why, Why::NoPool { .. });
+            let refused = decisions.refused.get(name).into_iter().flatten().filter(|why| !is_no_pool(why)).count();
+            let wishes = service.named.annotation.len();
             prop_assert_eq!(seen.contains(name), refused < wishes, "{} is in one claim, unless all is refused", name);
         }
     }
@@ -112,11 +110,14 @@ proptest! {
     fn each_wish_is_granted_or_refused(services in services()) {
         let decisions = world(&services, &BTreeSet::new()).decide();
         let granted = granted(&decisions);
-        for (name, service) in &services {
+        for (name, service) in services.iter().filter(|(_, service)| !addresses_of(service).is_empty()) {
             let has = granted.iter().filter(|(_, on)| on.contains(name)).map(|(vip, _)| *vip);
-            let refused = decisions.refused.get(name).into_iter().flatten().map(|refused| refused.wish.clone());
+            let refused = decisions.refused.get(name).into_iter().flatten();
             let mut all: Vec<IpAddr> = has.collect();
-            all.extend(refused.flat_map(|wish| addresses_of(&Service { wishes: vec![wish], ..Service::default() })));
+            all.extend(refused.map(|why| match why {
+                Why::PortClash { address, .. } => *address,
+                other => panic!("{other}"),
+            }));
             all.sort();
             prop_assert_eq!(all, addresses_of(service).into_iter().collect::<Vec<_>>());
         }

@@ -1,6 +1,7 @@
 //! Small clusters to decide about.
 
 use super::super::*;
+use crate::ipam::{Configuration, Pools};
 use crate::names::NodeName;
 
 pub(super) fn name(text: &str) -> ObjectName {
@@ -16,25 +17,30 @@ pub(super) fn port(number: u16) -> Port {
     Port { protocol: Protocol::Tcp, port: number }
 }
 
-pub(super) fn wish(source: AddressSource, text: &str) -> AddressWish {
-    let wish = match text {
-        "0.0.0.0" => Wish::Dhcp(Family::Ipv4),
-        "::" => Wish::Dhcp(Family::Ipv6),
-        _ => text.parse().map_or_else(|_| Wish::Name(text.to_owned()), Wish::Address),
-    };
-    AddressWish { wish, source }
-}
-
-/// A LoadBalancer with port 80 that asks by annotation for `addresses`, separated by blanks.
+/// A LoadBalancer with port 80 that names `addresses` in its annotation, separated by blanks.
 pub(super) fn service(addresses: &str) -> Service {
-    let wishes = addresses.split_whitespace().map(|text| wish(AddressSource::Annotation, text)).collect();
+    let annotation = addresses.split_whitespace().map(Wish::of).collect();
     Service {
         service_type: ServiceType::LoadBalancer,
-        wishes,
+        named: Named { annotation, ..Named::default() },
         ports: [port(80)].into(),
         created: 100,
         ..Service::default()
     }
+}
+
+/// One that has been assigned `addresses`, and names nothing.
+pub(super) fn assigned(addresses: &str) -> Service {
+    let one = |text: &str| Published { wish: Wish::of(text), ports: [].into() };
+    Service { published: addresses.split_whitespace().map(one).collect(), ..service("") }
+}
+
+/// Pools of a `ConfigMap` without fault.
+pub(super) fn pools(entries: &[(&str, &str)]) -> Pools {
+    let data = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let Configuration { pools, problems, .. } = Configuration::of(&data);
+    assert_eq!(problems, []);
+    pools
 }
 
 pub(super) fn local(addresses: &str) -> Service {
@@ -96,7 +102,24 @@ impl World {
     }
 
     pub(super) fn decide(&self) -> Decisions {
-        decide(&self.0, &Rules::default()).expect("all is listed")
+        self.decide_with(&Pools::default())
+    }
+
+    pub(super) fn decide_with(&self, pools: &Pools) -> Decisions {
+        decide(&self.0, pools, &Rules::default()).expect("all is listed")
+    }
+
+    /// The world once all that is granted is published.
+    pub(super) fn published(mut self, decisions: &Decisions) -> Self {
+        for name in &decisions.unpublished {
+            let granted = decisions.grants.get(name).into_iter().flatten();
+            let published =
+                granted.map(|one| Published { wish: Wish::Address(one.address), ports: one.ports.clone() });
+            let service = self.0.services.get(name).cloned().expect("it is known");
+            let service = Service { published: published.collect(), ..service };
+            self.0.services.apply(present(name.clone(), service));
+        }
+        self
     }
 
     /// Claims as `ID ADDRESS=SERVICE+SERVICE ADDRESS=...`.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::intent::Family::{Ipv4 as V4, Ipv6 as V6};
 use crate::intent::FamilyPolicy::{PreferDualStack, RequireDualStack, SingleStack};
-use crate::names::{Mac, NodeName};
+use crate::names::NodeName;
 
 const DUAL: (&str, &str) = ("range-global", "10.0.0.8-10.0.0.9,fd00::1-fd00::2");
 const V4_ONLY: (&str, &str) = ("range-global", "10.0.0.8-10.0.0.15");
@@ -142,19 +142,22 @@ fn what_others_use_is_not_handed_out() {
     let world = World::new(&[V4_ONLY])
         .used("10.0.0.8", Occupant::Node(NodeName::new("n1")))
         .used("10.0.0.9", Occupant::ControlPlane)
-        .used("10.0.0.10", Occupant::Service(name("x/other")))
-        .used("10.0.0.11", Occupant::Host(Mac([2, 0, 0, 0, 0, 1])));
-    assert_eq!(world.clone().with("web/a", web()).lines("web/a"), ["assign 10.0.0.12"]);
+        .used("10.0.0.10", Occupant::Service(name("x/other")));
+    assert_eq!(world.clone().with("web/a", web()).lines("web/a"), ["assign 10.0.0.11"]);
     for (address, by) in [
         ("10.0.0.8", "node n1"),
         ("10.0.0.9", "the control plane"),
         ("10.0.0.10", "the Service x/other of another controller"),
-        ("10.0.0.11", "the host with hardware address 02:00:00:00:00:01"),
     ] {
         let asks = world.clone().with("web/a", web().annotated(address));
         let refusal = format!("web/a: {address} is in use by {by}; name another address");
         assert_eq!(asks.lines("web/a"), ["refuse", &refusal]);
-        let has = world.clone().with("web/a", web().has(&[address]));
+        if address == "10.0.0.9" {
+            let has = world.clone().with("web/a", web().has(&[address]));
+            assert_eq!(has.lines("web/a"), ["assign 10.0.0.11", &refusal], "it is never two's");
+            continue;
+        }
+        let has = world.clone().with("web/a", web().annotated(address).has(&[address]));
         let note = format!("web/a: {address} is also in use by {by}; give one of them another address");
         assert_eq!(has.lines("web/a"), [format!("keep {address}"), note]);
     }
@@ -178,7 +181,7 @@ fn what_is_named_is_given() {
     assert_eq!(alone(&[DUAL], both.clone().annotated("10.0.0.9")), ["assign 10.0.0.9"]);
     assert_eq!(alone(&[DUAL], both.clone().specified("10.0.0.9")), ["assign 10.0.0.9"]);
     assert_eq!(alone(&[DUAL], both.specified("10.0.0.9").has(&["10.0.0.9"])), ["keep 10.0.0.9"]);
-    // Blank is nothing, and the pool is asked.
+    // A blank one is nothing, and the pool is asked.
     assert_eq!(alone(&[V4_ONLY], web().annotated(" ").specified("")), ["assign 10.0.0.8"]);
     // What is avoided may be asked for.
     assert_eq!(
@@ -190,7 +193,14 @@ fn what_is_named_is_given() {
 #[test]
 fn the_annotation_goes_before_the_status_and_that_before_the_spec() {
     assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.9").has(&["10.0.0.10"])), ["assign 10.0.0.9"]);
-    assert_eq!(alone(&[V4_ONLY], web().specified("10.0.0.9").has(&["10.0.0.10"])), ["keep 10.0.0.10"]);
+    assert_eq!(alone(&[V4_ONLY], web().specified("10.0.0.9").has(&["10.0.0.9"])), ["keep 10.0.0.9"]);
+    // A spec that says otherwise was changed since; of the other family it says nothing.
+    assert_eq!(alone(&[V4_ONLY], web().specified("10.0.0.9").has(&["10.0.0.10"])), ["assign 10.0.0.9"]);
+    let dual = dual(PreferDualStack, &[V4, V6]);
+    let changed = dual.clone().specified("10.0.0.9").has(&["10.0.0.8", "fd00::1"]);
+    assert_eq!(alone(&[DUAL], changed), ["assign 10.0.0.9,fd00::1"]);
+    assert_eq!(alone(&[DUAL], dual.specified("fd00::1").has(&["10.0.0.8"])), ["keep 10.0.0.8"]);
+    assert_eq!(alone(&[V4_ONLY], web().specified("a.example").has(&["10.0.0.10"])), ["keep 10.0.0.10"]);
     assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.9").specified("10.0.0.10")), ["assign 10.0.0.9"]);
 }
 
@@ -218,24 +228,18 @@ fn what_is_named_wrongly_takes_nothing_away() {
              2001:db8::10, with commas between"
         )
     };
-    assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.x")), ["refuse", &malformed("10.0.0.x")]);
-    let held = web().annotated("10.0.0.x").has(&["10.0.0.9"]);
-    assert_eq!(alone(&[V4_ONLY], held), ["keep 10.0.0.9", &malformed("10.0.0.x")]);
+    assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.300")), ["refuse", &malformed("10.0.0.300")]);
+    let held = web().annotated("10.0.0.300").has(&["10.0.0.9"]);
+    assert_eq!(alone(&[V4_ONLY], held), ["keep 10.0.0.9", &malformed("10.0.0.300")]);
     let one_bad = dual(PreferDualStack, &[V4, V6]).annotated("10.0.0.8,fd00::x");
     assert_eq!(alone(&[DUAL], one_bad.clone()), ["assign 10.0.0.8", &malformed("fd00::x")]);
     let moved = one_bad.has(&["10.0.0.9", "fd00::2"]);
     assert_eq!(alone(&[DUAL], moved), ["assign 10.0.0.8,10.0.0.9,fd00::2", &malformed("fd00::x")]);
-    let slip = web().annotated("10.0.0.8,10.0.0.x").has(&["10.0.0.8", "10.0.0.9"]);
-    assert_eq!(alone(&[V4_ONLY], slip), ["keep 10.0.0.8,10.0.0.9", &malformed("10.0.0.x")]);
-    assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.9,"))[1..], [malformed("")]);
-    assert_eq!(
-        alone(&[V4_ONLY], web().specified("web.example.org")),
-        [
-            "refuse",
-            "web/a: spec.loadBalancerIP=\"web.example.org\": is no IP address; write addresses such as 192.0.2.10 or \
-             2001:db8::10, with commas between"
-        ]
-    );
+    let slip = web().annotated("10.0.0.8,10.0.0.300").has(&["10.0.0.8", "10.0.0.9"]);
+    assert_eq!(alone(&[V4_ONLY], slip), ["keep 10.0.0.8,10.0.0.9", &malformed("10.0.0.300")]);
+    assert_eq!(alone(&[V4_ONLY], web().annotated("10.0.0.9,")), ["assign 10.0.0.9"]);
+    let name = "web/a: spec.loadBalancerIP=\"web.example.org\": addresses by DNS name are not built yet; write addresses";
+    assert_eq!(alone(&[V4_ONLY], web().specified("web.example.org")), ["refuse", name]);
     assert_eq!(
         alone(&[V4_ONLY], web().annotated("127.0.0.1")),
         [
@@ -250,13 +254,13 @@ fn what_is_named_wrongly_takes_nothing_away() {
             "web/a: fd00::1 is IPv6, which is not among its ipFamilies; name an address of another family, or add this one"
         ]
     );
-    let many: Vec<_> = (1..=65).map(|last| format!("10.0.7.{last}")).collect();
+    let many: Vec<_> = (1..=17).map(|last| format!("10.0.7.{last}")).collect();
     let lines = alone(&[("cidr-global", "10.0.7.0/24")], web().annotated(&many.join(",")));
-    assert_eq!(lines[0].split(',').count(), 64);
+    assert_eq!(lines[0].split(',').count(), 16);
     assert_eq!(
         lines[1..],
         [
-            "web/a: more than 64 addresses are named in kube-vip.io/loadbalancerIPs, and the rest is ignored; name fewer"
+            "web/a: more than 16 addresses are named in kube-vip.io/loadbalancerIPs, and the rest is ignored; name fewer"
         ]
     );
 }
@@ -319,26 +323,113 @@ fn a_named_address_that_is_taken_is_refused() {
     assert_eq!(chosen.lines("web/b"), ["assign 10.0.0.10"]);
 }
 
+const CLASH: &str = "10.0.0.9 is shared, but web/a has 80/TCP on it; choose another port or another address";
+
 #[test]
-fn of_two_that_have_it_the_older_keeps_it() {
+fn of_two_that_have_a_port_of_it_the_older_keeps_it() {
     let world = World::new(&[V4_ONLY]).with("web/b", web().created(2).has(&["10.0.0.9"]));
     let older = world.clone().with("web/a", web().created(1).has(&["10.0.0.9"]));
     assert_eq!(older.lines("web/a"), ["keep 10.0.0.9"]);
-    assert_eq!(older.lines("web/b"), ["assign 10.0.0.8", &format!("web/b: {TAKEN}")]);
+    assert_eq!(older.lines("web/b"), ["assign 10.0.0.8", &format!("web/b: {CLASH}")]);
     let by_name = world.clone().with("web/a", web().created(2).has(&["10.0.0.9"]));
-    assert_eq!(by_name.lines("web/b"), ["assign 10.0.0.8", &format!("web/b: {TAKEN}")]);
+    assert_eq!(by_name.lines("web/b"), ["assign 10.0.0.8", &format!("web/b: {CLASH}")]);
     // Namespaces go before names.
     let by_namespace = world.with("x/a", web().created(2).has(&["10.0.0.9"]));
     assert_eq!(by_namespace.lines("web/b"), ["keep 10.0.0.9"]);
     // Who names it gets no other.
     let named = older.with("web/b", web().created(2).has(&["10.0.0.9"]).annotated("10.0.0.9"));
-    assert_eq!(named.lines("web/b"), ["refuse", &format!("web/b: {TAKEN}")]);
+    assert_eq!(named.lines("web/b"), ["refuse", &format!("web/b: {CLASH}")]);
     let specified = named.with("web/b", web().created(2).has(&["10.0.0.9"]).specified("10.0.0.9"));
-    assert_eq!(specified.lines("web/b"), ["refuse", &format!("web/b: {TAKEN}")]);
+    assert_eq!(specified.lines("web/b"), ["refuse", &format!("web/b: {CLASH}")]);
     // What it has beside the lost one stays.
     let beside =
         specified.with("web/b", web().created(2).has(&["10.0.0.9", "10.0.0.11"]).specified("10.0.0.9"));
-    assert_eq!(beside.lines("web/b"), ["assign 10.0.0.11", &format!("web/b: {TAKEN}")]);
+    assert_eq!(beside.lines("web/b"), ["assign 10.0.0.11", &format!("web/b: {CLASH}")]);
+}
+
+#[test]
+fn a_port_that_came_late_goes_behind_those_that_were_there() {
+    let shop = || {
+        World::new(&[V4_ONLY]).with("web/b", web().created(2).had("10.0.0.9", &["443/TCP"]).on(&["443/TCP"]))
+    };
+    let edited = web().created(1).had("10.0.0.9", &["80/TCP"]).on(&["80/TCP", "443/TCP"]);
+    let world = shop().with("web/a", edited.clone());
+    let clash =
+        "web/a: 10.0.0.9 is shared, but web/b has 443/TCP on it; choose another port or another address";
+    assert_eq!(world.lines("web/a"), ["assign 10.0.0.8", clash]);
+    assert_eq!(world.lines("web/b")[0], "keep 10.0.0.9");
+    // Nobody gets what it leaves before that is written.
+    let third = world.with("web/c", web().created(3).annotated("10.0.0.9").on(&["22/TCP"]));
+    assert_eq!(third.lines("web/c")[0], "refuse");
+    // All of its ports are new: it is the last all the same.
+    let replaced = shop().with("web/a", edited.clone().had("10.0.0.9", &["22/TCP"]));
+    assert_eq!(replaced.lines("web/a")[0], "assign 10.0.0.8");
+    // Of two that both get it late, the older has it.
+    let both = shop()
+        .with("web/a", edited.clone())
+        .with("web/b", web().created(2).had("10.0.0.9", &["53/UDP"]).on(&["53/UDP", "443/TCP"]));
+    assert_eq!(both.lines("web/a")[0], "keep 10.0.0.9");
+    assert_eq!(both.lines("web/b")[0], "assign 10.0.0.8");
+    // What is published of ports that it has no more counts for nothing.
+    let gone = shop().with("web/b", web().created(2).had("10.0.0.9", &["443/TCP"]).on(&["22/TCP"]));
+    assert_eq!(gone.with("web/a", edited).lines("web/a")[0], "keep 10.0.0.9");
+}
+
+#[test]
+fn who_shares_already_needs_nobodys_leave() {
+    let unasked = |service: &str| {
+        format!(
+            "{service}: 10.0.0.9 stays shared, though it does not agree to that any more; set allow-share for its \
+             namespace, or name the address"
+        )
+    };
+    let on = |port: &str| web().on(&[port]).has(&["10.0.0.9"]);
+    let both = |pools: &[(&str, &str)]| World::new(pools).with("a/1", on("80/TCP")).with("b/2", on("81/TCP"));
+    let allowed = both(&[("allow-share-global", "true")]);
+    assert_eq!([allowed.lines("a/1"), allowed.lines("b/2")], [["keep 10.0.0.9"], ["keep 10.0.0.9"]]);
+    let revoked = both(&[]);
+    for name in ["a/1", "b/2"] {
+        assert_eq!(revoked.lines(name), ["keep 10.0.0.9", &unasked(name)]);
+    }
+    let half = both(&[("allow-share-a", "true")]);
+    assert_eq!(half.lines("a/1"), ["keep 10.0.0.9"]);
+    assert_eq!(half.lines("b/2"), ["keep 10.0.0.9", &unasked("b/2")]);
+    // But nobody joins, though it agrees, and some do.
+    let third = half.with("a/3", web().on(&["82/TCP"]).annotated("10.0.0.9"));
+    assert_eq!(third.lines("a/3")[0], "refuse");
+}
+
+#[test]
+fn what_the_cloud_provider_wrote_is_assigned_and_nobodys_wish() {
+    let marked = || web().annotated("10.0.0.9").specified("10.0.0.9").by_cloud_provider();
+    assert_eq!(alone(&[V4_ONLY], marked()), ["keep 10.0.0.9"], "though the status says nothing yet");
+    assert_eq!(alone(&[V4_ONLY], web().specified("10.0.0.9").by_cloud_provider()), ["keep 10.0.0.9"]);
+    assert_eq!(alone(&[V4_ONLY], web().annotated("0.0.0.0").by_cloud_provider()), ["assign 10.0.0.8"]);
+    let other = "web/a: it names addresses that its status does not have, and that are not followed: by its label \
+                 implementation=kube-vip it was kube-vip-cloud-provider that wrote them; remove the label if they are meant";
+    assert_eq!(alone(&[V4_ONLY], marked().has(&["10.0.0.10"])), ["keep 10.0.0.10", other]);
+    assert_eq!(alone(&[V4_ONLY], marked().has(&["10.0.0.9"])), ["keep 10.0.0.9"]);
+    // It is no consent to share: neither to join nor to be joined.
+    let world = World::new(&[V4_ONLY]).with("web/a", marked().created(1).has(&["10.0.0.9"]));
+    let joins = world.clone().with("web/b", web().created(2).annotated("10.0.0.9").on(&["81/TCP"]));
+    assert_eq!(joins.lines("web/b"), ["refuse", &format!("web/b: {TAKEN}")]);
+    let person =
+        World::new(&[V4_ONLY]).with("web/a", web().created(1).annotated("10.0.0.9").has(&["10.0.0.9"]));
+    let late =
+        person.with("web/b", web().created(2).annotated("10.0.0.9").by_cloud_provider().on(&["81/TCP"]));
+    assert_eq!(late.lines("web/b")[0], "assign 10.0.0.8");
+    // Behind all that has a status, and before all that is asked for.
+    let status = World::new(&[V4_ONLY]).with("web/a", marked().created(1));
+    let young = status.clone().with("web/b", web().created(2).has(&["10.0.0.9"]));
+    assert_eq!(
+        [young.lines("web/a").remove(0), young.lines("web/b").remove(0)],
+        ["assign 10.0.0.8", "keep 10.0.0.9"]
+    );
+    let old = status.with("web/b", web().created(0).annotated("10.0.0.9"));
+    assert_eq!([old.lines("web/a").remove(0), old.lines("web/b").remove(0)], ["keep 10.0.0.9", "refuse"]);
+    // Who loses it asks the pools, for no person named it.
+    let lost = world.with("web/b", marked().created(2).has(&["10.0.0.9"]));
+    assert_eq!(lost.lines("web/b")[0], "assign 10.0.0.8");
 }
 
 #[test]
@@ -380,9 +471,11 @@ fn services_share_where_the_namespace_allows_it() {
     assert_eq!(portless.with("web/b", web().on(&["443/TCP"])).lines("web/b"), ["assign 10.0.0.8"]);
     let asks = world.clone().with("other/b", web().on(&["443/TCP"]).annotated("10.0.0.8"));
     assert_eq!(asks.lines("other/b"), ["assign 10.0.0.8"]);
-    // Nor does it go to one that does not agree, although the other does.
+    // One that does not agree stays where it is already, and gets no other's.
     let unasked = world.clone().with("other/b", web().created(1).on(&["443/TCP"]).has(&["10.0.0.9"]));
-    assert_eq!(unasked.lines("other/b"), ["assign 10.0.0.8", &format!("other/b: {TAKEN}")]);
+    assert_eq!(unasked.lines("other/b").len(), 2, "{:?}", unasked.lines("other/b"));
+    let asks = world.clone().with("other/b", web().created(1).on(&["443/TCP"]));
+    assert_eq!(asks.lines("other/b"), ["assign 10.0.0.8"]);
     let outside = World::new(&entries).with("web/a", web().has(&["10.9.9.9"]));
     assert_eq!(outside.with("web/b", web().on(&["443/TCP"])).lines("web/b"), ["assign 10.0.0.8"]);
 }
@@ -449,33 +542,40 @@ fn an_address_that_is_left_is_free_once_that_is_written() {
     assert_eq!(swap.lines("web/b")[0], "keep 10.0.0.9");
 }
 
+/// DHCP is not built: whoever asks for it is told so, and what it has stays, as with all that is refused; but not as if
+/// a DHCP server had given it.
 #[test]
-fn a_dhcp_server_is_asked_where_that_is_said() {
+fn dhcp_is_refused_and_what_it_gave_stays() {
+    let why = |family: &str| {
+        format!(
+            "web/a: {family} is to come from DHCP, which is not built yet; name an address, or write a pool of addresses"
+        )
+    };
     let dhcp = [("cidr-global", "0.0.0.0/32")];
-    assert_eq!(alone(&dhcp, web()), ["assign 0.0.0.0"]);
-    assert_eq!(alone(&dhcp, web().has(&["0.0.0.0"])), ["keep 0.0.0.0"]);
-    assert_eq!(alone(&dhcp, web().has(&["192.168.7.7"])), ["keep 192.168.7.7"]);
-    assert_eq!(alone(&dhcp, dual(PreferDualStack, &[V4, V6]))[0], "assign 0.0.0.0");
+    assert_eq!(alone(&dhcp, web()), ["refuse", &why("IPv4")]);
+    assert_eq!(alone(&dhcp, web().has(&["0.0.0.0"])), ["refuse", &why("IPv4")]);
+    let outside = "web/a: 192.168.7.7 is outside every pool and stays; add it to a pool if that is not meant";
+    assert_eq!(alone(&dhcp, web().has(&["192.168.7.7"])), ["keep 192.168.7.7", outside]);
+    assert_eq!(alone(&dhcp, web().has(&["192.168.7.7"]).leased("192.168.7.7")), ["keep 192.168.7.7"]);
     let both = [("cidr-global", "0.0.0.0/32,::/128")];
-    assert_eq!(alone(&both, dual(RequireDualStack, &[V6, V4])), ["assign ::,0.0.0.0"]);
+    let lines = alone(&both, dual(RequireDualStack, &[V6, V4]));
+    assert_eq!(lines, ["refuse", &why("IPv6"), &why("IPv4")]);
     for service in [web().annotated("0.0.0.0"), web().specified("0.0.0.0")] {
-        assert_eq!(alone(&[V4_ONLY], service.clone()), ["assign 0.0.0.0"]);
-        assert_eq!(alone(&[V4_ONLY], service.has(&["192.168.7.7"])), ["keep 192.168.7.7"]);
+        assert_eq!(alone(&[V4_ONLY], service.clone()), ["refuse", &why("IPv4")]);
+        let leased = service.clone().has(&["192.168.7.7"]).leased("192.168.7.7");
+        assert_eq!(alone(&[V4_ONLY], leased), ["keep 192.168.7.7"]);
+        assert_eq!(
+            alone(&[V4_ONLY], service.has(&["192.168.7.7"])),
+            ["keep 192.168.7.7", &why("IPv4"), outside]
+        );
     }
-    // What is named beside it is not what the server gave.
+    // What is named beside it is given, and is not what the server gave.
     let beside = web().annotated("192.168.7.7,0.0.0.0");
-    assert_eq!(alone(&[], beside.clone().has(&["192.168.7.7"])), ["assign 192.168.7.7,0.0.0.0"]);
-    assert_eq!(alone(&[], beside.has(&["192.168.7.9", "192.168.7.7"])), ["keep 192.168.7.9,192.168.7.7"]);
-    let late = web().annotated("0.0.0.0").has(&["0.0.0.0", "192.168.7.9"]);
-    assert_eq!(alone(&[], late), ["assign 192.168.7.9"]);
-    // It belongs to nobody, and what was leased to one is not given to another.
-    let world = World::new(&dhcp).with("web/a", web()).with("web/b", web());
-    assert_eq!(
-        ["web/a", "web/b"].map(|name| world.lines(name).remove(0)),
-        ["assign 0.0.0.0", "assign 0.0.0.0"]
-    );
-    let after = world.after(&world.allocate());
-    assert_eq!(["web/a", "web/b"].map(|name| after.lines(name).remove(0)), ["keep 0.0.0.0", "keep 0.0.0.0"]);
-    let leased = World::new(&[V4_ONLY]).with("web/a", web().annotated("0.0.0.0").has(&["10.0.0.8"]));
+    assert_eq!(alone(&[], beside.clone().has(&["192.168.7.7"])), ["keep 192.168.7.7", &why("IPv4")]);
+    let leased = beside.has(&["192.168.7.9", "192.168.7.7"]).leased("192.168.7.9");
+    assert_eq!(alone(&[], leased), ["keep 192.168.7.9,192.168.7.7"]);
+    // What was leased to one is not given to another.
+    let leased = World::new(&[V4_ONLY])
+        .with("web/a", web().annotated("0.0.0.0").has(&["10.0.0.8"]).leased("10.0.0.8"));
     assert_eq!(leased.with("web/b", web()).lines("web/b"), ["assign 10.0.0.9"]);
 }

@@ -77,44 +77,55 @@ fn policy() -> impl Strategy<Value = FamilyPolicy> {
     select(vec![SingleStack, SingleStack, PreferDualStack, RequireDualStack])
 }
 
-fn ports() -> impl Strategy<Value = Vec<Port>> {
-    subsequence(["80/TCP", "443/TCP", "53/TCP", "53/UDP"].map(port).to_vec(), 0..=3)
+fn ports() -> impl Strategy<Value = BTreeSet<Port>> {
+    let some = subsequence(["80/TCP", "443/TCP", "53/TCP", "53/UDP"].map(port).to_vec(), 0..=3);
+    some.prop_map(|ports| ports.into_iter().collect())
 }
 
-fn annotation() -> impl Strategy<Value = Option<String>> {
+fn annotation() -> impl Strategy<Value = Vec<Wish>> {
     let entries =
         ADDRESSES.into_iter().chain(["", "nonsense", "127.0.0.1", "0.0.0.0", "::"]).collect::<Vec<_>>();
-    let some = subsequence(entries, 1..=3).prop_shuffle().prop_map(|entries| Some(entries.join(",")));
-    prop_oneof![3 => Just(None), 1 => some]
+    let some = subsequence(entries, 1..=3).prop_shuffle().prop_map(|entries| Wish::list(&entries.join(",")));
+    prop_oneof![3 => Just(vec![]), 1 => some]
+}
+
+/// What is published, with some of the Service's ports and some of others, or with none.
+fn published_with() -> impl Strategy<Value = Vec<Published>> {
+    let some = subsequence(ADDRESSES.map(ip).to_vec(), 0..=3).prop_shuffle();
+    let all = (some, ports()).prop_map(|(addresses, ports)| {
+        let one = |address| Published { wish: Wish::Address(address), ports: ports.clone() };
+        addresses.into_iter().map(one).collect()
+    });
+    prop_oneof![1 => Just(vec![]), 1 => all]
 }
 
 fn service() -> impl Strategy<Value = Service> {
     let spec =
-        prop_oneof![5 => Just(None), 1 => select(ADDRESSES.to_vec()).prop_map(|one| Some(one.to_owned()))];
-    let assigned = prop_oneof![
-        1 => Just(vec![]),
-        1 => subsequence(ADDRESSES.map(ip).to_vec(), 0..=3).prop_shuffle(),
-    ];
-    (0_u64..3, families(), policy(), ports(), annotation(), spec, assigned).prop_map(
-        |(created, ip_families, ip_family_policy, ports, annotation, load_balancer_ip, assigned)| Service {
-            created_after_epoch: Duration::from_secs(created),
-            ip_families,
-            ip_family_policy,
+        prop_oneof![5 => Just(None), 1 => select(ADDRESSES.to_vec()).prop_map(|one| Some(Wish::of(one)))];
+    let by = prop_oneof![5 => Just(NamedBy::Person), 1 => Just(NamedBy::CloudProvider)];
+    let named = (annotation(), spec, by).prop_map(|(annotation, spec, by)| Named { annotation, spec, by });
+    let deleting = prop_oneof![9 => Just(false), 1 => Just(true)];
+    (0_i64..3, families(), policy(), ports(), named, published_with(), deleting).prop_map(
+        |(created, families, family_policy, ports, named, published, deleting)| Service {
+            created,
+            deleting,
+            families,
+            family_policy,
             ports,
-            annotation,
-            load_balancer_ip,
-            assigned,
+            named,
+            published,
+            ..web()
         },
     )
 }
 
 /// A Service that asks for nothing but an address, and has none.
 fn newcomer() -> impl Strategy<Value = Service> {
-    (service(), families()).prop_map(|(service, ip_families)| Service {
-        ip_families,
-        annotation: None,
-        load_balancer_ip: None,
-        assigned: vec![],
+    (service(), families()).prop_map(|(service, families)| Service {
+        families,
+        deleting: false,
+        named: Named::default(),
+        published: vec![],
         ..service
     })
 }
@@ -132,17 +143,25 @@ fn world() -> impl Strategy<Value = World> {
     })
 }
 
-/// Whether `text` lists `address`.
-fn lists(text: Option<&String>, address: IpAddr) -> bool {
-    text.is_some_and(|text| text.split(',').any(|entry| entry.parse() == Ok(address)))
+/// Whether a person names `address`: said again, in other words than the code's.
+fn names(service: &Service, address: IpAddr) -> bool {
+    let wish = Wish::Address(address);
+    service.named.by != NamedBy::CloudProvider
+        && (service.named.annotation.contains(&wish) || service.named.spec == Some(wish))
 }
 
-/// Whether a Service agrees to share `address`: said again, in other words than the code's.
+/// Whether anything is named by a person.
+fn asks(service: &Service) -> bool {
+    service.named.by != NamedBy::CloudProvider
+        && (service.named.spec.is_some() || !service.named.annotation.is_empty())
+}
+
+fn publishes(service: &Service, address: IpAddr) -> bool {
+    service.published.iter().any(|one| one.wish == Wish::Address(address))
+}
+
 fn agrees(world: &World, name: &ObjectName, address: IpAddr) -> bool {
-    let service = &world.services[name];
-    lists(service.annotation.as_ref(), address)
-        || lists(service.load_balancer_ip.as_ref(), address)
-        || world.pools.allows_sharing(name.namespace())
+    names(&world.services[name], address) || world.pools.allows_sharing(name.namespace())
 }
 
 fn may_share(world: &World, one: &ObjectName, other: &ObjectName, address: IpAddr) -> bool {
@@ -153,14 +172,38 @@ fn may_share(world: &World, one: &ObjectName, other: &ObjectName, address: IpAdd
         && agrees(world, other, address)
 }
 
-fn seniority<'a>(world: &'a World, name: &'a ObjectName) -> (Duration, &'a ObjectName) {
-    (world.services[name].created_after_epoch, name)
+fn seniority<'a>(world: &'a World, name: &'a ObjectName) -> (i64, &'a ObjectName) {
+    (world.services[name].created, name)
 }
 
-/// Whether every Service keeps everything it has.
+fn have_a_port_in_common(world: &World, one: &ObjectName, other: &ObjectName) -> bool {
+    !world.services[one].ports.is_disjoint(&world.services[other].ports)
+}
+
+/// Who else has been assigned `address`.
+fn rivals<'a>(
+    world: &'a World,
+    name: &'a ObjectName,
+    address: IpAddr,
+) -> impl Iterator<Item = &'a ObjectName> {
+    let others =
+        world.services.iter().filter(move |(other, service)| *other != name && publishes(service, address));
+    others.map(|(other, _)| other)
+}
+
+/// Whether the annotation goes before what the spec says of `address`.
+fn is_overruled(service: &Service, address: IpAddr) -> bool {
+    !service.named.annotation.is_empty() && !service.named.annotation.contains(&Wish::Address(address))
+}
+
+/// Whether every Service keeps everything it has, so that there is nothing to leave: but for those that another load
+/// balancer serves, and those that have nothing in their status and get nothing.
 fn nothing_is_given_up(world: &World, decisions: &BTreeMap<ObjectName, Decision>) -> bool {
     let keeps = |(name, service): (&ObjectName, &Service)| {
-        service.assigned.iter().all(|address| decisions[name].addresses().contains(address))
+        let has = decisions[name].addresses();
+        decisions[name].serves_elsewhere
+            || (service.published.is_empty() && has.is_empty())
+            || service.assigned().iter().all(|address| has.contains(address))
     };
     world.services.iter().all(keeps)
 }
@@ -173,17 +216,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// Nor while only some of the decisions are written: what is new to one is not there for another, before or after.
+    /// Two that have it already need nobody's leave, and no port in common.
     #[test]
     fn never_twice_without_permission(world in world()) {
         let decisions = world.allocate();
+        let had = |name: &ObjectName, address: IpAddr| publishes(&world.services[name], address);
         for (one, decision) in &decisions {
-            for address in decision.addresses().iter().filter(|address| !address.is_unspecified()) {
-                let is_new = !world.services[one].assigned.contains(address);
+            for address in decision.addresses() {
                 for (other, second) in decisions.iter().filter(|(other, _)| *other != one) {
-                    let will_have = second.addresses().contains(address);
-                    let has = world.services[other].assigned.contains(address);
-                    if will_have || (is_new && has) {
+                    let both_have = second.addresses().contains(address);
+                    if !had(one, *address) && (both_have || had(other, *address)) {
                         prop_assert!(may_share(&world, one, other, *address), "{one} and {other}: {address}");
+                    } else if both_have {
+                        prop_assert!(!have_a_port_in_common(&world, one, other), "{one} and {other}: {address}");
                     }
                 }
             }
@@ -194,41 +239,40 @@ proptest! {
     fn what_is_new_is_free_to_be_given(world in world()) {
         for (name, decision) in world.allocate() {
             let service = &world.services[&name];
-            for address in decision.addresses().iter().filter(|address| !service.assigned.contains(address)) {
+            for address in decision.addresses().iter().filter(|address| !service.assigned().contains(address)) {
                 prop_assert!(!world.in_use.contains_key(address));
-                let is_named = lists(service.annotation.as_ref(), *address) || lists(service.load_balancer_ip.as_ref(), *address);
+                let is_named = names(service, *address);
                 let Some((_, pool)) = world.pools.serving(name.namespace()) else {
                     prop_assert!(is_named);
                     continue;
                 };
-                let is_offered = if address.is_unspecified() {
-                    pool.dhcp.contains(&Family::of(*address))
-                } else {
-                    let is_avoided = is_buggy(*address) && world.pools.buggy == BuggyAddresses::Avoided;
-                    pool.addresses.contains(*address) && !is_avoided
-                };
-                prop_assert!(is_named || is_offered, "{name}: {address}");
+                let is_avoided = is_buggy(*address) && world.pools.buggy == BuggyAddresses::Avoided;
+                prop_assert!(is_named || (pool.addresses.contains(*address) && !is_avoided), "{name}: {address}");
             }
         }
     }
 
-    /// Of those that have an address the oldest keeps it, unless it asks for others, or for others of its family.
+    /// An address stays where nobody else has a port of it; and with the oldest that has it, unless that got another
+    /// port since. Unless it asks for others, or for others of its family.
     #[test]
     fn never_lost(world in world()) {
         let decisions = world.allocate();
         for (name, service) in &world.services {
-            for address in &service.assigned {
-                let rivals = world.services.iter().filter(|(_, rival)| rival.assigned.contains(address));
-                let is_oldest = rivals.map(|(rival, _)| seniority(&world, rival)).min() == Some(seniority(&world, name));
-                let is_lone = is_oldest || address.is_unspecified();
-                let is_asked = service.annotation.as_ref().is_some_and(|list| !list.trim().is_empty());
-                let is_spoken = service.ip_families.is_empty() || match service.ip_family_policy {
-                    FamilyPolicy::SingleStack => service.ip_families[0] == Family::of(*address),
-                    FamilyPolicy::PreferDualStack => service.ip_families.contains(&Family::of(*address)),
+            for address in &service.addresses_published() {
+                let rivals: Vec<_> = rivals(&world, name, *address).collect();
+                let is_oldest = rivals.iter().all(|rival| seniority(&world, name) < seniority(&world, rival));
+                let is_undisturbed = rivals.iter().all(|rival| !have_a_port_in_common(&world, name, rival));
+                let is_safe = is_undisturbed || (is_oldest && service.ports_on(*address) == service.ports);
+                let is_asked = asks(service);
+                let is_spoken = service.families.is_empty() || match service.family_policy {
+                    FamilyPolicy::SingleStack => service.families[0] == Family::of(*address),
+                    FamilyPolicy::PreferDualStack => service.families.contains(&Family::of(*address)),
                     FamilyPolicy::RequireDualStack => true,
                 };
-                let stays = if is_asked { lists(service.annotation.as_ref(), *address) } else { is_spoken };
-                if is_lone && stays {
+                let stays = if is_asked { names(service, *address) && !is_overruled(service, *address) } else { is_spoken };
+                let is_ours = names(service, *address) || !world.in_use.contains_key(address);
+                let is_ours = is_ours && !address.is_loopback();
+                if is_safe && stays && is_ours {
                     prop_assert!(decisions[name].addresses().contains(address), "{name}: {address}");
                 }
             }
@@ -239,11 +283,14 @@ proptest! {
     #[test]
     fn never_left_with_nothing(world in world()) {
         for (name, decision) in world.allocate() {
-            let is_others = |address: &IpAddr| world.services.iter().any(|(other, service)| {
-                other != &name && service.assigned.contains(address) && seniority(&world, other) < seniority(&world, &name)
-            });
-            if decision.addresses().is_empty() {
-                prop_assert!(world.services[&name].assigned.iter().all(is_others), "{name}");
+            let is_others = |address: &IpAddr| {
+                world.in_use.contains_key(address)
+                    || address.is_loopback()
+                    || rivals(&world, &name, *address).any(|rival| have_a_port_in_common(&world, &name, rival))
+            };
+            let is_published = !world.services[&name].published.is_empty();
+            if is_published && decision.addresses().is_empty() {
+                prop_assert!(world.services[&name].addresses_published().iter().all(is_others), "{name}");
             }
         }
     }
@@ -252,16 +299,16 @@ proptest! {
     fn whoever_gets_less_is_told_why(world in world()) {
         for (name, decision) in world.allocate() {
             let service = &world.services[&name];
-            let is_less = decision.addresses().is_empty();
+            let is_less = decision.addresses().is_empty() && !service.deleting;
             prop_assert!(!is_less || !decision.refusals.is_empty(), "{name}");
             let lines = decision.refusals.iter().map(ToString::to_string).chain(decision.notes.iter().map(ToString::to_string));
             for line in lines {
                 prop_assert!(line.starts_with(&format!("{name}: ")) && !line.contains('\n'), "{line}");
             }
-            let same: BTreeSet<_> = service.assigned.iter().collect();
+            let same: BTreeSet<_> = service.assigned().into_iter().collect();
             let is_kept = matches!(decision.verdict, Verdict::Keep(_));
-            let is_same = !is_less && same == decision.addresses().iter().collect();
-            prop_assert_eq!(is_kept, is_same);
+            let is_same = !same.is_empty() && same == decision.addresses().iter().copied().collect();
+            prop_assert!(is_kept == is_same || decision.serves_elsewhere);
         }
     }
 
@@ -269,22 +316,22 @@ proptest! {
     fn families_are_honoured(world in world()) {
         for (name, decision) in world.allocate() {
             let service = &world.services[&name];
-            let new: Vec<_> = decision.addresses().iter().filter(|one| !service.assigned.contains(one)).collect();
+            let new: Vec<_> = decision.addresses().iter().filter(|one| !service.assigned().contains(one)).collect();
             let families: BTreeSet<_> = decision.addresses().iter().map(|one| Family::of(*one)).collect();
-            if service.ip_family_policy == FamilyPolicy::RequireDualStack && !new.is_empty() {
+            if service.family_policy == FamilyPolicy::RequireDualStack && !new.is_empty() {
                 prop_assert_eq!(families.len(), 2, "{}", name);
             }
             // What it asks for by name is in the order of names.
-            if service.annotation.is_some() || service.load_balancer_ip.is_some() || new.is_empty() {
+            if asks(service) || service.deleting || new.is_empty() {
                 continue;
             }
-            let place = |one: &IpAddr| service.ip_families.iter().position(|family| *family == Family::of(*one));
-            if !service.ip_families.is_empty() && service.ip_family_policy != FamilyPolicy::RequireDualStack {
+            let place = |one: &IpAddr| service.families.iter().position(|family| *family == Family::of(*one));
+            if !service.families.is_empty() && service.family_policy != FamilyPolicy::RequireDualStack {
                 prop_assert!(decision.addresses().iter().all(|one| place(one).is_some()));
             }
-            let last = service.ip_families.len();
+            let last = service.families.len();
             prop_assert!(decision.addresses().is_sorted_by_key(|one| place(one).unwrap_or(last)), "{name}");
-            if service.ip_family_policy == FamilyPolicy::SingleStack {
+            if service.family_policy == FamilyPolicy::SingleStack {
                 prop_assert_eq!(families.len(), 1);
             }
         }
@@ -295,8 +342,7 @@ proptest! {
         let mut rng = crate::rng::Rng::new(seed);
         let mut shuffled = world.clone();
         for service in shuffled.services.values_mut() {
-            service.assigned.sort_by_cached_key(|_| rng.next_u64());
-            service.ports.sort_by_cached_key(|_| rng.next_u64());
+            service.published.sort_by_cached_key(|_| rng.next_u64());
         }
         let (one, other) = (world.allocate(), shuffled.allocate());
         prop_assert_eq!(as_sets(&one), as_sets(&other));
@@ -344,8 +390,8 @@ proptest! {
         fewer.services.remove(gone);
         let decisions = fewer.allocate();
         for (name, service) in &fewer.services {
-            let asks = service.annotation.is_some() || service.load_balancer_ip.is_some();
-            for address in service.assigned.iter().filter(|_| !asks && service.ip_families.is_empty()) {
+            let is_plain = !asks(service) && service.families.is_empty() && !decisions[name].serves_elsewhere;
+            for address in service.assigned().iter().filter(|one| is_plain && publishes(service, **one) && !one.is_loopback() && !world.in_use.contains_key(*one)) {
                 prop_assert!(decisions[name].addresses().contains(address), "{name}: {address}");
             }
         }
