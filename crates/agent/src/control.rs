@@ -148,10 +148,11 @@ fn spawn_for_control_plane(
 fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts): (&[Edges], &Parts)) {
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::services());
     let Some((edges, keeper)) = edges.zip(parts.services.clone()) else { return };
-    let (api, inputs) = (insight.api.clone(), edges.inputs.clone());
+    let (api, inputs, held) = (insight.api.clone(), edges.inputs.clone(), edges.held.clone());
     tasks.spawn(insight.supervisor.clone().keep("services", 7, move || {
-        let (keeper, api, inputs) = (Arc::clone(&keeper), api.clone(), inputs.clone());
-        async move { keeper.run(&api, &inputs).await }
+        let (keeper, api) = (Arc::clone(&keeper), api.clone());
+        let (inputs, held) = (inputs.clone(), held.clone());
+        async move { keeper.run(&api, services::Loop { inputs: &inputs, held }).await }
     }));
 }
 

@@ -10,24 +10,25 @@
 //! remembers the addresses across a restart by itself.
 
 mod damper;
+mod decided;
 mod rules;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::beacon::beacon;
 use mainstay_core::input::{Health, Input};
-use mainstay_core::intent::{Decisions, Intent, ObjectName, Rules, Survey, decide};
 use mainstay_core::names::NodeName;
 use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::vip::Vip;
-use mainstay_kube::{Feed, Following, Handles, Objects};
+use mainstay_kube::{EventSink, Feed, Following, Handles, Objects, PublishStatus, Wanted};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ use crate::config::Config;
 use crate::config::features::Services;
 use crate::insight::ApiView;
 use damper::Damper;
+use decided::{Decided, Facts};
+use tell::Told;
 use view::Cluster;
 pub(crate) use view::View;
 
@@ -65,6 +68,8 @@ pub(crate) struct Keeper {
     /// The control plane's addresses, which no Service gets.
     vips: watch::Receiver<Vec<Vip>>,
     following: Following,
+    /// What Services shall say.
+    wanted: watch::Sender<Arc<Wanted>>,
     view: View,
     /// What is kept from one run to the next.
     memory: Mutex<Memory>,
@@ -75,7 +80,15 @@ pub(crate) struct Keeper {
 struct Memory {
     damper: Damper,
     health: Option<Health>,
-    refused: BTreeMap<ObjectName, String>,
+    told: Told,
+}
+
+/// Where the loop is told what concerns it, and says whether it holds.
+pub(crate) struct Loop<'a> {
+    /// What it is told beside the addresses.
+    pub(crate) inputs: &'a mpsc::Sender<Input>,
+    /// Whether this node holds Services.
+    pub(crate) held: watch::Receiver<Option<bool>>,
 }
 
 impl Keeper {
@@ -102,6 +115,7 @@ impl Keeper {
             settings: services.clone(),
             vips,
             following: rules::followed(services),
+            wanted: watch::Sender::default(),
             view,
             memory: Mutex::default(),
         }
@@ -111,12 +125,11 @@ impl Keeper {
         &self.known
     }
 
-    /// Follows Services by way of whichever lease adapter runs, and tells the loop by `inputs` whether this node may hold
-    /// any.
+    /// Follows Services by way of whichever lease adapter runs, and tells the loop.
     ///
     /// # Errors
     /// When there will be no other adapter: the agent ends.
-    pub(crate) async fn run(&self, api: &ApiView, inputs: &mpsc::Sender<Input>) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, api: &ApiView, of: Loop<'_>) -> anyhow::Result<()> {
         let mut memory = self.memory.lock().await;
         let mut handles = api.subscribe();
         loop {
@@ -124,7 +137,7 @@ impl Keeper {
                 handles.borrow_and_update().as_ref().map(|handles: &Handles| handles.objects.clone());
             let followed = async {
                 match current {
-                    Some(objects) => self.follow(&objects, inputs, &mut memory).await,
+                    Some(objects) => self.follow(&objects, &of, &mut memory).await,
                     None => std::future::pending().await,
                 }
             };
@@ -135,20 +148,26 @@ impl Keeper {
         }
     }
 
-    async fn follow(
-        &self,
-        objects: &Objects,
-        inputs: &mpsc::Sender<Input>,
-        memory: &mut Memory,
-    ) -> anyhow::Result<()> {
+    async fn follow(&self, objects: &Objects, of: &Loop<'_>, memory: &mut Memory) -> anyhow::Result<()> {
         let (reflector, feed) = objects.reflector(self.following.clone());
+        let (publisher, writes) = objects.publisher(feed.observed.clone(), self.wanted.subscribe());
+        let (events, event_writer) = objects.events(self.node.as_str());
         let cancel = CancellationToken::new();
         // Dropped with this future, whatever ends it.
         let _ended = cancel.clone().drop_guard();
         tokio::select! {
-            () = reflector.run(cancel) => anyhow::bail!("the watches ended early"),
+            () = reflector.run(cancel.clone()) => anyhow::bail!("the watches ended early"),
+            () = publisher.run(cancel.clone()) => anyhow::bail!("the writer of statuses ended early"),
+            () = event_writer.run(cancel) => anyhow::bail!("the writer of Events ended early"),
             () = self.identify(objects) => anyhow::bail!("nobody asks any more which cluster this is"),
-            ended = self.decide_all(feed, inputs, memory) => ended,
+            () = self.watch_writes(writes) => anyhow::bail!("the writer of statuses tells no more"),
+            ended = self.decide_all(feed, &events, of, memory) => ended,
+        }
+    }
+
+    async fn watch_writes(&self, mut writes: watch::Receiver<PublishStatus>) {
+        while writes.changed().await.is_ok() {
+            self.view.writes(&writes.borrow_and_update());
         }
     }
 
@@ -178,30 +197,22 @@ impl Keeper {
         self.view.begin(Cluster::Known);
         let vips = vec![beacon(&uid, &self.lease)];
         self.known.cluster.send_if_modified(|known| known.replace(uid).is_none());
-        self.known.beacon.send_if_modified(|known| {
-            let news = *known != vips;
-            *known = vips;
-            news
-        });
+        self.known.beacon.send_if_modified(|known| replace(known, vips));
     }
 
     /// Decides whenever something changed, and when an address has been without endpoints for long enough.
     async fn decide_all(
         &self,
         mut feed: Feed,
-        inputs: &mpsc::Sender<Input>,
+        events: &EventSink,
+        of: &Loop<'_>,
         memory: &mut Memory,
     ) -> anyhow::Result<()> {
-        let mut vips = self.vips.clone();
+        let (mut vips, mut held) = (self.vips.clone(), of.held.clone());
         loop {
-            let now = Instant::now();
-            let decided = {
-                let intent = feed.intent.borrow_and_update();
-                let rules = rules::rules(&self.settings, &vips.borrow_and_update());
-                Decided::of(&intent, &rules, &self.node)
-            };
-            let again = match decided {
-                Some(decided) => self.take_in(decided, now, inputs, memory).await,
+            let holds = *held.borrow_and_update() == Some(true);
+            let again = match self.decide(&mut feed, &mut vips) {
+                Some(decided) => self.take_in(decided, holds, (events, of), memory).await,
                 None => None,
             };
             let later = async {
@@ -212,86 +223,68 @@ impl Keeper {
             };
             tokio::select! {
                 changed = feed.intent.changed() => changed.context("the watches tell no more")?,
+                Ok(()) = feed.pools.changed() => {}
+                Ok(()) = feed.watches.changed() => {}
                 Ok(()) = vips.changed() => {}
+                Ok(()) = held.changed() => {}
                 () = later => {}
             }
         }
+    }
+
+    fn decide(&self, feed: &mut Feed, vips: &mut watch::Receiver<Vec<Vip>>) -> Option<Decided> {
+        let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
+        let rules = rules::rules(&self.settings, &vips.borrow_and_update());
+        // Not held on to: see `Feed`.
+        let intent = feed.intent.borrow_and_update();
+        Decided::of(&Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node })
     }
 
     /// Tells what was decided; when to look again, if that is known.
     async fn take_in(
         &self,
         decided: Decided,
-        now: Instant,
-        inputs: &mpsc::Sender<Input>,
+        holds: bool,
+        (events, of): (&EventSink, &Loop<'_>),
         memory: &mut Memory,
     ) -> Option<Instant> {
-        let addresses = memory.damper.take(now, &decided.wanted, &decided.served);
-        self.known.addresses.send_if_modified(|known| {
-            let news = known.as_ref() != Some(&addresses);
-            if news {
-                *known = Some(addresses.clone());
-            }
-            news
-        });
-        let refused = words(&decided.decisions);
-        tell(&memory.refused, &refused);
+        let addresses = memory.damper.take(Instant::now(), &decided.wanted, &decided.served);
+        let refused = decided.refused();
         self.view.decided(decided.ours, addresses.len(), &refused);
-        memory.refused = refused;
-        let health = if decided.may_hold.is_ok() { Health::Healthy } else { Health::Unhealthy };
-        if memory.health.replace(health) != Some(health) {
-            if let Err(why) = &decided.may_hold {
-                tracing::warn!("this node is to hold nothing for Services: {why}");
+        let told = Told { holds, refused, held: decided.held(&addresses) };
+        memory.told.change_to(told, &self.node, |event| {
+            // Of one that is gone, nobody reads.
+            if let Some(uid) = decided.uids.get(&event.service) {
+                events.tell(event.about(uid.clone()));
             }
-            // The loop has ended if nobody takes it, and so, soon, does this.
-            let _ = inputs.send(Input::Health(health)).await;
-        }
+        });
+        self.wanted.send_if_modified(|wanted| replace(wanted, Arc::new(decided.wanted(self.who(holds)))));
+        self.known.addresses.send_if_modified(|known| replace(known, Some(addresses)));
+        self.tell_health(decided.may_hold, of, memory).await;
         memory.damper.next()
     }
-}
 
-/// What follows from all that is known.
-#[derive(Debug)]
-struct Decided {
-    decisions: Decisions,
-    ours: usize,
-    /// All addresses of Services.
-    wanted: BTreeSet<Vip>,
-    /// Those of them with something behind.
-    served: BTreeSet<Vip>,
-    /// Whether this node may hold them, or why not.
-    may_hold: Result<(), String>,
-}
+    /// In whose name statuses are written, if in anybody's.
+    fn who(&self, holds: bool) -> Option<&NodeName> {
+        Some(&self.node).filter(|_| holds && self.settings.write_status)
+    }
 
-impl Decided {
-    /// `None` as long as not everything was read once.
-    fn of(intent: &Intent, rules: &Rules, node: &NodeName) -> Option<Self> {
-        let decisions = decide(intent, rules).ok()?;
-        let survey = Survey::new(intent, rules);
-        let uses = || decisions.claims.values().flat_map(|claim| &claim.addresses);
-        let wanted = uses().map(|(vip, _)| *vip).collect();
-        let served = uses().filter(|(vip, on)| survey.is_served(**vip, on)).map(|(vip, _)| *vip).collect();
-        let may_hold = survey.may_serve(node).map_err(|why| why.to_string());
-        let ours = intent.services.len() - decisions.not_ours.len();
-        Some(Self { ours, wanted, served, may_hold, decisions })
+    async fn tell_health(&self, may_hold: Result<(), String>, of: &Loop<'_>, memory: &mut Memory) {
+        let health = if may_hold.is_ok() { Health::Healthy } else { Health::Unhealthy };
+        if memory.health.replace(health) == Some(health) {
+            return;
+        }
+        if let Err(why) = may_hold {
+            tracing::warn!("this node is to hold nothing for Services: {why}");
+        }
+        // The loop has ended if nobody takes it, and so, soon, does this.
+        let _ = of.inputs.send(Input::Health(health)).await;
     }
 }
 
-/// What is refused, in one line for each Service.
-fn words(decisions: &Decisions) -> BTreeMap<ObjectName, String> {
-    let refused = decisions.refused.iter().map(|(name, refused)| {
-        let each = refused.iter().map(|one| format!("{}: {}", one.wish.wish, one.why));
-        (name.clone(), each.collect::<Vec<_>>().join("; "))
-    });
-    refused.collect()
-}
-
-/// One line for each that is new, or other than before; none for what is refused as it was.
-fn tell(before: &BTreeMap<ObjectName, String>, now: &BTreeMap<ObjectName, String>) {
-    for (service, why) in now.iter().filter(|(service, why)| before.get(*service) != Some(*why)) {
-        tracing::warn!(%service, "the Service does not get all it asks for: {why}");
-    }
-    for service in before.keys().filter(|service| !now.contains_key(*service)) {
-        tracing::info!(%service, "the Service gets what it asks for");
-    }
+/// Puts `now` there; whether that is news.
+fn replace<T: PartialEq>(known: &mut T, now: T) -> bool {
+    let news = *known != now;
+    *known = now;
+    news
 }

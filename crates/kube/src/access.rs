@@ -37,6 +37,8 @@ pub(crate) enum Traffic {
     Aside,
     /// Lists and watches of many objects.
     Bulk,
+    /// Writes on Services, and Events.
+    Publish,
 }
 
 /// One load of the credentials.

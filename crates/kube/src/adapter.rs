@@ -29,8 +29,10 @@ use crate::label::Labeller;
 use crate::learn::{self, SliceObserver};
 use crate::lease::{Seen, created, record};
 use crate::microtime;
+use crate::publish::events::{EventSink, EventWriter};
+use crate::publish::{PublishStatus, Publisher, Wanted};
 use crate::race::Pace;
-use crate::reflect::{Feed, Following, Reflector};
+use crate::reflect::{Feed, Following, ObservedServices, Reflector};
 use crate::servers::ServerStatus;
 
 /// What the adapter is told before it starts.
@@ -157,6 +159,22 @@ impl Objects {
     /// No API server said. Worth another attempt, later.
     pub async fn cluster(&self) -> Result<String, Trouble> {
         crate::cluster::uid(&self.0).await
+    }
+
+    /// What writes on Services, by what a reflector has seen on them, and how that goes.
+    #[must_use]
+    pub fn publisher(
+        &self,
+        observed: ObservedServices,
+        wanted: watch::Receiver<Arc<Wanted>>,
+    ) -> (Publisher, watch::Receiver<PublishStatus>) {
+        Publisher::new(Arc::clone(&self.0), observed, wanted)
+    }
+
+    /// Where Events about Services are told, and what delivers them for the agent on `node`.
+    #[must_use]
+    pub fn events(&self, node: &str) -> (EventSink, EventWriter) {
+        EventWriter::new(Arc::clone(&self.0), node)
     }
 }
 

@@ -154,6 +154,11 @@ impl Fleet {
     pub(crate) async fn aside(&self, ask: &Ask) -> (Answer<Value>, Option<String>) {
         // The semaphore is never closed.
         let _one_of_few = self.aside.acquire().await;
+        self.in_turn(ask).await
+    }
+
+    /// As [`Fleet::aside`], for those who bound themselves how many requests are under way.
+    pub(crate) async fn in_turn(&self, ask: &Ask) -> (Answer<Value>, Option<String>) {
         let refused = |text: &str| Answer::Refused(Trouble::new(ErrorClass::Access, text));
         let Some(access) = self.current() else { return (refused("there are no credentials yet"), None) };
         let mut order = self.book().order(self.now());

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Beside that, a [`Reflector`] follows Services, their endpoints, nodes and the address pools, and says them in the core's
-//! words ([`convert`]). It shares the fleet with the Lease, and nothing that the Lease waits for. No agent runs it yet.
+//! words ([`convert`]). It shares the fleet with the Lease, and nothing that the Lease waits for. A [`Publisher`] writes on Services what
+//! is decided about them, and an [`EventWriter`] tells of it. No agent runs them yet.
 //!
 //! Deliberately absent: a cache of whole objects, a polling read, a retry of a write (the core reads back instead).
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ mod lookup;
 mod microtime;
 #[doc(hidden)]
 pub mod parsers;
+mod publish;
 mod race;
 mod reflect;
 pub mod servers;
@@ -47,6 +49,8 @@ pub use credentials::Source;
 pub use label::{LabelStatus, Labeller, NodeLabel};
 pub use livez::{Liveness, LivenessError};
 pub use microtime::wall_text;
+pub use publish::events::{EventKind, EventSink, EventWriter, ServiceEvent};
+pub use publish::{Publication, PublishStatus, Publisher, Wanted};
 pub use reflect::{
     Feed, Following, FollowingTiming, ObservedServices, Pools, Problems, Reflector, VIP_HOST, WatchPhase,
     WatchState, WatchStates, Watched,

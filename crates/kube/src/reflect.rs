@@ -163,7 +163,11 @@ impl Reflector {
     pub(crate) fn new(fleet: Arc<Fleet>, following: Following) -> (Self, Feed) {
         let (steps, taken) = mpsc::channel(STEPS);
         let (board, watches) = Board::new();
-        let (hub, published) = Hub::new(taken, following.timing.publish_every);
+        let (hub, published) = Hub::new(
+            taken,
+            following.timing.publish_every,
+            ObservedServices::new(following.annotations.clone()),
+        );
         let (intent, pools, problems, observed) = published;
         let feed = Feed { intent, pools, problems, watches, observed };
         (Self { fleet, following, board, hub, steps }, feed)

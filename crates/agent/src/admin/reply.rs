@@ -192,9 +192,11 @@ pub struct Services {
     pub refused_count: usize,
     /// The first of them.
     pub refused: Vec<RefusedService>,
-    /// Writes of statuses that failed in a row.
+    /// Writes on Services that this node did.
+    pub writes: u64,
+    /// Writes on Services that failed in a row.
     pub write_failures_in_a_row: u32,
-    /// Why there is nothing to go by, or the last trouble with reading or writing them.
+    /// Why the last write failed, if it did.
     pub last_error: Option<String>,
 }
 

@@ -154,6 +154,7 @@ fn register_services(services: &Services, registry: &mut Registry) {
             i64::from(services.write_failures_in_a_row),
         ),
     ];
+    registry.register("service_writes", "Writes on Services that this node did", counted(services.writes));
     for (name, help, value) in gauges {
         let gauge = Gauge::<i64>::default();
         gauge.set(value);

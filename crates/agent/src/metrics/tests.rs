@@ -123,6 +123,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "probes_sent",
         "send_errors",
         "service_write_failures_in_a_row",
+        "service_writes",
         "services",
         "services_refused",
         "snapshot_write_errors",

@@ -1,8 +1,9 @@
 //! What the settings say of Services, in the words of those who decide and of those who watch.
 
 use mainstay_core::intent::{ClassRule, ObjectName, Rules};
+use mainstay_core::ipam;
 use mainstay_core::vip::Vip;
-use mainstay_kube::Following;
+use mainstay_kube::{Following, Pools, WatchStates, Watched};
 
 use crate::config::features::Services;
 
@@ -27,5 +28,16 @@ pub(super) fn rules(services: &Services, vips: &[Vip]) -> Rules {
         },
         reserved: vips.iter().copied().collect(),
         ..Rules::default()
+    }
+}
+
+/// The pools. `None` as long as nobody has said what they are, and nothing has gone wrong with asking: without them, whoever
+/// needs an address from one is refused.
+pub(super) fn pools(known: &Pools, watches: &WatchStates) -> Option<ipam::Pools> {
+    let failing = || watches.get(&Watched::Pools).is_some_and(|state| state.failures_in_a_row > 0);
+    match known {
+        Pools::Present(data) => Some(ipam::Configuration::of(data).pools),
+        Pools::Absent => Some(ipam::Pools::default()),
+        Pools::Unknown => failing().then(ipam::Pools::default),
     }
 }

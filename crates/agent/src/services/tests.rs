@@ -1,5 +1,7 @@
 //! What is held of what is known: the damper, and the words for refusals.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn vips(hosts: &[u8]) -> BTreeSet<Vip> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::intent::ObjectName;
+use mainstay_kube::PublishStatus;
 
 use crate::admin::reply::{RefusedService, Services};
 
@@ -48,6 +49,15 @@ impl View {
         let shown = refused.iter().take(SHOWN);
         services.refused =
             shown.map(|(name, why)| RefusedService { service: name.to_string(), why: why.clone() }).collect();
+    }
+
+    /// How the writes on Services go.
+    pub(super) fn writes(&self, writes: &PublishStatus) {
+        let mut state = self.lock();
+        let services = state.services.get_or_insert_default();
+        services.write_failures_in_a_row = writes.failures_in_a_row;
+        services.writes = writes.writes;
+        services.last_error = writes.last_error.as_ref().map(|trouble| trouble.text.clone());
     }
 
     /// All of it; `None` where no Services are held.

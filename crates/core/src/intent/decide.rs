@@ -28,6 +28,8 @@ pub struct Decisions {
     /// Services whose status does not say what is granted, with its ports, and has to be written. They may be written in
     /// any order, and only in part.
     pub unpublished: BTreeSet<ObjectName>,
+    /// Services that another load balancer serves: their status is not ours to write.
+    pub elsewhere: BTreeSet<ObjectName>,
     /// Services that are not ours, and why.
     pub not_ours: BTreeMap<ObjectName, NotOurs>,
     /// What was wanted and is not given.
@@ -102,7 +104,9 @@ impl Decisions {
     fn take(&mut self, name: &ObjectName, service: Option<&&Service>, verdict: ipam::Decision) {
         let Some(service) = service else { return };
         let grants = grants(service, verdict.addresses());
-        if !verdict.serves_elsewhere && !is_published(service, &grants) {
+        if verdict.serves_elsewhere {
+            self.elsewhere.insert(name.clone());
+        } else if !is_published(service, &grants) {
             self.unpublished.insert(name.clone());
         }
         let why: Vec<Why> = verdict.refusals.into_iter().map(|refusal| refusal.why).collect();

@@ -37,8 +37,12 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(steps: mpsc::Receiver<Step>, every: Duration) -> (Self, Published) {
-        let aside = Aside::default();
+    pub(super) fn new(
+        steps: mpsc::Receiver<Step>,
+        every: Duration,
+        observed: ObservedServices,
+    ) -> (Self, Published) {
+        let aside = Aside { observed, ..Aside::default() };
         let (intent, intent_seen) = watch::channel(Arc::default());
         let (pools, pools_seen) = watch::channel(Pools::Unknown);
         let (problems, problems_seen) = watch::channel(Arc::default());

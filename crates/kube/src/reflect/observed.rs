@@ -48,6 +48,8 @@ pub struct ObservedServices(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Those that are looked at.
+    annotations: BTreeSet<String>,
     table: Mutex<Table>,
     changed: Notify,
 }
@@ -60,6 +62,20 @@ struct Table {
 }
 
 impl ObservedServices {
+    pub(crate) fn new(annotations: BTreeSet<String>) -> Self {
+        Self(Arc::new(Shared { annotations, ..Shared::default() }))
+    }
+
+    /// What is written on this one.
+    pub(crate) fn read(&self, object: &Value) -> Option<Observed> {
+        read(object, &self.0.annotations)
+    }
+
+    /// Remembers from now on what changes.
+    pub(crate) fn listen(&self) {
+        self.lock().changed.get_or_insert_default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,13 +107,11 @@ impl ObservedServices {
     }
 
     /// What is written on one Service.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the writer that asks for it comes next"))]
     pub(crate) fn get(&self, name: &ObjectName) -> Option<Observed> {
         self.lock().services.get(name).cloned()
     }
 
     /// Waits until something changed, and says of which Services. For one caller at a time.
-    #[expect(dead_code, reason = "the writer that waits for it comes next")]
     pub(crate) async fn changed(&self) -> BTreeSet<ObjectName> {
         loop {
             let changed = std::mem::take(self.lock().changed.get_or_insert_default());

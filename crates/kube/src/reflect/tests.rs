@@ -197,7 +197,7 @@ fn what_was_written_on_a_service_does_not_go_back_in_time() {
 
 fn hub() -> (mpsc::Sender<Step>, watch::Receiver<Arc<Intent>>) {
     let (steps, taken) = mpsc::channel(64);
-    let (hub, (intent, ..)) = Hub::new(taken, EVERY);
+    let (hub, (intent, ..)) = Hub::new(taken, EVERY, ObservedServices::default());
     tokio::spawn(hub.run());
     (steps, intent)
 }

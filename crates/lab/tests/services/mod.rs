@@ -10,17 +10,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_core::input::Input;
 use mainstay_core::intent::{Intent, Problem};
 use mainstay_kube::{
-    Feed, Following, FollowingTiming, Handles, LeaseAdapter, LeaseName, Pools, Reflector, Settings, Source,
-    Timing, WatchPhase, WatchState, Watched,
+    Feed, Following, FollowingTiming, Handles, LeaseAdapter, LeaseCall, LeaseName, Pools, Reflector,
+    Settings, Source, Timing, WatchPhase, WatchState, Watched,
 };
 use mainstay_lab::apiserver::{
-    Cluster, Fault, FrontEndHandle, NAMESPACE, Part, Preconditions, Resource, StoreOptions, Target, UserInfo,
-    Verb,
+    CLUSTER_ROLE, Cluster, Fault, FrontEndHandle, NAMESPACE, Part, Preconditions, Resource, StoreOptions,
+    Target, UserInfo, Verb,
 };
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub struct Bench {
     pub feed: Feed,
     pub handles: Handles,
     pub following: Following,
+    calls: Option<mpsc::Sender<LeaseCall>>,
+    inputs: broadcast::Sender<Input>,
     adapter: Option<LeaseAdapter>,
     reflector: Option<Reflector>,
     config: PathBuf,
@@ -61,7 +64,21 @@ impl Bench {
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let (adapter, reflector) = (Some(adapter), Some(reflector));
-        Self { fronts, cluster, feed, handles, following, adapter, reflector, config, cancel, _guard: guard }
+        let (calls, inputs) = (None, broadcast::channel(64).0);
+        Self {
+            fronts,
+            cluster,
+            feed,
+            handles,
+            following,
+            calls,
+            inputs,
+            adapter,
+            reflector,
+            config,
+            cancel,
+            _guard: guard,
+        }
     }
 
     /// Follows from now on, by what `following` says now.
@@ -72,15 +89,34 @@ impl Bench {
         }
         let (calls, requests) = mpsc::channel(1);
         let (reports, mut inputs) = mpsc::channel(64);
-        let (adapter, cancel) = (self.adapter.take().unwrap(), self.cancel.clone());
+        let (adapter, cancel, heard) =
+            (self.adapter.take().unwrap(), self.cancel.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            // As long as somebody could call, the adapter runs.
-            let _calls = calls;
-            let listen = async { while inputs.recv().await.is_some() {} };
+            let listen = async {
+                while let Some(input) = inputs.recv().await {
+                    let _ = heard.send(input);
+                }
+            };
             tokio::join!(adapter.run(requests, reports, cancel), listen)
         });
+        // As long as somebody could call, the adapter runs.
+        self.calls = Some(calls);
         tokio::spawn(self.reflector.take().unwrap().run(self.cancel.clone()));
         self
+    }
+
+    /// Asks for the Lease, and returns what is heard from then on.
+    pub async fn call(&mut self, call: LeaseCall) -> broadcast::Receiver<Input> {
+        let inputs = self.inputs.subscribe();
+        self.calls.as_ref().unwrap().send(call).await.unwrap();
+        inputs
+    }
+
+    /// Changes every rule of the agent's role for Services.
+    pub fn update_role(&self, change: impl Fn(&mut Value)) {
+        self.update(CLUSTER_ROLE, "", "mainstay-services", |role| {
+            role["rules"].as_array_mut().unwrap().iter_mut().for_each(change);
+        });
     }
 
     pub fn intent(&self) -> Arc<Intent> {

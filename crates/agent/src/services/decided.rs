@@ -1,0 +1,93 @@
+//! What follows from all that is known of Services, on this node. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use mainstay_core::intent::{Decisions, Intent, ObjectName, Rules, Survey, decide};
+use mainstay_core::ipam::Pools;
+use mainstay_core::names::NodeName;
+use mainstay_core::vip::Vip;
+use mainstay_kube::{Publication, VIP_HOST, Wanted};
+
+/// All that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) intent: &'a Intent,
+    pub(super) pools: &'a Pools,
+    pub(super) rules: &'a Rules,
+    /// This node.
+    pub(super) node: &'a NodeName,
+}
+
+/// What follows from it.
+#[derive(Debug)]
+pub(super) struct Decided {
+    decisions: Decisions,
+    /// Services that are ours.
+    pub(super) ours: usize,
+    /// Their uids.
+    pub(super) uids: BTreeMap<ObjectName, String>,
+    /// All addresses of Services.
+    pub(super) wanted: BTreeSet<Vip>,
+    /// Those of them with something behind.
+    pub(super) served: BTreeSet<Vip>,
+    /// Whether this node may hold them, or why not.
+    pub(super) may_hold: Result<(), String>,
+}
+
+impl Decided {
+    /// `None` as long as not everything was read once.
+    pub(super) fn of(facts: &Facts<'_>) -> Option<Self> {
+        let Facts { intent, pools, rules, node } = facts;
+        let decisions = decide(intent, pools, rules).ok()?;
+        let survey = Survey::new(intent, rules);
+        let uses = || decisions.claims.values().flat_map(|claim| &claim.addresses);
+        let wanted = uses().map(|(vip, _)| *vip).collect();
+        let served = uses().filter(|(vip, on)| survey.is_served(**vip, on)).map(|(vip, _)| *vip).collect();
+        let ours = intent.services.iter().filter(|(name, _)| !decisions.not_ours.contains_key(name));
+        let uids: BTreeMap<_, _> = ours.map(|(name, service)| (name.clone(), service.uid.clone())).collect();
+        let may_hold = survey.may_serve(node).map_err(|why| why.to_string());
+        Some(Self { ours: uids.len(), uids, wanted, served, may_hold, decisions })
+    }
+
+    /// What is refused, in one line for each Service.
+    pub(super) fn refused(&self) -> BTreeMap<ObjectName, String> {
+        let refused = self.decisions.refused.iter();
+        refused.map(|(name, why)| (name.clone(), listed(why, "; "))).collect()
+    }
+
+    /// Which of `addresses` each Service has.
+    pub(super) fn held(&self, addresses: &[Vip]) -> BTreeMap<ObjectName, String> {
+        let held: BTreeSet<&Vip> = addresses.iter().collect();
+        let uses = self.decisions.claims.values().flat_map(|claim| &claim.addresses);
+        let mut by_service: BTreeMap<ObjectName, Vec<Vip>> = BTreeMap::new();
+        for (vip, on) in uses.filter(|(vip, _)| held.contains(vip)) {
+            for service in &on.services {
+                by_service.entry(service.clone()).or_default().push(*vip);
+            }
+        }
+        by_service.into_iter().map(|(service, vips)| (service, listed(&vips, ", "))).collect()
+    }
+
+    /// What Services shall say, where it is this node that says it.
+    pub(super) fn wanted(&self, by: Option<&NodeName>) -> Wanted {
+        let Some(node) = by else {
+            return Wanted { services: BTreeMap::new(), elsewhere: self.uids.keys().cloned().collect() };
+        };
+        let granted = self.decisions.grants.iter();
+        let ours = granted.filter(|(name, _)| !self.decisions.elsewhere.contains(*name));
+        let services = ours.filter_map(|(name, grants)| {
+            let publication = Publication {
+                uid: self.uids.get(name)?.clone(),
+                ingress: grants.iter().map(|grant| grant.address).collect(),
+                annotations: BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]),
+            };
+            Some((name.clone(), publication))
+        });
+        Wanted { services: services.collect(), elsewhere: self.decisions.elsewhere.clone() }
+    }
+}
+
+fn listed<T: Display>(all: &[T], between: &str) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(between)
+}

@@ -1,0 +1,79 @@
+//! What of Services is worth telling: a line of log for each change on each node, and an Event from the node that holds.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::intent::ObjectName;
+use mainstay_core::names::NodeName;
+use mainstay_kube::{EventKind, ServiceEvent};
+
+/// What was told last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// This node holds Services.
+    pub(super) holds: bool,
+    /// What is refused to each, in one line.
+    pub(super) refused: BTreeMap<ObjectName, String>,
+    /// The addresses of each that are held, by whichever node does.
+    pub(super) held: BTreeMap<ObjectName, String>,
+}
+
+/// An Event, but for the Service's uid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) service: ObjectName,
+    kind: EventKind,
+    reason: &'static str,
+    note: String,
+}
+
+impl Said {
+    pub(super) fn about(self, uid: String) -> ServiceEvent {
+        let Self { service, kind, reason, note } = self;
+        ServiceEvent { service, uid, kind, reason, note }
+    }
+}
+
+impl Told {
+    /// Tells what is other than before.
+    pub(super) fn change_to(&mut self, now: Self, node: &NodeName, mut tell: impl FnMut(Said)) {
+        self.log(&now);
+        if now.holds {
+            self.events(&now, node).into_iter().for_each(&mut tell);
+        }
+        *self = now;
+    }
+
+    fn log(&self, now: &Self) {
+        for (service, why) in news(&self.refused, &now.refused) {
+            tracing::warn!(%service, "the Service does not get all it asks for: {why}");
+        }
+        for service in self.refused.keys().filter(|service| !now.refused.contains_key(*service)) {
+            tracing::info!(%service, "nothing is refused to the Service any more");
+        }
+    }
+
+    /// A node that begins to hold tells of everything: whoever held before may not have had the time.
+    fn events(&self, now: &Self, node: &NodeName) -> Vec<Said> {
+        let before = if self.holds { self.clone() } else { Self::default() };
+        let event =
+            |service: &ObjectName, kind, reason, note| Said { service: service.clone(), kind, reason, note };
+        let refused = news(&before.refused, &now.refused)
+            .map(|(service, why)| event(service, EventKind::Warning, "AddressRefused", why.clone()));
+        let held = news(&before.held, &now.held).map(|(service, vips)| {
+            event(service, EventKind::Normal, "AddressHeld", format!("node {node} holds {vips}"))
+        });
+        let bare = before.held.keys().filter(|service| !now.held.contains_key(*service)).map(|service| {
+            let note = "nothing serves it: its address is not held until an endpoint is ready".to_owned();
+            event(service, EventKind::Warning, "AddressNotHeld", note)
+        });
+        refused.chain(held).chain(bare).collect()
+    }
+}
+
+/// What is new, or other than before.
+fn news<'a>(
+    before: &'a BTreeMap<ObjectName, String>,
+    now: &'a BTreeMap<ObjectName, String>,
+) -> impl Iterator<Item = (&'a ObjectName, &'a String)> {
+    now.iter().filter(|(service, text)| before.get(*service) != Some(*text))
+}

@@ -1,0 +1,82 @@
+//! What lacks on a Service of what it shall say. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Publication;
+use crate::reflect::VIP_HOST;
+use crate::reflect::observed::Observed;
+
+/// The parts of a Service that are written, each with rights of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Annotations,
+    Status,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) uid: String,
+    /// Where it must not be done if anything else changed meanwhile.
+    pub(super) version: Option<String>,
+    pub(super) what: What,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// `None` removes.
+    Annotations(BTreeMap<String, Option<String>>),
+    /// Empty gives up what we wrote.
+    Status(Vec<IpAddr>),
+}
+
+impl Write {
+    pub(super) fn part(&self) -> Part {
+        match self.what {
+            What::Annotations(_) => Part::Annotations,
+            What::Status(_) => Part::Status,
+        }
+    }
+}
+
+/// What lacks of what is wanted, in the order in which it is to be written: who holds the addresses is said first, for that
+/// keeps the holder before from taking them off.
+pub(super) fn lacks(wanted: &Publication, observed: &Observed) -> Vec<Write> {
+    // Another one of that name: what is wanted of it is not known yet.
+    if observed.uid != wanted.uid {
+        return Vec::new();
+    }
+    let differs = |(name, text): &(&String, &String)| observed.annotations.get(*name) != Some(*text);
+    let annotations: BTreeMap<String, Option<String>> = wanted
+        .annotations
+        .iter()
+        .filter(differs)
+        .map(|(name, text)| (name.clone(), Some(text.clone())))
+        .collect();
+    let status = (!says(observed, &wanted.ingress)).then(|| What::Status(wanted.ingress.clone()));
+    let annotations = (!annotations.is_empty()).then_some(What::Annotations(annotations));
+    let write = |what| Write { uid: wanted.uid.clone(), version: None, what };
+    annotations.into_iter().chain(status).map(write).collect()
+}
+
+/// What is left to clean of what was wanted; nothing where somebody else has written since.
+pub(super) fn leaves(was: &Publication, observed: &Observed) -> Option<Write> {
+    let holder = was.annotations.get(VIP_HOST);
+    let ours = observed.uid == was.uid && (holder.is_none() || observed.annotations.get(VIP_HOST) == holder);
+    if !ours {
+        return None;
+    }
+    let write = |what| Write { uid: was.uid.clone(), version: Some(observed.version.clone()), what };
+    if !was.ingress.is_empty() && says(observed, &was.ingress) {
+        return Some(write(What::Status(Vec::new())));
+    }
+    let left = was.annotations.iter().filter(|(name, text)| observed.annotations.get(*name) == Some(*text));
+    let removed: BTreeMap<String, Option<String>> = left.map(|(name, _)| (name.clone(), None)).collect();
+    (!removed.is_empty()).then(|| write(What::Annotations(removed)))
+}
+
+fn says(observed: &Observed, ingress: &[IpAddr]) -> bool {
+    observed.ingress.iter().copied().eq(ingress.iter().map(|address| Some(*address)))
+}

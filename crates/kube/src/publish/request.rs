@@ -1,0 +1,74 @@
+//! A write as it is sent. Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use mainstay_core::intent::ObjectName;
+use serde_json::{Value, json};
+
+use super::due::{What, Write};
+use crate::access::Traffic;
+use crate::fleet::Ask;
+use crate::race::Pace;
+
+/// How long one server may take, by its own clock too.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// What [RFC 7386](https://www.rfc-editor.org/rfc/rfc7386) calls a merge patch: it changes what is there, and makes nothing.
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Server-side apply; JSON is YAML.
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
+/// Who writes, in `managedFields`.
+pub(super) const MANAGER: &str = "mainstay";
+
+/// The request.
+pub(super) fn ask(name: &ObjectName, write: &Write) -> Ask {
+    let path = format!("/api/v1/namespaces/{}/services/{}", name.namespace(), name.name());
+    let common = format!("fieldManager={MANAGER}&timeout={}s", LIMIT.as_secs());
+    // By its uid the API server knows one that was made anew, and answers 409.
+    let mut metadata = json!({"uid": write.uid});
+    if let Some(version) = &write.version {
+        metadata["resourceVersion"] = json!(version);
+    }
+    match &write.what {
+        What::Annotations(annotations) => {
+            metadata["annotations"] = json!(annotations);
+            patch(format!("{path}?{common}"), &json!({"metadata": metadata}), MERGE_PATCH)
+        }
+        What::Status(ingress) => {
+            (metadata["namespace"], metadata["name"]) = (json!(name.namespace()), json!(name.name()));
+            let object = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata, "status": status(ingress),
+            });
+            patch(format!("{path}/status?{common}&force=true"), &object, APPLY_PATCH)
+        }
+    }
+}
+
+/// Without addresses it says nothing, and the server takes away what we had said.
+fn status(ingress: &[IpAddr]) -> Value {
+    let entry = |address: &IpAddr| json!({"ip": address.to_string(), "ipMode": "VIP"});
+    match ingress {
+        [] => json!({}),
+        ingress => json!({"loadBalancer": {"ingress": ingress.iter().map(entry).collect::<Vec<_>>()}}),
+    }
+}
+
+fn patch(path: String, body: &Value, content: &'static str) -> Ask {
+    request(Method::PATCH, path, body, content)
+}
+
+/// A request that nothing waits for.
+pub(super) fn request(method: Method, path: String, body: &Value, content: &'static str) -> Ask {
+    Ask {
+        method,
+        path,
+        body: Bytes::from(body.to_string()),
+        content,
+        traffic: Traffic::Publish,
+        pace: Pace { hedge_after: LIMIT, unanswered_after: LIMIT, deadline: LIMIT },
+        last: None,
+        refusal_is_fault: false,
+    }
+}
