@@ -35,6 +35,10 @@ const NEXT_OBJECT: &str = "---\n";
 const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 /// What it may do beside that with `enable_node_labeling`.
 const LABEL_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-labels.yaml");
+/// What Services ask for.
+const SERVICE_PERMISSIONS: &str = include_str!("../../../manifests/rbac-services.yaml");
+/// Those of its objects that are for the Services' Lease.
+const SERVICES_LEASE: &str = "mainstay-services-lease";
 
 #[derive(Args)]
 pub(crate) struct ManifestArgs {
@@ -194,24 +198,29 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
              {POD_NAMESPACE}; for a Lease elsewhere give --leaseName={namespace}/NAME, here and to the agents"
         ));
     }
-    let lease = for_lease(&lease_in_pod(flags, POD_NAMESPACE)?);
-    Ok(if is_on(flags, Key::NodeLabeling)? {
-        format!("{lease}{NEXT_OBJECT}{LABEL_PERMISSIONS}")
-    } else {
-        lease
-    })
+    let lease = lease_in_pod(flags, Key::LeaseName, POD_NAMESPACE)?;
+    let mut all = vec![for_lease(PERMISSIONS, (Key::LeaseName, &lease), |one| !is_service_account(one))];
+    if is_on(flags, Key::NodeLabeling)? {
+        all.push(LABEL_PERMISSIONS.to_owned());
+    }
+    if is_on(flags, Key::Services)? {
+        let lease = lease_in_pod(flags, Key::ServicesLeaseName, POD_NAMESPACE)?;
+        let of_lease = |one: &str| one.contains(SERVICES_LEASE);
+        all.push(for_lease(SERVICE_PERMISSIONS, (Key::ServicesLeaseName, &lease), of_lease));
+    }
+    Ok(all.join(NEXT_OBJECT))
 }
 
-/// The permissions for this Lease. The service account itself stays where the Pods are.
-fn for_lease(lease: &LeaseName) -> String {
+/// These objects for this Lease, as far as it concerns them. The service account itself stays where the Pods are.
+fn for_lease(objects: &str, (key, lease): (Key, &LeaseName), concerns: impl Fn(&str) -> bool) -> String {
     let own = place(POD_NAMESPACE);
     // Quoted: YAML takes a name such as null or 123 for something else.
     let theirs =
         if lease.namespace == POD_NAMESPACE { own.clone() } else { place(&format!("{:?}", lease.namespace)) };
-    let default = Layer::default().text(Key::LeaseName);
+    let default = Layer::default().text(key);
     let named = |object: &str| object.replace(&default, &lease.name).replace(&own, &theirs);
-    let object = |one| if is_service_account(one) { str::to_owned(one) } else { named(one) };
-    PERMISSIONS.split(NEXT_OBJECT).map(object).collect::<Vec<_>>().join(NEXT_OBJECT)
+    let object = |one| if concerns(one) { named(one) } else { str::to_owned(one) };
+    objects.split(NEXT_OBJECT).map(object).collect::<Vec<_>>().join(NEXT_OBJECT)
 }
 
 /// An object's own namespace, as metadata has it; a subject's is written deeper.

@@ -170,3 +170,26 @@ fn nodes_may_be_patched_only_where_they_are_labelled() {
     let refused = mainstay(&["manifest", "rbac", "--enableNodeLabeling=perhaps"]);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
 }
+
+#[test]
+fn services_are_permitted_only_where_they_are_held() {
+    let without = granted(&[]);
+    let with = granted(&["--services"]);
+    assert_eq!(with[..without.len()], without[..]);
+    let more = &with[without.len()..];
+    for rule in [
+        r#"[""] ["services","nodes"] ["list","watch"]"#,
+        r#"["discovery.k8s.io"] ["endpointslices"] ["list","watch"]"#,
+        r#"[""] ["services","services/status"] ["patch"]"#,
+        r#"[""] ["events"] ["create"]"#,
+        r#"["coordination.k8s.io"] ["leases"] ["get","list","watch","update"]"#,
+    ] {
+        assert!(more.iter().any(|one| one == rule), "{rule}: {more:?}");
+    }
+    let elsewhere = permissions(&["--services", "--servicesLeaseName=vips/other"]);
+    let default = permissions(&["--services"]);
+    let changed: Vec<_> = elsewhere.iter().zip(&default).filter(|(one, other)| one != other).collect();
+    assert_eq!(changed.len(), 2, "{changed:?}");
+    let role = ("Role".to_owned(), Some("vips".to_owned()), vec![json!(["other"]), Value::Null]);
+    assert_eq!(*changed[0].0, role);
+}

@@ -66,15 +66,15 @@ pub fn is_on(layer: &Layer, key: Key) -> Result<bool, Refusal> {
     value::switch(&given.text).map_err(|fault| refusal(setting(key), &given, fault))
 }
 
-/// Where a layer by itself has the control plane's Lease, for an agent in a Pod of `namespace` with a service account:
+/// Where a layer by itself has the Lease of this setting, for an agent in a Pod of `namespace` with a service account:
 /// the Pod's own namespace is used where the name carries none.
 ///
 /// # Errors
 /// When the name is none that Kubernetes knows.
-pub fn lease_in_pod(layer: &Layer, namespace: &str) -> Result<LeaseName, Refusal> {
-    let given = layer.get(Key::LeaseName);
+pub fn lease_in_pod(layer: &Layer, key: Key, namespace: &str) -> Result<LeaseName, Refusal> {
+    let given = layer.get(key);
     let (named, name) =
-        value::lease_name(&given.text).map_err(|fault| refusal(setting(Key::LeaseName), &given, fault))?;
+        value::lease_name(&given.text).map_err(|fault| refusal(setting(key), &given, fault))?;
     Ok(LeaseName { namespace: named.unwrap_or_else(|| namespace.to_owned()), name })
 }
 

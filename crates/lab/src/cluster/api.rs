@@ -16,8 +16,12 @@ use crate::apiserver::{self, ENDPOINT_SLICE, Fault, FrontEndHandle, Part, StoreO
 use crate::netns::{Host, Segment};
 
 /// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
-const PERMISSION_FLAGS: [(&str, &str); 2] =
-    [("vip_leasename", "--leaseName"), ("enable_node_labeling", "--enableNodeLabeling")];
+const PERMISSION_FLAGS: [(&str, &str); 4] = [
+    ("vip_leasename", "--leaseName"),
+    ("enable_node_labeling", "--enableNodeLabeling"),
+    ("svc_enable", "--services"),
+    ("svc_leasename", "--servicesLeaseName"),
+];
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,325 @@
+//! Services of type LoadBalancer with real agents, real network stacks and the embedded API server, which enforces the
+//! permissions that `mainstay manifest rbac --services` prints.
+//!
+//! The bounds are wide: what takes milliseconds is given seconds on a busy machine.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use common::Scratch;
+use mainstay_lab::apiserver::{
+    At, CONFIG_MAP, ENDPOINT_SLICE, EVENT, NAMESPACE, Part, Preconditions, Resource, SERVICE, Scan, Target,
+    Verb,
+};
+use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
+use mainstay_lab::netns;
+use mainstay_lab::probe::{self, Probe};
+use serde_json::{Value, json};
+
+const SHOP: &str = "shop";
+/// A wide margin for anything that takes seconds at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn plan(scratch: &Scratch) -> Plan {
+    Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick().with_setting("svc_enable", "true")
+}
+
+/// Runs a test on three nodes that hold the control plane's VIP and Services.
+fn on(name: &str, test: fn(&mut Bench)) {
+    if let Err(reason) = netns::ensure_privilege() {
+        return eprintln!("skipped: {reason}");
+    }
+    let scratch = Scratch::new(&format!("services-{name}"));
+    let cluster = Cluster::new(plan(&scratch)).expect("a cluster");
+    let mut bench = Bench { cluster };
+    bench.create(NAMESPACE, "", json!({"metadata": {"name": SHOP}, "status": {"phase": "Active"}}));
+    (0..3).for_each(|node| bench.cluster.start(node).expect("started"));
+    bench.cluster.wait_settled(PATIENCE).expect("the control plane's VIP is held");
+    test(&mut bench);
+}
+
+fn vip(host: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 77, 0, host))
+}
+
+/// A Service of type LoadBalancer with one port; `address` by annotation, or from a pool.
+fn service(name: &str, address: Option<IpAddr>) -> Value {
+    let annotations = address.map(|address| json!({"kube-vip.io/loadbalancerIPs": address.to_string()}));
+    json!({
+        "metadata": {"name": name, "namespace": SHOP, "annotations": annotations},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": name},
+            "ports": [{"port": 80, "protocol": "TCP"}],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+        },
+    })
+}
+
+fn slice(name: &str, ready: bool) -> Value {
+    json!({
+        "metadata": {"name": format!("{name}-1"), "namespace": SHOP, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.1.7"], "nodeName": "n1", "conditions": {"ready": ready, "serving": ready}}],
+        "ports": [{"port": 8080, "protocol": "TCP"}],
+    })
+}
+
+struct Bench {
+    cluster: Cluster,
+}
+
+impl Bench {
+    fn store(&self) -> std::sync::Arc<mainstay_lab::apiserver::Store> {
+        self.cluster.api.embedded().expect("embedded").cluster.store()
+    }
+
+    fn create(&self, resource: &'static Resource, namespace: &str, object: Value) {
+        self.store().create(resource, namespace, object).expect("a valid object");
+    }
+
+    /// A Service with a ready endpoint.
+    fn serve(&self, name: &str, address: Option<IpAddr>) {
+        self.create(ENDPOINT_SLICE, SHOP, slice(name, true));
+        self.create(SERVICE, SHOP, service(name, address));
+    }
+
+    fn delete(&self, resource: &'static Resource, name: &str) {
+        let target = Target::new(resource, SHOP, name);
+        self.store().delete(&target, &Preconditions::default()).expect("it was there");
+    }
+
+    fn service(&self, name: &str) -> Value {
+        (*self.store().get(&Target::new(SERVICE, SHOP, name)).expect("a Service")).clone()
+    }
+
+    /// Which nodes' kernels have the address.
+    fn holders(&self, address: IpAddr) -> Vec<usize> {
+        let holds = |node: &usize| self.cluster.nodes[*node].host.holds(address).expect("the kernel answers");
+        (0..self.cluster.nodes.len()).filter(holds).collect()
+    }
+
+    /// Waits until one node alone has the address, and gives it.
+    fn holder(&self, address: IpAddr) -> usize {
+        let only = || Ok(if let [only] = self.holders(address)[..] { Some(only) } else { None });
+        let found = wait_for(PATIENCE, only).expect("a look");
+        found.unwrap_or_else(|| panic!("{address} is at {:?}", self.holders(address)))
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let found = wait_for(PATIENCE, || Ok(is_so(self).then_some(()))).expect("a look");
+        assert!(found.is_some(), "not within {PATIENCE:?}: {what}");
+    }
+
+    fn probe(&self, address: IpAddr) -> Probe {
+        Probe::start(&self.cluster.client, probe::Plan::new(address)).expect("a probe")
+    }
+
+    fn update(&self, resource: &'static Resource, name: &str, change: impl FnOnce(&mut Value)) {
+        let target = Target::new(resource, SHOP, name);
+        let mut object = (*self.store().get(&target).expect("it is there")).clone();
+        change(&mut object);
+        self.store().update(&target, object, Part::Main).expect("a valid object");
+    }
+
+    /// The node's cable is pulled: to everybody else it is dead.
+    fn lose(&self, node: usize) {
+        self.cluster.segment.port_down(&self.cluster.nodes[node].host).expect("it goes dark");
+    }
+
+    /// Which of `among` has the address, alone.
+    fn holder_among(&self, address: IpAddr, among: &[usize]) -> usize {
+        let only = || {
+            let holders: Vec<usize> =
+                self.holders(address).into_iter().filter(|node| among.contains(node)).collect();
+            Ok(if let [only] = holders[..] { Some(only) } else { None })
+        };
+        let found = wait_for(PATIENCE, only).expect("a look");
+        found.unwrap_or_else(|| panic!("{address} is at {:?}", self.holders(address)))
+    }
+
+    /// The addresses in a Service's status.
+    fn status(&self, name: &str) -> Vec<String> {
+        let object = self.service(name);
+        let ingress = object["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
+        ingress.iter().filter_map(|entry| Some(entry["ip"].as_str()?.to_owned())).collect()
+    }
+
+    fn host_of(&self, name: &str) -> Option<String> {
+        Some(self.service(name)["metadata"]["annotations"]["kube-vip.io/vipHost"].as_str()?.to_owned())
+    }
+
+    /// Events about a Service: reason and message.
+    fn events(&self, name: &str) -> Vec<(String, String)> {
+        let listed = self.store().list(&Scan::all(EVENT), At::Newest).expect("Events");
+        let about = listed.items.iter().filter(|event| event["involvedObject"]["name"] == name);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        about.map(|event| (text(&event["reason"]), text(&event["message"]))).collect()
+    }
+
+    fn asked(&self, verb: Verb, resource: &str) -> u64 {
+        let fronts = &self.cluster.api.embedded().expect("embedded").fronts;
+        fronts.iter().map(|front| front.account().count(verb, resource)).sum()
+    }
+}
+
+#[test]
+fn a_service_is_answered_published_told_of_and_gone_when_it_is_deleted() {
+    on("basic", |bench| {
+        let address = vip(150);
+        let probe = bench.probe(address);
+        let began = probe::now();
+        bench.serve("web", Some(address));
+        let holder = bench.holder(address);
+        bench.wait("the status says so", |bench| bench.status("web") == [address.to_string()]);
+        let name = format!("n{}", holder + 1);
+        bench.wait("the holder's name", |bench| bench.host_of("web").as_ref() == Some(&name));
+        bench.wait("an Event", |bench| {
+            bench.events("web").contains(&("AddressHeld".to_owned(), format!("node {name} holds {address}")))
+        });
+        let answered = wait_for(PATIENCE, || {
+            let report = probe.settled_report(began, probe::now());
+            Ok(report.changes.first().map(|(at, _)| *at))
+        });
+        let answered = answered.expect("a look").expect("answered");
+        println!("answered {:?} after it was made", answered.since(began));
+
+        // Steady: nothing is written but the Leases, and nothing is listed.
+        let writes =
+            |bench: &Bench| bench.asked(Verb::Patch, "services") + bench.asked(Verb::Create, "events");
+        let (before, lists) = (writes(bench), bench.asked(Verb::List, "services"));
+        std::thread::sleep(3 * SECOND);
+        assert_eq!((writes(bench), bench.asked(Verb::List, "services")), (before, lists));
+
+        bench.delete(SERVICE, "web");
+        bench.wait("the address is gone", |bench| bench.holders(address).is_empty());
+    });
+}
+
+#[test]
+fn an_address_from_a_pool_is_published_before_it_is_held_and_given_to_one_service() {
+    on("pool", |bench| {
+        let pools =
+            json!({"metadata": {"name": "kubevip"}, "data": {"range-global": "10.77.0.160-10.77.0.161"}});
+        bench.create(CONFIG_MAP, "kube-system", pools);
+        for name in ["one", "two", "three"] {
+            bench.serve(name, None);
+        }
+        let given = |bench: &Bench| {
+            ["one", "two", "three"].iter().flat_map(|name| bench.status(name)).collect::<Vec<_>>()
+        };
+        bench.wait("both addresses are given", |bench| given(bench).len() == 2);
+        let mut all = given(bench);
+        all.sort();
+        assert_eq!(all, ["10.77.0.160", "10.77.0.161"]);
+        assert_eq!(bench.holder(vip(160)), bench.holder(vip(161)), "one node holds all");
+        let left = ["one", "two", "three"].into_iter().find(|name| bench.status(name).is_empty());
+        let left = left.expect("the pool has two");
+        bench.wait("the third is told why", |bench| {
+            bench
+                .events(left)
+                .iter()
+                .any(|(reason, why)| reason == "AddressRefused" && why.contains("range-global"))
+        });
+        // What one gives back, the other gets.
+        bench.delete(SERVICE, if left == "one" { "two" } else { "one" });
+        bench.wait("the third has one", |bench| bench.status(left).len() == 1);
+    });
+}
+
+#[test]
+fn services_move_together_when_their_holder_dies_and_a_hand_over_loses_next_to_nothing() {
+    on("moves", |bench| {
+        let addresses = [vip(150), vip(151), vip(152)];
+        for (name, address) in ["a", "b", "c"].into_iter().zip(addresses) {
+            bench.serve(name, Some(address));
+        }
+        let holder = bench.holder(addresses[0]);
+        addresses.iter().for_each(|address| assert_eq!(bench.holder(*address), holder));
+        bench.wait("published", |bench| bench.host_of("c").is_some());
+        let probes: Vec<Probe> = addresses.iter().map(|address| bench.probe(*address)).collect();
+        std::thread::sleep(SECOND);
+        let died = probe::now();
+        bench.lose(holder);
+        let others = bench.cluster.others(holder);
+        let second = bench.holder_among(addresses[0], &others);
+        addresses.iter().for_each(|address| assert_eq!(bench.holder_among(*address, &others), second));
+        std::thread::sleep(2 * SECOND);
+        for (probe, address) in probes.iter().zip(addresses) {
+            let report = probe.settled_report(died, probe::now());
+            println!("{address}: dark for {:?}", report.longest_dark);
+            assert!(report.longest_dark < Duration::from_millis(2_500), "{address}: {report:?}");
+        }
+        bench.wait("its name", |bench| bench.host_of("a") == Some(format!("n{}", second + 1)));
+    });
+}
+
+#[test]
+fn an_outage_with_a_restart_and_a_death_in_it_loses_nothing_and_what_comes_back_is_caught_up_with() {
+    on("outage", |bench| {
+        let (first, later) = (vip(150), vip(151));
+        bench.serve("web", Some(first));
+        let holder = bench.holder(first);
+        bench.wait("published", |bench| bench.host_of("web").is_some());
+        let probe = bench.probe(first);
+        std::thread::sleep(SECOND);
+        let began = probe::now();
+        bench.cluster.api.fail(Outage::BlackHoled).expect("it begins");
+        std::thread::sleep(6 * SECOND);
+        bench.cluster.kill(holder).expect("killed");
+        bench.cluster.start(holder).expect("started");
+        std::thread::sleep(6 * SECOND);
+        assert_eq!(bench.holder(first), holder, "it stays where it is");
+        let report = probe.settled_report(began, probe::now());
+        assert_eq!(report.lost, 0, "{report:?}");
+
+        // Its death in the same outage.
+        let died = probe::now();
+        bench.lose(holder);
+        let others = bench.cluster.others(holder);
+        bench.holder_among(first, &others);
+        std::thread::sleep(2 * SECOND);
+        let report = probe.settled_report(died, probe::now());
+        println!("dark for {:?} at a death in an outage", report.longest_dark);
+        assert!(report.longest_dark < 6 * SECOND, "{report:?}");
+
+        bench.serve("later", Some(later));
+        bench.cluster.api.heal().expect("it ends");
+        bench.holder_among(later, &others);
+    });
+}
+
+#[test]
+fn without_endpoints_the_address_is_not_held_and_a_flap_moves_nothing() {
+    on("endpoints", |bench| {
+        let address = vip(150);
+        bench.create(SERVICE, SHOP, service("web", Some(address)));
+        bench.create(ENDPOINT_SLICE, SHOP, slice("web", false));
+        bench.wait("the status says so", |bench| bench.status("web") == [address.to_string()]);
+        assert!(bench.holders(address).is_empty(), "nothing serves it");
+        let set = |bench: &Bench, ready| {
+            bench.update(ENDPOINT_SLICE, "web-1", |object| {
+                object["endpoints"] = slice("web", ready)["endpoints"].clone();
+            })
+        };
+        set(bench, true);
+        bench.holder(address);
+        let probe = bench.probe(address);
+        std::thread::sleep(SECOND);
+        let began = probe::now();
+        set(bench, false);
+        std::thread::sleep(Duration::from_millis(300));
+        set(bench, true);
+        std::thread::sleep(2 * SECOND);
+        assert_eq!(probe.settled_report(began, probe::now()).lost, 0, "a flap");
+        set(bench, false);
+        bench.wait("gone", |bench| bench.holders(address).is_empty());
+        bench.wait("and told", |bench| {
+            bench.events("web").iter().any(|(reason, _)| reason == "AddressNotHeld")
+        });
+    });
+}
