@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::{Input, Link, Outcome};
+use mainstay_core::input::{AddressChange, Input, Link, Outcome};
 use mainstay_core::node::Output;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
@@ -357,7 +357,12 @@ impl<C: Core, P: Plane> Driver<C, P> {
 
     fn tell_faults(&mut self) {
         for news in self.plane.take_fault_news() {
+            let change = match news {
+                FaultNews::Refused { vip, .. } => AddressChange::Refused { vip },
+                FaultNews::Accepted { vip } => AddressChange::Accepted { vip },
+            };
             self.observer.tell(&self.refusals.event(news));
+            self.handle(&Input::Address(change));
         }
     }
 

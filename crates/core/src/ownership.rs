@@ -223,7 +223,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let memory = found.memory.clone().unwrap_or_default();
-        let addresses = Addresses::new(now, &settings, &memory);
+        let addresses = Addresses::new(now, &settings, &memory, &found.addresses);
+        let watched = watched_vip(&settings.vips);
         settings.vips.extend(addresses.leaving());
         settings.own = settings.own.for_vips(&settings.vips);
         // Rule 1: a strict singleton's address must not outlive its agent's right to it.
@@ -240,7 +241,7 @@ impl Machine {
         } else {
             State::Released
         };
-        let watcher = Watcher::new(settings.detection, watched_vip(&settings.vips), now);
+        let watcher = Watcher::new(settings.detection, watched, now);
         let mut machine = Self {
             rng: Rng::new(seed),
             lease,
@@ -329,6 +330,8 @@ impl Machine {
                 self.on_removed(now, *vip, *expired, out)
             }
             Input::Address(AddressChange::Appeared { vip }) => self.on_appeared(now, *vip, out),
+            Input::Address(AddressChange::Refused { vip }) => self.on_refused(*vip),
+            Input::Address(AddressChange::Accepted { vip }) => self.addresses.accept(*vip),
             Input::Own(own) => self.on_own(own),
             Input::Vips(vips) => self.on_vips(vips),
             Input::Link(link) => self.on_link(now, *link, out),

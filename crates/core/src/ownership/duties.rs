@@ -85,7 +85,7 @@ impl Machine {
 
     // === the address (rule 10) ===
 
-    fn wears(&self) -> bool {
+    pub(super) fn wears(&self) -> bool {
         !matches!(self.state, State::Released | State::Stopped)
     }
 

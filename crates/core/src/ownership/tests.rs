@@ -76,6 +76,8 @@ struct World {
     /// Further addresses for which the peer's kernel answers.
     peer_wears: BTreeSet<Vip>,
     kernel_refuses: bool,
+    /// Addresses that the kernel refuses among others.
+    refuses: BTreeSet<Vip>,
     /// From which address the API server is reached, where that is told.
     api_reached_from: Option<IpAddr>,
 }
@@ -105,6 +107,7 @@ impl World {
             vip_answers: false,
             peer_wears: BTreeSet::new(),
             kernel_refuses: false,
+            refuses: BTreeSet::new(),
             api_reached_from: None,
         };
         world.give(Input::Tick);
@@ -201,10 +204,17 @@ impl World {
             Effect::Assign { id, .. } | Effect::Withdraw { id, .. } if self.kernel_refuses => {
                 done(id, Outcome::Failed("refused".to_owned()))
             }
+            Effect::Assign { id, vips, .. } if vips.iter().all(|vip| self.refuses.contains(vip)) => {
+                done(id, Outcome::Failed("refused".to_owned()))
+            }
             Effect::Assign { id, vips, .. } => {
-                self.wears.extend(vips);
+                let (refused, taken): (Vec<Vip>, Vec<Vip>) =
+                    vips.iter().partition(|vip| self.refuses.contains(vip));
+                self.wears.extend(taken);
                 self.worn = true;
-                done(id, Outcome::Done)
+                // Inputs are given from the last on.
+                let news = refused.into_iter().map(|vip| Input::Address(AddressChange::Refused { vip }));
+                news.chain(done(id, Outcome::Done)).collect()
             }
             Effect::Withdraw { id, vips, .. } => {
                 assert!(
@@ -216,7 +226,8 @@ impl World {
                 done(id, Outcome::Done)
             }
             Effect::Announce { mark, vips, .. } => {
-                let worn = vips.iter().all(|vip| self.wears.contains(vip));
+                // Of several, which are there is the data plane's to know.
+                let worn = vips.iter().all(|vip| self.wears.contains(vip) || self.refuses.contains(vip));
                 assert!(worn, "the address is present before it is announced");
                 (self.announcing, self.announces) = (Some(*mark), vips.clone());
                 vec![]

@@ -300,7 +300,7 @@ impl Machine {
         self.pending.retain(|_, pending| *pending != Pending::Assign);
         self.address = Address::Absent;
         self.missing.clear();
-        self.addresses.settle();
+        self.addresses.nothing_is_worn();
         let id = self.order_withdrawal(out);
         out.events.push(Event::Yielded { claim, epoch, reason });
         if reason == YieldReason::HandOver {

@@ -39,6 +39,8 @@ pub(super) struct Addresses {
     leaving: BTreeMap<Vip, Moment>,
     /// Ordered for a holder that has others, and not on its interface yet: announced when they are.
     coming: BTreeSet<Vip>,
+    /// The kernel refuses these, and has others of the claim.
+    refused: BTreeSet<Vip>,
     /// To be withdrawn by the holder of the others.
     going: Vec<Vip>,
     /// The claim's addresses as they were announced last.
@@ -51,16 +53,17 @@ pub(super) struct Addresses {
 impl std::hash::Hash for Addresses {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         if self.named || !self.leaving.is_empty() {
-            let Self { told, named, leaving, coming, going, announced, own } = self;
-            (told, named, leaving, coming, going, announced, own).hash(state);
+            let Self { told, named, leaving, coming, refused, going, announced, own } = self;
+            (told, named, leaving, coming, refused, going, announced, own).hash(state);
         }
     }
 }
 
 impl Addresses {
-    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop.
-    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory) -> Self {
-        let left = memory.leaving.iter().filter(|vip| !settings.vips.contains(vip));
+    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop and
+    /// still has: what went in between may be another host's by now.
+    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory, found: &[Vip]) -> Self {
+        let left = memory.leaving.iter().filter(|vip| found.contains(vip) && !settings.vips.contains(vip));
         let leaving = left.map(|vip| (*vip, now)).collect();
         Self { leaving, own: settings.own.clone(), ..Self::default() }
     }
@@ -82,14 +85,31 @@ impl Addresses {
         self.coming.contains(&vip)
     }
 
-    /// What left longest ago, beyond those that may stay.
+    /// The kernel took what it refused.
+    pub(super) fn accept(&mut self, vip: Vip) {
+        self.refused.remove(&vip);
+    }
+
+    /// Everything was ordered off the interface: nothing is refused there.
+    pub(super) fn nothing_is_worn(&mut self) {
+        self.coming.clear();
+        self.refused.clear();
+    }
+
+    /// Ordered, and not known to be on the interface.
+    fn is_absent(&self, vip: Vip) -> bool {
+        self.coming.contains(&vip) || self.refused.contains(&vip)
+    }
+
+    /// What left longest ago, beyond those that may stay; first what the kernel never had.
     fn surplus(&self) -> Vec<Vip> {
         let newest = self.leaving.values().max();
         let at_last = self.leaving.values().filter(|at| Some(*at) == newest).count();
-        let mut oldest_first: Vec<_> = self.leaving.iter().map(|(vip, at)| (*at, *vip)).collect();
+        let in_order = |(vip, at): (&Vip, &Moment)| (!self.refused.contains(vip), *at, *vip);
+        let mut oldest_first: Vec<_> = self.leaving.iter().map(in_order).collect();
         oldest_first.sort();
         let surplus = oldest_first.len().saturating_sub(LEAVING_LIMIT.max(at_last));
-        oldest_first.into_iter().take(surplus).map(|(_, vip)| vip).collect()
+        oldest_first.into_iter().take(surplus).map(|(.., vip)| vip).collect()
     }
 }
 
@@ -171,7 +191,32 @@ impl Machine {
         self.settings.own = own.clone().for_vips(&self.settings.vips);
     }
 
+    /// The kernel refuses one of several.
+    pub(super) fn on_refused(&mut self, vip: Vip) {
+        if self.settings.vips.contains(&vip) && self.wears() {
+            self.addresses.refused.insert(vip);
+        }
+    }
+
+    /// Make before break: as long as the holder's kernel has none of the answer's addresses, what it has does not go.
+    fn keep_what_is_worn(&mut self, now: Moment) {
+        let waits = self.answer().all(|vip| self.addresses.is_absent(vip));
+        if !waits || !matches!(self.state, State::Holding(_)) {
+            return;
+        }
+        // What the kernel has not answered about may be there in a moment.
+        let refused = self.answer().all(|vip| self.addresses.refused.contains(&vip));
+        let longest = if refused { ADOPTED_AFTER } else { DROPPED_KEPT };
+        let Addresses { leaving, refused, .. } = &mut self.addresses;
+        for (_, at) in
+            leaving.iter_mut().filter(|(vip, at)| now.since(**at) >= longest && !refused.contains(vip))
+        {
+            *at = now - ADOPTED_AFTER;
+        }
+    }
+
     fn drop_left(&mut self, now: Moment, out: &mut Output) {
+        self.keep_what_is_worn(now);
         let over = |at: &Moment| now.since(*at) >= DROPPED_KEPT;
         let left = self.addresses.leaving.iter().filter(|(_, at)| over(at));
         let left: Vec<Vip> = left.map(|(vip, _)| *vip).collect();
@@ -184,6 +229,7 @@ impl Machine {
         }
         self.addresses.leaving.retain(|vip, _| !vips.contains(vip));
         self.addresses.coming.retain(|vip| !vips.contains(vip));
+        self.addresses.refused.retain(|vip| !vips.contains(vip));
         self.missing.retain(|vip| !vips.contains(vip));
         self.settings.vips.retain(|vip| !vips.contains(vip));
         if matches!(self.state, State::Holding(_)) {
@@ -244,7 +290,11 @@ impl Machine {
 
     /// What the holder says on the Lease that it wears, where that may change.
     pub(super) fn told_addresses(&self, now: Moment) -> Option<Vec<Vip>> {
-        let stays = |vip: &Vip| self.addresses.leaving.get(vip).is_none_or(|at| now.since(*at) < TOLD_FOR);
+        let addresses = &self.addresses;
+        let stays = |vip: &Vip| {
+            let leaves = addresses.leaving.get(vip).is_some_and(|at| now.since(*at) >= TOLD_FOR);
+            !leaves && !addresses.is_absent(*vip)
+        };
         self.addresses.named.then(|| self.settings.vips.iter().copied().filter(stays).collect())
     }
 

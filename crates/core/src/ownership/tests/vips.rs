@@ -430,3 +430,58 @@ fn a_memory_without_leaving_addresses_is_read() {
     let memory: ClaimMemory = serde_json::from_str(text).expect("an old file");
     assert_eq!((memory.epoch, memory.leaving.len()), (3, 0));
 }
+
+/// Make before break: the kernel took the old address, and refuses the new one.
+#[test]
+fn an_address_stays_as_long_as_the_kernel_has_none_of_the_new_ones() {
+    let mut world = holder();
+    let told = |world: &World| annotations::addresses(world.lease.as_ref().expect("held"));
+    world.refuses.insert(NEW);
+    world.give(Input::Vips(vec![NEW]));
+    world.run(DROPPED_KEPT * 5);
+    assert_eq!((world.wears.clone(), world.happened("AddressesDropped")), (set(&[OLD]), 0));
+    assert_eq!(told(&world), Some(vec![OLD]), "nobody takes the silence of the new one for death");
+    world.refuses.clear();
+    world.wears.insert(NEW);
+    world.give(Input::Address(AddressChange::Accepted { vip: NEW }));
+    world.run(ADOPTED_AFTER / 3);
+    assert_eq!((world.wears.clone(), told(&world)), (set(&[OLD, NEW]), Some(vec![NEW, OLD])));
+    world.run(DROPPED_KEPT);
+    assert_eq!(world.wears, set(&[NEW]), "a change like any other from then on");
+}
+
+#[test]
+fn what_the_kernel_has_stays_through_answers_that_it_refuses() {
+    let mut world = holder();
+    for host in 0..100 {
+        let refused = IpAddr::from([10, 0, 1, host]);
+        world.refuses.insert(refused);
+        world.give(Input::Vips(vec![refused]));
+        world.run(SECOND / 2);
+    }
+    assert_eq!(world.wears, set(&[OLD]));
+    world.give(Input::Vips(vec![NEW]));
+    world.run(DROPPED_KEPT);
+    assert_eq!((world.wears.clone(), world.happened("Yielded")), (set(&[NEW]), 0));
+}
+
+fn left(old: Vip) -> Found {
+    let memory =
+        ClaimMemory { epoch: 3, uid: "uid".to_owned(), leaving: vec![old], ..ClaimMemory::default() };
+    Found { memory: Some(memory), addresses: vec![], link_up: true }
+}
+
+#[test]
+fn an_address_that_was_leaving_and_is_gone_does_not_come_back() {
+    let mut world = World::new(Settings { vips: vec![NEW], ..settings() }, left(OLD));
+    world.give(Input::Vips(vec![NEW]));
+    world.run(5 * SECOND);
+    assert_eq!(world.wears, set(&[NEW]));
+}
+
+#[test]
+fn what_is_asked_for_after_a_restart_is_never_what_was_leaving() {
+    let found = Found { addresses: vec![OLD], ..left(OLD) };
+    let world = World::new(Settings { vips: vec![NEW], ..settings() }, found);
+    assert_eq!(world.machine.watcher.vip(), NEW);
+}
