@@ -374,9 +374,9 @@ MUTANTS = [
            "        if link == Link::Up {\n            self.reconsider(now);\n        }\n", ""),
     # --- 14
     mutant("14-kept", "withdraws at once what the answer names no more", VIPS,
-           "now.since(*at) >= DROPPED_KEPT;", "now.since(*at) >= Duration::ZERO;"),
+           "now.since(*at) >= kept;", "now.since(*at) >= kept * 0;"),
     mutant("14-dropped", "wears for ever what the answer names no more", VIPS,
-           "now.since(*at) >= DROPPED_KEPT;", "now.since(*at) >= DROPPED_KEPT * 1_000;"),
+           "now.since(*at) >= kept;", "now.since(*at) >= kept * 1_000;"),
     mutant("14-adopted", "a follower asks for the new address at once", VIPS,
            "Some(left) => now.since(*left) < ADOPTED_AFTER,", "Some(_) => false,"),
     mutant("14-path", "takes the silence of an address for death that was never heard from the holder", WATCHER,

@@ -228,7 +228,7 @@ impl Machine {
         settings.vips.extend(addresses.leaving());
         settings.own = settings.own.for_vips(&settings.vips);
         // Rule 1: a strict singleton's address must not outlive its agent's right to it.
-        settings.lifetime = lifetime_for(&settings);
+        settings.lifetime = lifetime_for(&settings, settings.lifetime);
         let mut lease =
             LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
         if settings.authority == Authority::Standalone {
@@ -362,9 +362,8 @@ impl Machine {
     /// Rule 7: an answer that came in over the VIP's link is a witness that it works.
     fn on_reached(&mut self, now: Moment, local: IpAddr, remote: IpAddr) {
         let own = &self.settings.own.addresses;
-        let worn = &self.settings.vips;
         self.authority_is_beyond_link =
-            own.contains(&local) && !own.contains(&remote) && !worn.contains(&remote);
+            own.contains(&local) && !own.contains(&remote) && !self.is_of_the_claim(remote);
         if self.authority_is_beyond_link {
             self.watcher.reached(now);
         }
