@@ -316,7 +316,7 @@ MUTANTS = [
            "if snapshot.boot_id != boot_id {", "if snapshot.boot_id.is_empty() {"),
     # --- 10: the kernel's dead-man switch
     mutant("10-lifetime", "the address never expires", DUTIES,
-           "            lifetime: self.settings.lifetime,\n", "            lifetime: self.settings.lifetime * 10_000,\n"),
+           "(self.settings.claim.clone(), self.settings.lifetime);", "(self.settings.claim.clone(), self.settings.lifetime * 10_000);"),
     mutant("10-refresh", "refreshed too late", DUTIES,
            "self.refresh_due = now + self.settings.lifetime / 3;", "self.refresh_due = now + self.settings.lifetime * 2;"),
     mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
@@ -383,6 +383,10 @@ MUTANTS = [
            "let is_worn = self.worn.is_none_or(|worn| worn == Worn::Heard);", "let is_worn = true;"),
     mutant("14-told", "does not say on the Lease which addresses it wears", FOLLOWING,
            "addresses: self.told_addresses(now),", "addresses: None,"),
+    mutant("14-heeded", "a node that knows other addresses does not ask for those that the holder tells", VIPS,
+           "let followed = self.state == State::Released && self.is_denied();", "let followed = false;"),
+    mutant("14-hearing", "takes for new what is heard while the Lease says that it is about to go", VIPS,
+           "        !told.is_empty() && !told.contains(&vip) && !late\n", "        false\n"),
     # --- the Lease
     mutant("lease-reply-lost", "a write whose reply was lost is not read back", LEASE,
            "            self.read_back = true;\n            self.unresolved", "            self.unresolved"),

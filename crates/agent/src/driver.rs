@@ -33,7 +33,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
-use crate::names::Answers;
+use crate::names::{Answers, Taken, taken_by_members};
 use crate::vitals::Vitals;
 use refusals::Refusals;
 use tenancy::Tenancy;
@@ -181,6 +181,8 @@ pub(crate) struct Named {
     pub(crate) vips: watch::Receiver<Vec<Vip>>,
     /// The last good answers, to be kept with the snapshot; none where no name is configured.
     pub(crate) answers: watch::Receiver<Answers>,
+    /// The members' own addresses, for whoever judges answers.
+    pub(crate) members: watch::Sender<Taken>,
 }
 
 /// The loop's own state.
@@ -375,6 +377,11 @@ impl<C: Core, P: Plane> Driver<C, P> {
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
+                let members = taken_by_members(&snapshot);
+                self.edges
+                    .named
+                    .members
+                    .send_if_modified(|old| std::mem::replace(old, members.clone()) != members);
                 self.edges.snapshot = snapshot;
                 self.save();
             }

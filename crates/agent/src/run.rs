@@ -17,7 +17,7 @@ use mainstay_core::input::{Input, Link};
 use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::recording::Start;
 use mainstay_core::settings::{Authority, Found, Settings};
-use mainstay_core::snapshot::Snapshot;
+use mainstay_core::snapshot::{Snapshot, SnapshotError};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 use mainstay_dataplane::{LinkDescription, clock};
@@ -34,7 +34,7 @@ use crate::label::LabelView;
 use crate::latest::Giver;
 use crate::log;
 use crate::metrics::Observer;
-use crate::names::{Keeper, NamesView, Resolver};
+use crate::names::{Answers, Keeper, NamesView, Resolver, taken_by_members};
 use crate::privileges;
 use crate::record::Recorded;
 use crate::service::ServiceView;
@@ -121,19 +121,20 @@ fn prepare(
 ) -> anyhow::Result<(Parts, Edges, control::Edges, Writer)> {
     let boot_id = clock::boot_id().context("/proc/sys/kernel/random/boot_id cannot be read; mount /proc")?;
     let store = Store::new(&config.state_dir);
-    let memory = remember(&store, &boot_id);
+    let (memory, names) = remember(&store, &boot_id);
     let instance = memory.as_ref().map_or_else(|| InstanceId(random()), |snapshot| snapshot.instance);
     let snapshot = memory.clone().unwrap_or_else(|| Snapshot {
         boot_id: boot_id.clone(),
         instance,
         claims: BTreeMap::new(),
         api_servers: Vec::new(),
-        names: BTreeMap::new(),
+        names,
     });
     let (saves, writer) =
         Writer::start(store, memory.clone()).context("the snapshot's thread cannot be started")?;
     let names = NamesView::default();
-    let keeper = Keeper::new(config, &snapshot.names, Resolver::new(), names.clone());
+    let kept = (&snapshot.names, taken_by_members(&snapshot));
+    let keeper = Keeper::new(config, kept, Resolver::new(), names.clone());
     let (commands, edges, control_edges) = channels(config, saves, snapshot, keeper);
     let insight = Arc::new(Insight {
         facts: facts(config, instance),
@@ -152,21 +153,22 @@ fn prepare(
     Ok((Parts { insight, boot_id, instance, memory }, edges, control_edges, writer))
 }
 
-fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
+/// The last known state, if it is of this boot; and what DNS names meant in an earlier one.
+fn remember(store: &Store, boot_id: &str) -> (Option<Snapshot>, Answers) {
     match store.load(boot_id) {
         Ok(snapshot) => {
             tracing::info!(claims = snapshot.claims.len(), "going on from the last known state");
-            Some(snapshot)
+            return (Some(snapshot), Answers::new());
         }
-        Err(missing @ LoadError::Missing(_)) => {
-            tracing::info!("no last known state: {missing}");
-            None
-        }
+        Err(missing @ LoadError::Missing(_)) => tracing::info!("no last known state: {missing}"),
         Err(error) => {
             tracing::warn!("{error}");
-            None
+            if let LoadError::Unusable { cause: SnapshotError::OtherBoot { names, .. }, .. } = error {
+                return (None, names);
+            }
         }
     }
+    (None, Answers::new())
 }
 
 fn channels(
@@ -182,8 +184,9 @@ fn channels(
     let adapter = (config.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
     let calls_out = Calls::new(adapter);
-    let (vips, answers) = (names.known().vips.subscribe(), names.known().answers.subscribe());
-    let named = Named { vips: vips.clone(), answers };
+    let known = names.known();
+    let (vips, answers) = (known.vips.subscribe(), known.answers.subscribe());
+    let named = Named { vips: vips.clone(), answers, members: known.members.clone() };
     let edges =
         Edges { inputs, commands, learned, snapshot, saves, calls: calls_out, held: held_sender, named };
     let names = Arc::new(names);
@@ -224,7 +227,7 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
     let insight = Arc::clone(&parts.insight);
     let bound = config.timing.duration + HAND_OVER_SLACK;
     tokio::spawn(signals.watch(insight.commands.clone(), bound, insight));
-    let Some(vips) = first_addresses(&mut edges, &parts.insight.vitals, &opened).await else {
+    let Some(vips) = first_addresses(&mut edges, &parts.insight.vitals, &opened).await? else {
         return Ok(Ending::Stopped);
     };
     let config = Config { vips, ..config };
@@ -260,25 +263,27 @@ async fn turn(start: LoopStart) -> anyhow::Result<Ending> {
 }
 
 /// The claim's addresses to start with; `None` when the agent is to end before they are known. What resolves names, and
-/// says that nothing is ready, is the control plane's: it begins now.
+/// says that nothing is ready, is the control plane's: it begins now. Should it end, nobody would ever know them.
 async fn first_addresses(
     edges: &mut Edges,
     vitals: &Vitals,
     opened: &std::sync::mpsc::SyncSender<()>,
-) -> Option<Vec<Vip>> {
+) -> anyhow::Result<Option<Vec<Vip>>> {
     loop {
         let vips = edges.named.vips.borrow_and_update().clone();
         if !vips.is_empty() {
-            return Some(vips);
+            return Ok(Some(vips));
         }
         let _ = opened.try_send(());
         vitals.turned(clock::now());
         tokio::select! {
-            changed = edges.named.vips.changed() => changed.ok()?,
+            changed = edges.named.vips.changed() => {
+                changed.context("the control plane ended before an address was known; start the agent again")?;
+            }
             command = edges.commands.recv() => match command {
                 // There is nothing to report on: whoever asks is told by what there is not.
                 Some(Command::Report(_)) => {}
-                Some(Command::Shutdown(_) | Command::Abort) | None => return None,
+                Some(Command::Shutdown(_) | Command::Abort) | None => return Ok(None),
             },
             () = tokio::time::sleep(WAITING_TURN) => {}
         }
@@ -321,3 +326,6 @@ fn found(config: &Config, parts: &Parts, description: &LinkDescription) -> Found
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests;

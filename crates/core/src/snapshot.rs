@@ -1,7 +1,7 @@
 //! The last known valid state, kept across a restart of the agent.
 //!
 //! A snapshot is bound to the boot: after a reboot the kernel holds nothing of ours and another node may hold the
-//! claim, so what an earlier boot knew is not believed.
+//! claim, so what an earlier boot knew is not believed. Only what DNS names meant is as good as before.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -38,7 +38,8 @@ pub struct ClaimMemory {
     pub held: bool,
     /// The members published on the Lease.
     pub members: BTreeMap<NodeName, Member>,
-    /// Addresses that its names mean no more, and that are still worn where the claim is held.
+    /// The addresses that its names meant, where it has names: those that are on the interface and that the names mean no
+    /// more are the next run's to drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Vip>,
 }
@@ -94,6 +95,8 @@ pub enum SnapshotError {
         found: String,
         /// This boot.
         this: String,
+        /// What the names meant: a reboot changes no DNS.
+        names: BTreeMap<String, Vec<Vip>>,
     },
     /// It is whole, and does not say what a snapshot says.
     #[error("the snapshot's content cannot be read; starting without it")]
@@ -127,7 +130,8 @@ pub fn decode(bytes: &[u8], boot_id: &str) -> Result<Snapshot, SnapshotError> {
     check_first_line(line, content)?;
     let snapshot: Snapshot = serde_json::from_slice(content).map_err(SnapshotError::Content)?;
     if snapshot.boot_id != boot_id {
-        return Err(SnapshotError::OtherBoot { found: snapshot.boot_id, this: boot_id.to_owned() });
+        let Snapshot { boot_id: found, names, .. } = snapshot;
+        return Err(SnapshotError::OtherBoot { found, this: boot_id.to_owned(), names });
     }
     Ok(snapshot)
 }

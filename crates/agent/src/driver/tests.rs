@@ -146,7 +146,7 @@ fn driver(answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>, wire: Wire) -> (Dri
         saves: giver,
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
-        named: Named { vips: vip_receiver, answers: name_receiver },
+        named: Named { vips: vip_receiver, answers: name_receiver, members: watch::Sender::default() },
     };
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)

@@ -1,0 +1,57 @@
+//! What a run begins with.
+
+use mainstay_core::vip::Vip;
+
+use super::*;
+
+#[test]
+fn what_names_meant_outlives_a_reboot_and_nothing_else_does() {
+    let dir = std::env::temp_dir().join(format!("mainstay-run-{}", std::process::id()));
+    let store = Store::new(&dir);
+    let names = Answers::from([("api.example.com".to_owned(), vec![Vip::from([10, 0, 0, 100])])]);
+    let snapshot = Snapshot {
+        boot_id: "before".to_owned(),
+        instance: InstanceId(1),
+        claims: BTreeMap::new(),
+        api_servers: Vec::new(),
+        names: names.clone(),
+    };
+    store.save(&snapshot).expect("a directory of ours");
+    let (same, other) = (remember(&store, "before"), remember(&store, "after"));
+    std::fs::remove_dir_all(&dir).expect("a directory of ours");
+    assert_eq!(same.0, Some(snapshot));
+    assert_eq!(other, (None, names));
+    assert_eq!(remember(&store, "before"), (None, Answers::new()), "a first start");
+}
+
+/// Nobody resolves names any more: that is no orderly end.
+#[tokio::test]
+async fn without_a_control_plane_there_is_no_first_address_and_no_orderly_end() {
+    let (vips, follower) = watch::channel(Vec::new());
+    let (edges, _held) = edges(follower);
+    let (opened, _waits) = std::sync::mpsc::sync_channel(1);
+    drop(vips);
+    let mut edges = edges;
+    let error = first_addresses(&mut edges, &Vitals::default(), &opened).await.expect_err("it ended");
+    assert!(error.to_string().contains("control plane"), "{error:#}");
+}
+
+/// With the ends that have to live meanwhile.
+fn edges(vips: watch::Receiver<Vec<Vip>>) -> (Edges, impl Sized) {
+    let (input_sender, inputs) = mpsc::channel(1);
+    let (command_sender, commands) = mpsc::channel(1);
+    let (learned_sender, learned) = watch::channel(Vec::new());
+    let (answers_sender, answers) = watch::channel(Answers::new());
+    let (saves, taker) = crate::latest::pair();
+    let snapshot = Snapshot {
+        boot_id: "boot".to_owned(),
+        instance: InstanceId(1),
+        claims: BTreeMap::new(),
+        api_servers: Vec::new(),
+        names: BTreeMap::new(),
+    };
+    let named = Named { vips, answers, members: watch::Sender::default() };
+    let held = watch::Sender::default();
+    let edges = Edges { inputs, commands, learned, snapshot, saves, calls: Calls::new(None), held, named };
+    (edges, (input_sender, command_sender, learned_sender, answers_sender, taker))
+}
