@@ -21,6 +21,9 @@ fn begin_outage(world: &mut World) {
 #[test]
 fn an_outage_alone_moves_nothing_to_a_node_that_knows_another_address() {
     let mut world = ignorant();
+    let listens =
+        |effect: &Effect| matches!(effect, Effect::Listen { vips, .. } if *vips == set(&[OLD, NEW]));
+    assert!(world.effects.iter().any(listens), "and is heard by");
     assert_eq!(asked_for(&mut world, SECOND), set(&[NEW]), "what the holder says that it wears");
     begin_outage(&mut world);
     world.run(120 * SECOND);
@@ -56,6 +59,11 @@ fn a_holder_that_dies_is_succeeded_for_other_addresses_too() {
         world.peer_wears.clear();
         world.run(2 * SECOND);
         assert_eq!(world.wears, set(&[OLD]), "outage: {outage}");
+        let asks =
+            |effect: &Effect| matches!(effect, Effect::Probe { target, mark: Some(_), .. } if *target == OLD);
+        let asked = world.effects.iter().position(asks);
+        let took = world.effects.iter().position(|effect| matches!(effect, Effect::Assign { .. }));
+        assert!(!outage || asked.is_some_and(|asked| Some(asked) < took), "for what it is about to wear");
     }
 }
 
