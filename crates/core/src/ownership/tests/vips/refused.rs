@@ -72,7 +72,23 @@ fn a_restart_puts_nothing_new_on_before_it_is_known_whose_the_claim_is() {
     assert_eq!((world.wears.clone(), world.announcing), (set(&[OLD]), None));
     (world.api, world.vip_answers) = (Api::Serves, false);
     world.run(15 * SECOND);
+    let announced = |effect: &Effect| match effect {
+        Effect::Announce { vips, .. } => Some(vips.clone()),
+        _ => None,
+    };
+    let first = world.effects.iter().find_map(announced);
+    assert_eq!(first, Some(vec![OLD]), "the new one when the kernel has it");
     assert_eq!((world.wears.clone(), world.announces.clone()), (set(&[OLD, NEW]), vec![NEW, OLD]));
+}
+
+#[test]
+fn a_stop_while_it_is_unsure_puts_nothing_new_on() {
+    let memory = ClaimMemory { epoch: 4, held: true, leaving: vec![OLD], ..ClaimMemory::default() };
+    let found = Found { memory: Some(memory), addresses: vec![OLD], link_up: true };
+    let mut world = World::under(Api::Hangs, Settings { vips: vec![NEW], ..settings() }, found);
+    world.vip_answers = true;
+    world.give(Input::Shutdown);
+    assert_eq!((world.wears.clone(), world.stopped), (set(&[OLD]), true));
 }
 
 /// The newest answer waits at a stop, and is in the snapshot: the next run begins with it.
