@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::names::NodeName;
-use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss, Settings};
+use mainstay_core::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
 use mainstay_core::vip::Vip;
 
 pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
@@ -98,24 +98,23 @@ impl Config {
 
     /// The DNS names among the claim's addresses.
     pub fn names(&self) -> impl Iterator<Item = &DnsName> {
-        self.addresses.iter().filter_map(|address| match address {
-            Address::Name(name) => Some(name),
-            Address::Ip(_) => None,
-        })
+        names_among(&self.addresses)
     }
 
-    /// The VIP's valid lifetime in the kernel (rule 10): the lease's duration, at least 10 s; longer when there are
-    /// many VIPs, so that refreshes (one in a third of it, each) stay under 50 a second; never longer than a strict
-    /// singleton's `release_after`.
+    /// The VIP's valid lifetime in the kernel (rule 10): the lease's duration, at least 10 s. How it follows the number
+    /// of addresses, and a strict singleton's `release_after`, is the core's.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
-        let busy = Settings::shortest_lifetime(self.vips.len());
-        let lifetime = self.timing.duration.max(Duration::from_secs(10)).max(busy);
-        match self.on_authority_loss {
-            OnAuthorityLoss::Hold => lifetime,
-            OnAuthorityLoss::ReleaseAfter(after) => lifetime.min(after),
-        }
+        self.timing.duration.max(Duration::from_secs(10))
     }
+}
+
+/// The DNS names among these, in their order.
+pub(crate) fn names_among(addresses: &[Address]) -> impl Iterator<Item = &DnsName> {
+    addresses.iter().filter_map(|address| match address {
+        Address::Name(name) => Some(name),
+        Address::Ip(_) => None,
+    })
 }
 
 /// Where the Lease is.

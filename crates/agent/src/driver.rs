@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::{Input, Link, Outcome};
+use mainstay_core::input::{AddressChange, Input, Link, Outcome};
 use mainstay_core::node::Output;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
@@ -34,7 +34,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
-use crate::names::Answers;
+use crate::names::{Answers, Taken, taken_by_members};
 use crate::vitals::Vitals;
 use refusals::Refusals;
 use tenancy::Tenancy;
@@ -194,6 +194,8 @@ pub(crate) struct Named {
     pub(crate) vips: watch::Receiver<Vec<Vip>>,
     /// The last good answers, to be kept with the snapshot; none where no name is configured.
     pub(crate) answers: watch::Receiver<Answers>,
+    /// The members' own addresses, for whoever judges answers.
+    pub(crate) members: watch::Sender<Taken>,
 }
 
 /// The loop's own state.
@@ -378,7 +380,12 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
 
     fn tell_faults(&mut self) {
         for news in self.plane.take_fault_news() {
+            let change = match news {
+                FaultNews::Refused { vip, .. } => AddressChange::Refused { vip },
+                FaultNews::Accepted { vip } => AddressChange::Accepted { vip },
+            };
             self.observer.tell(&self.refusals.event(news));
+            self.handle(&Input::Address(change));
         }
     }
 
@@ -391,6 +398,11 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
+                let members = taken_by_members(&snapshot);
+                self.edges
+                    .named
+                    .members
+                    .send_if_modified(|old| std::mem::replace(old, members.clone()) != members);
                 self.edges.snapshot = snapshot;
                 self.save();
             }

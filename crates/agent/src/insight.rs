@@ -203,7 +203,9 @@ impl Insight {
 
     /// What else there is to say of readiness: see [`remarks`].
     pub(crate) fn remarks(&self) -> Vec<String> {
-        remarks(&self.api.servers(), self.api.trouble().as_deref())
+        let mut remarks = remarks(&self.api.servers(), self.api.trouble().as_deref());
+        remarks.extend(self.names.missing().into_iter().map(|missing| format!("note: {missing}")));
+        remarks
     }
 
     /// All metrics in Prometheus's text form.

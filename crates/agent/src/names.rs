@@ -1,7 +1,7 @@
 //! VIPs that are given as DNS names: what the names mean, asked at the start and every ten seconds.
 //!
 //! The last good answer is the last known state: it stays in force while no name server answers, or answers what cannot
-//! be a VIP, and it is in the snapshot. The system's resolver blocks, for half a minute where no name server answers, so it
+//! be a VIP, and it is in the snapshot, also for the boots to come. The system's resolver blocks, for half a minute where no name server answers, so it
 //! has a thread of its own (`lookup`), one look-up at a time, and the loop never waits for it. Which addresses of an
 //! answer become VIPs is decided by pure code (`choice`).
 
@@ -12,11 +12,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::backoff::Backoff;
 use mainstay_core::rng::Rng;
+use mainstay_core::snapshot::Snapshot;
 use mainstay_core::vip::Vip;
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
@@ -38,13 +40,25 @@ const RETRY_LAST: Duration = LOOK_UP_EVERY;
 /// The last good answers, by name.
 pub(crate) type Answers = BTreeMap<String, Vec<Vip>>;
 
+/// Whose own addresses others are, as far as that is known: no VIP can be one of them.
+pub(crate) type Taken = BTreeMap<IpAddr, String>;
+
+/// The own addresses of the nodes that `snapshot` remembers.
+pub(crate) fn taken_by_members(snapshot: &Snapshot) -> Taken {
+    let members = snapshot.claims.values().flat_map(|claim| &claim.members);
+    let own = members.flat_map(|(name, member)| member.addresses.iter().map(move |address| (*address, name)));
+    own.map(|(address, name)| (address, format!("{name}'s own address"))).collect()
+}
+
 /// What is known, for whoever follows it. The newest counts.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// The claim's addresses; empty as long as one of its names has never been resolved.
+    /// The claim's addresses, as far as they are known.
     pub(crate) vips: watch::Sender<Vec<Vip>>,
     /// What the snapshot keeps.
     pub(crate) answers: watch::Sender<Answers>,
+    /// The members' own addresses, which the loop learns.
+    pub(crate) members: watch::Sender<Taken>,
 }
 
 /// How the look-ups of one name go.
@@ -57,7 +71,11 @@ struct NameState {
 
 /// What is known of the names, for people.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NamesView(Arc<StdMutex<BTreeMap<String, NameState>>>);
+pub(crate) struct NamesView {
+    states: Arc<StdMutex<BTreeMap<String, NameState>>>,
+    /// Some address of the claim is known, of whichever name or none.
+    begun: Arc<AtomicBool>,
+}
 
 impl NamesView {
     /// Each name with its addresses and how its look-ups go.
@@ -73,6 +91,15 @@ impl NamesView {
 
     /// Why there is no VIP yet, if there is none.
     pub(crate) fn waits_for(&self) -> Vec<String> {
+        if self.begun.load(Ordering::Relaxed) { Vec::new() } else { self.unknown() }
+    }
+
+    /// Which names are waited for, while others' addresses are held.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        if self.begun.load(Ordering::Relaxed) { self.unknown() } else { Vec::new() }
+    }
+
+    fn unknown(&self) -> Vec<String> {
         let unknown = |(name, state): (&String, &NameState)| {
             let why = state.last_error.as_deref().unwrap_or("it has not been answered yet");
             state.addresses.is_empty().then(|| format!("no address of {name} is known yet: {why}"))
@@ -81,7 +108,7 @@ impl NamesView {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, NameState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what became of a look-up, and says what changed: one line for each change, none for each try.
@@ -97,7 +124,7 @@ impl NamesView {
                 tracing::info!(name, addresses = %listed(addresses), "the name is resolved again")
             }
             Some(trouble) if state.last_error.as_ref() != Some(trouble) => match addresses {
-                [] => tracing::warn!(name, "{trouble}; waiting for an address to start with"),
+                [] => tracing::warn!(name, "{trouble}; waiting for an address of it"),
                 kept => {
                     tracing::warn!(name, "{trouble}; going on with its last good answer, {}", listed(kept))
                 }
@@ -131,6 +158,8 @@ fn listed(addresses: &[IpAddr]) -> String {
 /// Keeps the names resolved.
 pub(crate) struct Keeper {
     interface: String,
+    /// What answers for others than us: the gateway, and whoever else was named as a witness.
+    witnesses: Vec<IpAddr>,
     resolver: Resolver,
     /// Asks the host for its own addresses, none of which can be a VIP.
     host: fn() -> Host,
@@ -141,25 +170,34 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// One that begins with the last good answers of an earlier run.
-    pub(crate) fn new(config: &Config, kept: &Answers, resolver: Resolver, view: NamesView) -> Self {
-        let choice = Choice::new(&config.addresses, config.features.dns_mode, kept);
+    /// One that begins with what an earlier run knew: the last good answers, and the members' own addresses.
+    pub(crate) fn new(config: &Config, kept: (&Answers, Taken), resolver: Resolver, view: NamesView) -> Self {
+        let (answers, members) = kept;
+        let choice = Choice::new(&config.addresses, config.features.dns_mode, answers);
+        let known = Known {
+            vips: watch::Sender::default(),
+            answers: watch::Sender::default(),
+            members: watch::Sender::new(members),
+        };
+        let (interface, witnesses) = (config.interface.clone(), config.witnesses.clone());
+        let choice = Mutex::new(choice);
+        Self { interface, witnesses, resolver, host: Host::read, known, view, choice }.begun()
+    }
+
+    /// Ready to run. What was a good answer once may be a host's own address by now.
+    fn begun(mut self) -> Self {
+        let (mut choice, host) = (self.choice.get_mut().clone(), (self.host)());
         for name in choice.names() {
-            view.lock().insert(
-                name.clone(),
-                NameState { addresses: choice.held(&name).to_vec(), ..NameState::default() },
-            );
+            if let Err(trouble) = self.check(&name, choice.held(&name), &host) {
+                tracing::warn!(name, "{trouble}; the last good answer is not used");
+                choice.forget(&name);
+            }
+            let state = NameState { addresses: choice.held(&name).to_vec(), ..NameState::default() };
+            self.view.lock().insert(name, state);
         }
-        let (vips, answers) = (choice.vips().unwrap_or_default(), choice.answers());
-        let known = Known { vips: watch::Sender::new(vips), answers: watch::Sender::new(answers) };
-        Self {
-            interface: config.interface.clone(),
-            resolver,
-            host: Host::read,
-            known,
-            view,
-            choice: Mutex::new(choice),
-        }
+        self.publish(&choice);
+        self.choice = Mutex::new(choice);
+        self
     }
 
     /// What others follow.
@@ -179,8 +217,7 @@ impl Keeper {
                 self.look_up(&mut choice, &name).await;
             }
             self.publish(&choice);
-            let known = choice.vips().is_some();
-            sleep(if known { LOOK_UP_EVERY } else { backoff.next(&mut rng) }).await;
+            sleep(if choice.is_complete() { LOOK_UP_EVERY } else { backoff.next(&mut rng) }).await;
         }
     }
 
@@ -195,35 +232,45 @@ impl Keeper {
     /// Takes an answer, or says why it cannot be one.
     async fn take(&self, choice: &mut Choice, name: &str, answer: &[IpAddr]) -> Result<(), String> {
         let chosen = choice.of(name, answer)?;
-        let new: Vec<Vip> = chosen.iter().copied().filter(|vip| !choice.held(name).contains(vip)).collect();
-        if !new.is_empty() {
-            self.check(name, &new).await?;
+        if chosen.iter().any(|vip| !choice.held(name).contains(vip)) {
+            let host = tokio::task::spawn_blocking(self.host).await.map_err(|error| error.to_string())?;
+            let new: Vec<Vip> =
+                chosen.iter().copied().filter(|vip| !choice.held(name).contains(vip)).collect();
+            self.check(name, &new, &host)?;
         }
         choice.hold(name, chosen);
         Ok(())
     }
 
-    /// An answer may be wrong, and the VIP must not be what only this host may have.
-    async fn check(&self, name: &str, new: &[Vip]) -> Result<(), String> {
+    /// An answer may be wrong, and the VIP must not be what only one host may have.
+    fn check(&self, name: &str, new: &[Vip], host: &Host) -> Result<(), String> {
         let remedy = format!("give {name} an address in DNS that is unused on the interface's network");
         if let Some((vip, kind)) = new.iter().find_map(|vip| Some((vip, unusable(*vip)?))) {
             return Err(format!("{name} means {vip}, which is {kind} and cannot be a VIP; {remedy}"));
         }
-        let host = tokio::task::spawn_blocking(self.host).await.map_err(|error| error.to_string())?;
-        match host.own_among(new, &self.interface) {
-            Some((vip, on)) => {
-                Err(format!("{name} means {vip}, which is this host's own address on {on}; {remedy}"))
-            }
+        let own = host.own_among(new, &self.interface);
+        let own = own.map(|(vip, on)| (*vip, format!("this host's own address on {on}")));
+        match own.or_else(|| self.another_host_among(new)) {
+            Some((vip, whose)) => Err(format!("{name} means {vip}, which is {whose}; {remedy}")),
             None => Ok(()),
         }
+    }
+
+    fn another_host_among(&self, new: &[Vip]) -> Option<(Vip, String)> {
+        let members = self.known.members.borrow();
+        let whose = |vip: &Vip| {
+            let witness = self.witnesses.contains(vip).then(|| "the gateway's or a witness's".to_owned());
+            Some((*vip, members.get(vip).cloned().or(witness)?))
+        };
+        new.iter().find_map(whose)
     }
 
     /// The answers first: whoever sees new addresses finds with them what is to be kept.
     fn publish(&self, choice: &Choice) {
         let replace_by = |new: Answers| move |old: &mut Answers| std::mem::replace(old, new.clone()) != new;
         self.known.answers.send_if_modified(replace_by(choice.answers()));
-        if let Some(vips) = choice.vips() {
-            self.known.vips.send_if_modified(|old| std::mem::replace(old, vips.clone()) != vips);
-        }
+        let vips = choice.vips();
+        self.view.begun.store(!vips.is_empty(), Ordering::Relaxed);
+        self.known.vips.send_if_modified(|old| std::mem::replace(old, vips.clone()) != vips);
     }
 }

@@ -10,7 +10,6 @@
 
 mod turn;
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver as SyncReceiver;
@@ -21,7 +20,7 @@ use anyhow::Context as _;
 use mainstay_core::input::Input;
 use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::settings::Authority;
-use mainstay_core::snapshot::Snapshot;
+use mainstay_core::snapshot::{Lasting, Snapshot, SnapshotError};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::clock;
 use mainstay_kube::LeaseCall;
@@ -36,7 +35,7 @@ use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
 use crate::log;
 use crate::metrics::Observer;
-use crate::names::{Answers, Keeper, NamesView, Resolver};
+use crate::names::{Answers, Keeper, NamesView, Resolver, Taken, taken_by_members};
 use crate::privileges;
 use crate::role::Role;
 use crate::service::ServiceView;
@@ -188,8 +187,8 @@ fn prepare(
     for role in Role::all(config) {
         let memory = Memory::of(config, &role, &boot_id);
         let source = if role.claim == ClaimId::control_plane() {
-            let keeper =
-                Arc::new(Keeper::new(config, &memory.snapshot.names, Resolver::new(), names.clone()));
+            let kept = (&memory.snapshot.names, taken_by_members(&memory.snapshot));
+            let keeper = Arc::new(Keeper::new(config, kept, Resolver::new(), names.clone()));
             parts.vips = keeper.known().vips.subscribe();
             let source = Source::of_names(&keeper);
             parts.names = Some(keeper);
@@ -230,40 +229,42 @@ struct Memory {
 impl Memory {
     fn of(config: &Config, role: &Role, boot_id: &str) -> Self {
         let store = Store::new(&config.state_dir, role.snapshot);
-        let known = remember(&store, boot_id);
+        let (known, lasting) = remember(&store, boot_id);
         let snapshot = known.clone().unwrap_or_else(|| Snapshot {
             boot_id: boot_id.to_owned(),
             instance: InstanceId(random()),
-            claims: BTreeMap::new(),
+            claims: lasting.claims(),
             api_servers: Vec::new(),
-            names: BTreeMap::new(),
-            cluster: None,
+            names: lasting.names,
+            cluster: lasting.cluster,
         });
         Self { store, known, snapshot }
     }
 }
 
-fn remember(store: &Store, boot_id: &str) -> Option<Snapshot> {
+/// The last known state, if it is of this boot; and what is as good as before of an earlier one's.
+fn remember(store: &Store, boot_id: &str) -> (Option<Snapshot>, Lasting) {
     match store.load(boot_id) {
         Ok(snapshot) => {
             tracing::info!(claims = snapshot.claims.len(), "going on from the last known state");
-            Some(snapshot)
+            return (Some(snapshot), Lasting::default());
         }
-        Err(missing @ LoadError::Missing(_)) => {
-            tracing::info!("no last known state: {missing}");
-            None
-        }
+        Err(missing @ LoadError::Missing(_)) => tracing::info!("no last known state: {missing}"),
         Err(error) => {
             tracing::warn!("{error}");
-            None
+            if let LoadError::Unusable { cause: SnapshotError::OtherBoot { lasting, .. }, .. } = error {
+                return (None, lasting);
+            }
         }
     }
+    (None, Lasting::default())
 }
 
 /// Where a claim's addresses come from.
 struct Source {
     vips: watch::Receiver<Vec<Vip>>,
     answers: watch::Receiver<Answers>,
+    members: watch::Sender<Taken>,
     services: watch::Receiver<Option<Vec<Vip>>>,
     cluster: watch::Receiver<Option<String>>,
 }
@@ -274,6 +275,7 @@ impl Source {
         Self {
             vips: known.vips.subscribe(),
             answers: known.answers.subscribe(),
+            members: known.members.clone(),
             services: watch::channel(None).1,
             cluster: watch::channel(None).1,
         }
@@ -284,6 +286,7 @@ impl Source {
         Self {
             vips: known.beacon.subscribe(),
             answers: watch::channel(Answers::new()).1,
+            members: watch::Sender::default(),
             services: known.addresses.subscribe(),
             cluster: known.cluster.subscribe(),
         }
@@ -301,7 +304,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let Source { vips, answers, services, cluster } = source;
+    let Source { vips, answers, members, services, cluster } = source;
     let edges = Edges {
         inputs,
         commands,
@@ -310,7 +313,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         saves,
         calls: Calls::new(adapter),
         held: held_sender,
-        named: Named { vips, answers },
+        named: Named { vips, answers, members },
         services,
         cluster,
     };
@@ -338,3 +341,6 @@ fn facts(config: &Config, instance: InstanceId) -> Facts {
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,24 @@ fn without_a_name_server_nothing_moves_and_a_restart_keeps_the_vip() {
     assert_eq!(log.matches("going on with its last good answer").count(), 2, "once in each run:\n{log}");
 }
 
+/// What was about to go goes on going, and nothing is left behind.
+#[test]
+fn a_holder_that_is_killed_in_the_middle_of_a_change_goes_on_with_it() {
+    let Some((mut bench, holder)) = Bench::holding("middle") else { return };
+    bench.answer(&[NEW]);
+    let both = |bench: &Bench| bench.holds(holder, NEW) && bench.holds(holder, VIP);
+    bench.wait("it wears both", TWO_INTERVALS, both);
+    let (probe, begin) = (bench.probe(NEW), probe::now());
+    bench.cluster.kill(holder).expect("killed");
+    bench.cluster.start(holder).expect("started");
+    bench.cluster.wait_tenure(holder, "confirmed", PATIENCE).expect("it goes on");
+    assert!(both(&bench), "both are worn on");
+    bench.wait("the old address is dropped", Duration::from_secs(90), |bench| !bench.holds(holder, VIP));
+    assert!((0..3).all(|node| bench.holds(node, NEW) == (node == holder)), "nobody else took it");
+    let report = probe.settled_report(begin, probe::now());
+    assert_eq!((report.lost, report.answerers.len()), (0, 1), "on the new address: {report:?}");
+}
+
 /// Name servers give the addresses of one name in turns.
 #[test]
 fn answers_in_turns_move_nothing() {

@@ -98,6 +98,16 @@ pub enum AddressChange {
         /// Which.
         vip: Vip,
     },
+    /// The kernel refuses this one, and has others of its claim. It is tried again without further orders.
+    Refused {
+        /// Which.
+        vip: Vip,
+    },
+    /// The kernel has it, which it refused before.
+    Accepted {
+        /// Which.
+        vip: Vip,
+    },
 }
 
 /// The link's state.

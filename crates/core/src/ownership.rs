@@ -228,13 +228,14 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let memory = found.memory.clone().unwrap_or_default();
-        let addresses = Addresses::new(now, &settings, &memory);
+        let addresses = Addresses::new(now, &settings, &memory, &found.addresses);
         let services = Services::new(&settings, &memory);
+        let watched = watched_vip(&settings.vips);
         settings.vips.extend(addresses.leaving());
         settings.vips.extend(services.in_force());
         settings.own = settings.own.for_vips(&settings.vips);
         // Rule 1: a strict singleton's address must not outlive its agent's right to it.
-        settings.lifetime = lifetime_for(&settings);
+        settings.lifetime = lifetime_for(&settings, settings.lifetime);
         let mut lease =
             LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
         if settings.authority == Authority::Standalone {
@@ -247,7 +248,7 @@ impl Machine {
         } else {
             State::Released
         };
-        let watcher = Watcher::new(settings.detection, watched_vip(&settings.vips), now);
+        let watcher = Watcher::new(settings.detection, watched, now);
         let mut machine = Self {
             rng: Rng::new(seed),
             lease,
@@ -338,6 +339,8 @@ impl Machine {
                 self.on_removed(now, *vip, *expired, out)
             }
             Input::Address(AddressChange::Appeared { vip }) => self.on_appeared(now, *vip, out),
+            Input::Address(AddressChange::Refused { vip }) => self.on_refused(*vip),
+            Input::Address(AddressChange::Accepted { vip }) => self.addresses.accept(*vip),
             Input::Own(own) => self.on_own(own),
             Input::Vips(vips) => self.on_vips(vips),
             Input::Services(vips) => self.on_services(vips),
@@ -369,9 +372,8 @@ impl Machine {
     /// Rule 7: an answer that came in over the VIP's link is a witness that it works.
     fn on_reached(&mut self, now: Moment, local: IpAddr, remote: IpAddr) {
         let own = &self.settings.own.addresses;
-        let worn = &self.settings.vips;
         self.authority_is_beyond_link =
-            own.contains(&local) && !own.contains(&remote) && !worn.contains(&remote);
+            own.contains(&local) && !own.contains(&remote) && !self.is_of_the_claim(remote);
         if self.authority_is_beyond_link {
             self.watcher.reached(now);
         }

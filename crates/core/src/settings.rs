@@ -34,24 +34,21 @@ pub struct Settings {
     pub detection: Detection,
     /// What a holder does when the authority is out of reach.
     pub on_authority_loss: OnAuthorityLoss,
-    /// The VIP's valid lifetime in the kernel.
+    /// The VIP's valid lifetime in the kernel. The core makes it longer for many addresses, and shorter for a strict
+    /// singleton.
     pub lifetime: Duration,
     /// The lifetime left to the VIP when the agent stops and nobody can succeed.
     pub restart_grace: Duration,
 }
 
-impl Settings {
-    /// No refreshes of `addresses` VIPs, one in a third of the lifetime each, are 50 a second or more.
-    #[must_use]
-    pub fn shortest_lifetime(addresses: usize) -> Duration {
-        Duration::from_millis(60).saturating_mul(u32::try_from(addresses).unwrap_or(u32::MAX))
-    }
-}
+/// Between two refreshes of one address, a third of its lifetime, there is this for each address: 50 refreshes a second.
+const LIFETIME_PER_ADDRESS: Duration = Duration::from_millis(60);
 
-/// The lifetime as it has to be for the addresses that there are: what the settings began with, longer when there are
-/// many, and never longer than a strict singleton's right to them.
-pub(crate) fn lifetime_for(settings: &Settings) -> Duration {
-    let lifetime = settings.lifetime.max(Settings::shortest_lifetime(settings.vips.len()));
+/// The lifetime as it has to be for the addresses that there are: what `few` have, longer when there are many, and never
+/// longer than a strict singleton's right to them (rules 1 and 10).
+pub(crate) fn lifetime_for(settings: &Settings, few: Duration) -> Duration {
+    let addresses = u32::try_from(settings.vips.len()).unwrap_or(u32::MAX);
+    let lifetime = few.max(LIFETIME_PER_ADDRESS.saturating_mul(addresses));
     match settings.on_authority_loss {
         OnAuthorityLoss::Hold => lifetime,
         OnAuthorityLoss::ReleaseAfter(patience) => lifetime.min(patience),

@@ -1,7 +1,7 @@
 //! The last known valid state, kept across a restart of the agent.
 //!
 //! A snapshot is bound to the boot: after a reboot the kernel holds nothing of ours and another node may hold the
-//! claim, so what an earlier boot knew is not believed.
+//! claim, so what an earlier boot knew is not believed. Only what was wanted is as good as before ([`Lasting`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,6 +30,33 @@ pub struct Snapshot {
     pub cluster: Option<String>,
 }
 
+/// What of a snapshot outlasts a reboot: what was wanted, and nothing of who held it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    /// What the names meant: a reboot changes no DNS.
+    pub names: BTreeMap<String, Vec<Vip>>,
+    /// Which cluster it is.
+    pub cluster: Option<String>,
+    /// The addresses of Services, of each claim that has any.
+    pub services: BTreeMap<ClaimId, Vec<Vip>>,
+}
+
+impl Lasting {
+    fn of(snapshot: Snapshot) -> Self {
+        let Snapshot { names, cluster, claims, .. } = snapshot;
+        let services = claims.into_iter().map(|(claim, memory)| (claim, memory.services));
+        Self { names, cluster, services: services.filter(|(_, vips)| !vips.is_empty()).collect() }
+    }
+
+    /// The claims as a run begins with them that knows nothing else.
+    #[must_use]
+    pub fn claims(&self) -> BTreeMap<ClaimId, ClaimMemory> {
+        let memory =
+            |services: &Vec<Vip>| ClaimMemory { services: services.clone(), ..ClaimMemory::default() };
+        self.services.iter().map(|(claim, services)| (claim.clone(), memory(services))).collect()
+    }
+}
+
 /// What is remembered of one claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimMemory {
@@ -41,7 +68,8 @@ pub struct ClaimMemory {
     pub held: bool,
     /// The members published on the Lease.
     pub members: BTreeMap<NodeName, Member>,
-    /// Addresses that its names mean no more, and that are still worn where the claim is held.
+    /// The addresses that its names meant, where it has names: those that are on the interface and that the names mean no
+    /// more are the next run's to drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Vip>,
     /// Addresses of Services that the holder wears beside the claim's own.
@@ -100,6 +128,8 @@ pub enum SnapshotError {
         found: String,
         /// This boot.
         this: String,
+        /// What of it is as good as before.
+        lasting: Lasting,
     },
     /// It is whole, and does not say what a snapshot says.
     #[error("the snapshot's content cannot be read; starting without it")]
@@ -133,7 +163,8 @@ pub fn decode(bytes: &[u8], boot_id: &str) -> Result<Snapshot, SnapshotError> {
     check_first_line(line, content)?;
     let snapshot: Snapshot = serde_json::from_slice(content).map_err(SnapshotError::Content)?;
     if snapshot.boot_id != boot_id {
-        return Err(SnapshotError::OtherBoot { found: snapshot.boot_id, this: boot_id.to_owned() });
+        let (found, this) = (snapshot.boot_id.clone(), boot_id.to_owned());
+        return Err(SnapshotError::OtherBoot { found, this, lasting: Lasting::of(snapshot) });
     }
     Ok(snapshot)
 }

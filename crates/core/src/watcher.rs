@@ -146,6 +146,8 @@ pub struct Watcher {
     worn: Option<Worn>,
     /// What it said last that it wears.
     told: Option<Vec<Vip>>,
+    /// When that was first seen.
+    told_at: Moment,
 }
 
 /// All but the settings, and the moments of `paths`, which only say which of hundreds is forgotten first.
@@ -155,7 +157,7 @@ impl Hash for Watcher {
         (target, since, last_answer, sent, last_order, self.broadcast_at, self.reached_at).hash(state);
         self.paths.keys().for_each(|mac| mac.hash(state));
         if let Some(worn) = self.worn {
-            (self.vip, worn, &self.told).hash(state);
+            (self.vip, worn, &self.told, self.told_at).hash(state);
         }
         self.neighbours.hash(state);
     }
@@ -179,6 +181,7 @@ impl Watcher {
             reached_at: None,
             worn: None,
             told: None,
+            told_at: now,
         }
     }
 

@@ -59,6 +59,7 @@ impl Core for Script {
 struct Wire {
     arrivals: VecDeque<(Moment, Input)>,
     submitted: Rc<RefCell<Vec<Effect>>>,
+    news: Vec<FaultNews>,
 }
 
 impl Plane for Wire {
@@ -92,7 +93,7 @@ impl Plane for Wire {
     }
 
     fn take_fault_news(&mut self) -> Vec<FaultNews> {
-        Vec::new()
+        std::mem::take(&mut self.news)
     }
 
     fn refused(&self) -> BTreeMap<Vip, String> {
@@ -153,7 +154,7 @@ fn driver(
         saves: giver,
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
-        named: Named { vips: vip_receiver, answers: name_receiver },
+        named: Named { vips: vip_receiver, answers: name_receiver, members: watch::Sender::default() },
         services: service_receiver,
         cluster: cluster_receiver,
     });
@@ -243,18 +244,33 @@ async fn a_request_that_dies_with_its_adapter_is_unknown_and_a_late_answer_is_no
 async fn what_the_names_mean_is_told_and_kept_whenever_it_changes() {
     let vip = |last: u8| Vip::from([10, 0, 0, last]);
     let (driver, held) = driver(vec![], vec![], Wire::default());
-    held.vips.send(vec![vip(100)]).unwrap();
+    held.vips.send(vec![vip(100)]).expect("the loop follows");
     let resolve = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let answers: Answers = [("api.example.com".to_owned(), vec![vip(101)])].into();
-        held.names.send(answers.clone()).unwrap();
-        held.vips.send(vec![vip(101)]).unwrap();
+        held.names.send(answers.clone()).expect("the loop follows");
+        held.vips.send(vec![vip(101)]).expect("the loop follows");
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(held.saves.take().unwrap(), Snapshot { names: answers, ..snapshot("start") });
-        held.commands.send(Command::Abort).await.unwrap();
+        assert_eq!(held.saves.take().expect("it is saved"), Snapshot { names: answers, ..snapshot("start") });
+        held.commands.send(Command::Abort).await.expect("the loop takes commands");
     };
     tokio::join!(driver.run(), resolve);
     assert_eq!(held.record.inputs(), [Input::Tick, Input::Vips(vec![vip(101)])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_core_learns_which_of_several_addresses_the_kernel_refuses() {
+    let vip = Vip::from([10, 0, 0, 101]);
+    let refused = FaultNews::Refused { vip, cause: "no".to_owned() };
+    let wire = Wire {
+        news: vec![refused, FaultNews::Accepted { vip }],
+        arrivals: [(at(50), Input::Link(Link::Up))].into(),
+        ..Wire::default()
+    };
+    let (driver, held) = driver(vec![], vec![], wire);
+    tokio::join!(driver.run(), shut_down_at(&held, at(100)));
+    let changes = [AddressChange::Refused { vip }, AddressChange::Accepted { vip }].map(Input::Address);
+    assert!(held.record.inputs().windows(2).any(|two| two == changes), "{:?}", held.record.inputs());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! Which addresses of DNS answers are the claim's VIPs. Pure.
 //!
 //! What is held stays chosen as long as the answer lists it: name servers give the addresses of one name in turns, and
-//! that must not move anything.
+//! that must not move anything. Where nothing is held, the lowest address is chosen, so that nodes that never spoke choose
+//! the same one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,8 +10,8 @@ use std::net::IpAddr;
 use mainstay_core::vip::Vip;
 
 use super::{Answers, each_once};
-use crate::config::Address;
 use crate::config::features::DnsMode;
+use crate::config::{Address, names_among};
 
 /// The claim's addresses as they were configured, and what the names among them mean.
 #[derive(Clone, Debug)]
@@ -33,11 +34,7 @@ impl Choice {
 
     /// The names.
     pub(crate) fn names(&self) -> Vec<String> {
-        let name = |address: &Address| match address {
-            Address::Name(name) => Some(name.as_str().to_owned()),
-            Address::Ip(_) => None,
-        };
-        self.addresses.iter().filter_map(name).collect()
+        names_among(&self.addresses).map(|name| name.as_str().to_owned()).collect()
     }
 
     /// What `name` means at present; nothing before its first good answer.
@@ -53,7 +50,7 @@ impl Choice {
         let held = self.held(name);
         let pick = |wanted: fn(&IpAddr) -> bool| {
             let stays = held.iter().find(|vip| wanted(vip) && answer.contains(vip));
-            stays.or_else(|| answer.iter().find(|vip| wanted(vip))).copied()
+            stays.or_else(|| lowest(answer, wanted)).copied()
         };
         let kept = |wanted: fn(&IpAddr) -> bool| held.iter().find(|vip| wanted(vip)).copied();
         let (one, other, family) = match self.mode {
@@ -80,21 +77,34 @@ impl Choice {
         self.held.insert(name.to_owned(), chosen);
     }
 
-    /// The claim's addresses in the order in which they were configured, each once; `None` as long as a name is unknown.
-    pub(crate) fn vips(&self) -> Option<Vec<Vip>> {
-        let mut vips: Vec<Vip> = Vec::new();
-        for address in &self.addresses {
-            let meant = match address {
-                Address::Ip(vip) => std::slice::from_ref(vip),
-                Address::Name(name) => self.held.get(name.as_str())?,
-            };
-            vips.extend(meant);
-        }
-        Some(each_once(vips))
+    /// The claim's addresses as far as they are known, in the order in which they were configured, each once: one of
+    /// several is better than none.
+    pub(crate) fn vips(&self) -> Vec<Vip> {
+        let meant = |address: &Address| match address {
+            Address::Ip(vip) => vec![*vip],
+            Address::Name(name) => self.held(name.as_str()).to_vec(),
+        };
+        each_once(self.addresses.iter().flat_map(meant).collect())
+    }
+
+    /// Whether every name has had a good answer.
+    pub(crate) fn is_complete(&self) -> bool {
+        names_among(&self.addresses).all(|name| !self.held(name.as_str()).is_empty())
+    }
+
+    /// What `name` was held to mean is not to be believed.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.held.remove(name);
     }
 
     /// What is to be kept across a restart.
     pub(crate) fn answers(&self) -> Answers {
         self.held.clone()
     }
+}
+
+/// Of those that are wanted, the lowest of the family that the answer begins with.
+fn lowest(answer: &[IpAddr], wanted: fn(&IpAddr) -> bool) -> Option<&IpAddr> {
+    let first = answer.iter().find(|vip| wanted(vip))?;
+    answer.iter().filter(|vip| wanted(vip) && vip.is_ipv4() == first.is_ipv4()).min()
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mainstay_core::names::{ClaimId, InstanceId, NodeName};
+use mainstay_core::snapshot::{ClaimMemory, Member};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +37,8 @@ fn the_mode_says_which_addresses_of_an_answer_become_vips() {
     for (mode, held, answer, expected) in [
         (First, "", "10.0.0.1 10.0.0.2", "10.0.0.1"),
         (First, "", "fd00::1 10.0.0.1", "fd00::1"),
+        (First, "", "10.0.0.2 10.0.0.1", "10.0.0.1"),
+        (First, "", "fd00::2 10.0.0.1 fd00::1", "fd00::1"),
         (First, "10.0.0.2", "10.0.0.1 10.0.0.2", "10.0.0.2"),
         (First, "10.0.0.3", "10.0.0.1 10.0.0.2", "10.0.0.1"),
         (Ipv4, "", "fd00::1 10.0.0.1", "10.0.0.1"),
@@ -66,13 +70,14 @@ fn the_mode_says_which_addresses_of_an_answer_become_vips() {
 }
 
 #[test]
-fn names_and_addresses_make_one_set_in_their_order_once_all_are_known() {
+fn names_and_addresses_make_one_set_in_their_order_as_far_as_they_are_known() {
     let addresses = [named("b.example.com"), Address::Ip(ip("10.0.0.9")), named(NAME)];
     let mut choice = Choice::new(&addresses, DnsMode::First, &Answers::new());
+    assert_eq!((choice.vips(), choice.is_complete()), (ips("10.0.0.9"), false), "what needs no answer");
     choice.hold(NAME, ips("10.0.0.9"));
-    assert_eq!(choice.vips(), None, "one is unknown");
+    assert_eq!((choice.vips(), choice.is_complete()), (ips("10.0.0.9"), false), "one is unknown");
     choice.hold("b.example.com", ips("10.0.0.2"));
-    assert_eq!(choice.vips(), Some(ips("10.0.0.2 10.0.0.9")), "each once");
+    assert_eq!((choice.vips(), choice.is_complete()), (ips("10.0.0.2 10.0.0.9"), true), "each once");
     let kept = choice.answers();
     assert_eq!(
         Choice::new(&addresses, DnsMode::First, &kept).vips(),
@@ -81,11 +86,11 @@ fn names_and_addresses_make_one_set_in_their_order_once_all_are_known() {
     );
     assert_eq!(
         Choice::new(&addresses, DnsMode::Ipv6, &kept).vips(),
-        None,
+        ips("10.0.0.9"),
         "in another mode it is asked for anew"
     );
     let none = Choice::new(&[Address::Ip(ip("10.0.0.9"))], DnsMode::First, &kept);
-    assert_eq!((none.vips(), none.answers()), (Some(ips("10.0.0.9")), Answers::new()));
+    assert_eq!((none.vips(), none.answers()), (ips("10.0.0.9"), Answers::new()));
 }
 
 fn mode() -> impl Strategy<Value = DnsMode> {
@@ -156,20 +161,26 @@ fn own_host() -> Host {
 }
 
 fn keeper(kept: &Answers, resolver: Resolver) -> Keeper {
-    let view = NamesView::default();
-    let choice = Choice::new(&[named(NAME)], DnsMode::First, kept);
-    view.lock().insert(NAME.to_owned(), NameState::default());
-    Keeper {
+    keeper_of(&[named(NAME)], kept, resolver)
+}
+
+/// On a link with a gateway, and with another member.
+fn keeper_of(addresses: &[Address], kept: &Answers, resolver: Resolver) -> Keeper {
+    let members = [(ip("10.0.0.6"), "n2's own address".to_owned())].into();
+    let keeper = Keeper {
         interface: "eth0".to_owned(),
+        witnesses: ips("10.0.0.254"),
         resolver,
         host: own_host,
         known: Known {
-            vips: watch::Sender::new(choice.vips().unwrap_or_default()),
-            answers: watch::Sender::new(choice.answers()),
+            vips: watch::Sender::default(),
+            answers: watch::Sender::default(),
+            members: watch::Sender::new(members),
         },
-        view,
-        choice: Mutex::new(choice),
-    }
+        view: NamesView::default(),
+        choice: Mutex::new(Choice::new(addresses, DnsMode::First, kept)),
+    };
+    keeper.begun()
 }
 
 /// What is in force and what is complained of after each of these answers.
@@ -193,6 +204,16 @@ async fn what_cannot_be_a_vip_and_what_is_not_answered_leave_the_last_good_answe
             Ok("10.0.0.5"),
             "10.0.0.100",
             Some(format!("{NAME} means 10.0.0.5, which is this host's own address on eth0; {remedy}")),
+        ),
+        (
+            Ok("10.0.0.6"),
+            "10.0.0.100",
+            Some(format!("{NAME} means 10.0.0.6, which is n2's own address; {remedy}")),
+        ),
+        (
+            Ok("10.0.0.254"),
+            "10.0.0.100",
+            Some(format!("{NAME} means 10.0.0.254, which is the gateway's or a witness's; {remedy}")),
         ),
         (
             Ok("0.0.0.0"),
@@ -242,6 +263,46 @@ fn a_restart_begins_with_the_last_good_answer_and_asks_nobody_first() {
         (keeper.known.vips.borrow().clone(), keeper.known.answers.borrow().clone()),
         (ips("10.0.0.100"), kept)
     );
+}
+
+/// What was a good answer once may be a host's own address by now.
+#[test]
+fn a_restart_does_not_begin_with_a_hosts_own_address() {
+    for own in ["10.0.0.5", "10.0.0.6", "10.0.0.254", "127.0.0.1"] {
+        let kept: Answers = [(NAME.to_owned(), ips(own))].into();
+        let keeper = keeper(&kept, Resolver::new());
+        assert_eq!(*keeper.known.vips.borrow(), [] as [Vip; 0], "{own}");
+        assert!(keeper.known.answers.borrow().is_empty(), "{own}");
+    }
+}
+
+/// One address of several is better than none.
+#[test]
+fn a_name_that_is_not_known_keeps_no_other_address_waiting() {
+    let addresses = [named(NAME), Address::Ip(ip("10.0.0.9"))];
+    let keeper = keeper_of(&addresses, &Answers::new(), Resolver::new());
+    assert_eq!(*keeper.known.vips.borrow(), ips("10.0.0.9"));
+    assert!(keeper.view.waits_for().is_empty(), "there is something to hold");
+    let missing = format!("no address of {NAME} is known yet: it has not been answered yet");
+    assert_eq!(keeper.view.missing(), [missing]);
+}
+
+#[test]
+fn the_own_addresses_of_members_are_in_the_snapshot() {
+    let member = |last: u8| Member { macs: vec![], addresses: vec![IpAddr::from([10, 0, 0, last])] };
+    let members = [("n1", 5), ("n2", 6)].map(|(name, last)| (NodeName::new(name), member(last)));
+    let memory = ClaimMemory { members: members.into(), ..ClaimMemory::default() };
+    let snapshot = Snapshot {
+        boot_id: "boot".to_owned(),
+        instance: InstanceId(1),
+        claims: [(ClaimId::control_plane(), memory)].into(),
+        api_servers: vec![],
+        names: Answers::new(),
+        cluster: None,
+    };
+    let expected = [("10.0.0.5", "n1"), ("10.0.0.6", "n2")];
+    let expected = expected.map(|(at, name)| (ip(at), format!("{name}'s own address")));
+    assert_eq!(taken_by_members(&snapshot), expected.into());
 }
 
 static STUCK: StdMutex<()> = StdMutex::new(());

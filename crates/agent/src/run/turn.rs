@@ -101,7 +101,7 @@ async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
         let bound = config.timing.duration + HAND_OVER_SLACK;
         tokio::spawn(signals.watch(bound, Arc::clone(insight)));
     }
-    let Some(vips) = first_addresses(edges, view, opened).await else { return Ok(Ending::Stopped) };
+    let Some(vips) = first_addresses(edges, view, opened).await? else { return Ok(Ending::Stopped) };
     // The data plane's own thread, which it starts, is to have it, too.
     if config.realtime {
         privileges::run_in_real_time();
@@ -134,21 +134,27 @@ async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
 }
 
 /// The claim's addresses to start with; `None` when the agent is to end before they are known. What finds them out, and
-/// says that nothing is ready, is the control plane's: it begins now.
-async fn first_addresses(edges: &mut Edges, view: &LoopView, opened: &SyncSender<()>) -> Option<Vec<Vip>> {
+/// says that nothing is ready, is the control plane's: it begins now. Should it end, nobody would ever know them.
+pub(super) async fn first_addresses(
+    edges: &mut Edges,
+    view: &LoopView,
+    opened: &SyncSender<()>,
+) -> anyhow::Result<Option<Vec<Vip>>> {
     loop {
         let vips = edges.named.vips.borrow_and_update().clone();
         if !vips.is_empty() {
-            return Some(vips);
+            return Ok(Some(vips));
         }
         let _ = opened.try_send(());
         view.vitals.turned(clock::now());
         tokio::select! {
-            changed = edges.named.vips.changed() => changed.ok()?,
+            changed = edges.named.vips.changed() => {
+                changed.context("the control plane ended before an address was known; start the agent again")?;
+            }
             command = edges.commands.recv() => match command {
                 // There is nothing to report on: whoever asks is told by what there is not.
                 Some(Command::Report(_)) => {}
-                Some(Command::Shutdown(_) | Command::Abort) | None => return None,
+                Some(Command::Shutdown(_) | Command::Abort) | None => return Ok(None),
             },
             // What was learned meanwhile is found by the loop itself.
             () = tokio::time::sleep(WAITING_TURN) => {}

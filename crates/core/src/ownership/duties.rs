@@ -85,7 +85,7 @@ impl Machine {
 
     // === the address (rule 10) ===
 
-    fn wears(&self) -> bool {
+    pub(super) fn wears(&self) -> bool {
         !matches!(self.state, State::Released | State::Stopped)
     }
 
@@ -100,14 +100,13 @@ impl Machine {
         if self.address == Address::Absent {
             self.address = Address::Ordered;
         }
+        // Nothing new while it is unsure whether the claim is ours, or another's soon (rule 14).
+        let holds = matches!(self.state, State::Holding(_));
+        let vips = if holds { self.settings.vips.clone() } else { self.announceable() };
         let id = self.effect_id();
         self.pending.insert(id, Pending::Assign);
-        out.effects.push(Effect::Assign {
-            id,
-            claim: self.settings.claim.clone(),
-            vips: self.settings.vips.clone(),
-            lifetime: self.settings.lifetime,
-        });
+        let (claim, lifetime) = (self.settings.claim.clone(), self.settings.lifetime);
+        out.effects.push(Effect::Assign { id, claim, vips, lifetime });
     }
 
     /// An address that stays on the interface answers in the VIP's name, whoever holds it now.
@@ -182,8 +181,10 @@ impl Machine {
             Some(Pending::Assign) if self.wears() => {
                 self.address = Address::Present;
                 self.missing.clear();
-                self.addresses.settle();
-                self.expect_services();
+                if matches!(self.state, State::Holding(_)) {
+                    self.addresses.settle();
+                    self.expect_services();
+                }
                 self.refused_since = None;
             }
             Some(Pending::Services) => self.services_there(id),

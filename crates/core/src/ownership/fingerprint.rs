@@ -11,7 +11,7 @@ use super::Machine;
 impl Hash for Machine {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
-            settings, // but for `own`, and for what `addresses` say, the same from a run's start to its end; a run is told apart by the name in the lease's view
+            settings, // but for `own`, and for its addresses where names give them, the same from a run's start to its end; a run is told apart by the name in the lease's view
             rng: _,   // chance
             lease,
             watcher,
@@ -40,7 +40,7 @@ impl Hash for Machine {
             held_under,
             may_have_rival,
             forced_until,
-            addresses, // with those of `settings` that change with them
+            addresses, // with those of `settings` that change with them, below
             services,
             missing,
             restores,
@@ -68,6 +68,9 @@ impl Hash for Machine {
         (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
         expelled_at.hash(state);
         (addresses, services).hash(state);
+        if addresses.may_change() || services.are_there() {
+            settings.vips.hash(state);
+        }
         (campaign_reason, defended_at, invited_at_epoch, taken_from, false_takeovers, asked_at).hash(state);
     }
 }

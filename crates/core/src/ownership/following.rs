@@ -203,6 +203,13 @@ impl Machine {
             Standing::Denied { holder, .. } if holder == self.settings.node.as_str() => {
                 !self.lease.renewed_lately(now)
             }
+            // Who wears other addresses is not met on the wire: before it has had the time to renew, its silence on ours
+            // says nothing (rule 14).
+            Standing::Denied { epoch, .. }
+                if (epoch <= basis || self.is_another_lease()) && self.holder_wears_others() =>
+            {
+                self.lease.expires_at().is_some_and(|at| now >= at)
+            }
             Standing::Denied { epoch, .. } if epoch <= basis || self.is_another_lease() => {
                 !self.lease.renewed_in_reach()
                     || self.watcher.evidence(now, self.watcher.long_silence()).is_ok()
@@ -320,7 +327,7 @@ impl Machine {
             }
             self.watcher.follow(now, target);
         }
-        self.watcher.told_worn(self.lease.facts().addresses.as_deref());
+        self.watcher.told_worn(now, self.lease.facts().addresses.as_deref());
         self.tell_holder(out);
     }
 

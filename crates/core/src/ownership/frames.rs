@@ -21,7 +21,7 @@ impl Machine {
         let Some(sender) = frame.sender else {
             return self.on_question(now, frame, out);
         };
-        if !self.settings.vips.contains(&sender) {
+        if !self.is_of_the_claim(sender) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             return;
         }
@@ -45,7 +45,7 @@ impl Machine {
 
     /// Somebody asks for the VIP: before taking it (rule 8), or because it holds and looks for a rival.
     fn on_question(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
-        if !self.settings.vips.contains(&frame.target) {
+        if !self.is_of_the_claim(frame.target) {
             return;
         }
         self.asked_at = Some(frame.heard_at);

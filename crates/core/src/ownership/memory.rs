@@ -21,15 +21,14 @@ impl Machine {
 
     /// Whether `saved` is what there is to remember.
     fn remembers(&self, saved: &ClaimMemory) -> bool {
-        // Members that were learned since, and addresses that leave or are Services', are told by there being nothing
-        // saved.
+        // Members that were learned since, and addresses that changed, are told by there being nothing saved.
         let ClaimMemory { uid, epoch, held, members: _, leaving: _, services: _ } = saved;
         *held == self.held() && *epoch == self.lease.highest() && uid == self.uid()
     }
 
     fn memory(&self) -> ClaimMemory {
         let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
-        let leaving = self.addresses.leaving();
+        let leaving = self.may_be_left();
         let services = self.services.in_force().collect();
         ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone(), leaving, services }
     }

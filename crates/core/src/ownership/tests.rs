@@ -79,6 +79,8 @@ struct World {
     kernel_refuses: bool,
     /// Orders for addresses stay with it.
     kernel_hangs: bool,
+    /// Addresses that the kernel refuses among others.
+    refuses: BTreeSet<Vip>,
     /// From which address the API server is reached, where that is told.
     api_reached_from: Option<IpAddr>,
 }
@@ -109,6 +111,7 @@ impl World {
             peer_wears: BTreeSet::new(),
             kernel_refuses: false,
             kernel_hangs: false,
+            refuses: BTreeSet::new(),
             api_reached_from: None,
         };
         world.give(Input::Tick);
@@ -206,10 +209,17 @@ impl World {
                 done(id, Outcome::Failed("refused".to_owned()))
             }
             Effect::Assign { .. } if self.kernel_hangs => vec![],
+            Effect::Assign { id, vips, .. } if vips.iter().all(|vip| self.refuses.contains(vip)) => {
+                done(id, Outcome::Failed("refused".to_owned()))
+            }
             Effect::Assign { id, vips, .. } => {
-                self.wears.extend(vips);
+                let (refused, taken): (Vec<Vip>, Vec<Vip>) =
+                    vips.iter().partition(|vip| self.refuses.contains(vip));
+                self.wears.extend(taken);
                 self.worn = true;
-                done(id, Outcome::Done)
+                // Inputs are given from the last on.
+                let news = refused.into_iter().map(|vip| Input::Address(AddressChange::Refused { vip }));
+                news.chain(done(id, Outcome::Done)).collect()
             }
             Effect::Withdraw { id, vips, .. } => {
                 assert!(
@@ -221,7 +231,8 @@ impl World {
                 done(id, Outcome::Done)
             }
             Effect::Announce { mark, vips, .. } => {
-                let worn = vips.iter().all(|vip| self.wears.contains(vip));
+                // Of several, which are there is the data plane's to know.
+                let worn = vips.iter().all(|vip| self.wears.contains(vip) || self.refuses.contains(vip));
                 assert!(worn, "the address is present before it is announced");
                 (self.announcing, self.announces) = (Some(*mark), vips.clone());
                 vec![]

@@ -116,6 +116,9 @@ impl Machine {
                 return self.start_yielding(now, reason, SUCCESSOR_WAIT, out);
             }
         }
+        if self.is_held_out_of_hearing(holding) {
+            return self.withdraw(now, YieldReason::Denied, out);
+        }
         if self.is_refused(now) {
             self.stay_out_until = Some(now + self.settings.lease.duration);
             return self.withdraw(now, YieldReason::Refused, out);
@@ -232,6 +235,8 @@ impl Machine {
             self.announced = None;
         }
         self.campaign_reason = TakeReason::Free;
+        // What was ordered before may not have named all of them.
+        self.pending.retain(|_, pending| *pending != Pending::Assign);
         self.refresh_due = now;
         self.refused_since = None;
         out.events.push(Event::Took { claim: self.settings.claim.clone(), tenure, epoch, reason });
@@ -300,7 +305,7 @@ impl Machine {
         self.pending.retain(|_, pending| *pending != Pending::Assign);
         self.address = Address::Absent;
         self.missing.clear();
-        self.addresses.settle();
+        self.addresses.nothing_is_worn();
         let id = self.order_withdrawal(out);
         out.events.push(Event::Yielded { claim, epoch, reason });
         if reason == YieldReason::HandOver {
@@ -381,7 +386,7 @@ impl Machine {
         out.effects.push(Effect::Assign {
             id,
             claim: claim.clone(),
-            vips: self.settings.vips.clone(),
+            vips: self.announceable(),
             lifetime: self.settings.restart_grace,
         });
         out.events.push(Event::Stopping { claim, kept: true });

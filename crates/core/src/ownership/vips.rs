@@ -15,15 +15,15 @@
 use super::*;
 use crate::settings::lifetime_for;
 
-/// How long an address is worn that the answer names no more. Longer than a follower asks for it and nodes differ in
-/// what they know together; and clients have it in their caches.
-pub(super) const DROPPED_KEPT: Duration = Duration::from_secs(60);
 /// How long a follower asks for the old address, if it does not hear the holder wear a new one: by then the holder knows
 /// the new answer as well.
 pub(super) const ADOPTED_AFTER: Duration = Duration::from_secs(30);
 /// How long the holder tells on the Lease that it wears an address which is leaving: a follower that has no better
-/// answer by then must not take its silence, which comes, for the holder's death. A few renewals before it goes.
+/// answer by then must not take its silence, which comes, for the holder's death.
 const TOLD_FOR: Duration = Duration::from_secs(45);
+/// How long it is worn after that, at least, and in retry periods: a few renewals, by which everybody has read it.
+const NOTICE: Duration = Duration::from_secs(15);
+const NOTICE_RENEWALS: u32 = 3;
 /// Addresses that are leaving at most, or as many as one answer took away: an answer that changes all the time must not
 /// fill the interface.
 const LEAVING_LIMIT: usize = 16;
@@ -39,30 +39,46 @@ pub(super) struct Addresses {
     leaving: BTreeMap<Vip, Moment>,
     /// Ordered for a holder that has others, and not on its interface yet: announced when they are.
     coming: BTreeSet<Vip>,
+    /// The kernel refuses these, and has others of the claim.
+    refused: BTreeSet<Vip>,
     /// To be withdrawn by the holder of the others.
     going: Vec<Vip>,
+    /// What the holder says on the Lease that it wears, for a node that follows it.
+    elsewhere: Vec<Vip>,
     /// The claim's addresses as they were announced last.
     announced: Vec<Vip>,
     /// This host's addresses as it has them, virtual ones among them.
     own: Member,
+    /// The lifetime that few addresses have.
+    lifetime: Duration,
 }
 
 /// Of a claim whose addresses never change, nothing here decides anything.
 impl std::hash::Hash for Addresses {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        if self.named || !self.leaving.is_empty() {
-            let Self { told, named, leaving, coming, going, announced, own } = self;
-            (told, named, leaving, coming, going, announced, own).hash(state);
+        if self.may_change() {
+            let Self { told, named, leaving, coming, refused, going, elsewhere, announced, own, .. } = self;
+            (told, named, leaving, coming, refused, going, elsewhere, announced, own).hash(state);
         }
     }
 }
 
 impl Addresses {
-    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop.
-    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory) -> Self {
-        let left = memory.leaving.iter().filter(|vip| !settings.vips.contains(vip));
-        let leaving = left.map(|vip| (*vip, now)).collect();
-        Self { leaving, own: settings.own.clone(), ..Self::default() }
+    /// Those of a claim that begins `now` with what its settings name, and with what an earlier run was about to drop and
+    /// still has: what went in between may be another host's by now.
+    pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory, found: &[Vip]) -> Self {
+        let left = memory.leaving.iter().filter(|vip| found.contains(vip) && !settings.vips.contains(vip));
+        let leaving: BTreeMap<Vip, Moment> = left.map(|vip| (*vip, now)).collect();
+        // What came while it was not running waits until it is known whether the claim is still ours.
+        let changed = !found.is_empty() && !memory.leaving.is_empty();
+        let new = settings.vips.iter().filter(|vip| changed && !found.contains(vip));
+        let (coming, own, lifetime) = (new.copied().collect(), settings.own.clone(), settings.lifetime);
+        Self { leaving, coming, own, lifetime, ..Self::default() }
+    }
+
+    /// Whether the claim has names, or had them.
+    pub(super) fn may_change(&self) -> bool {
+        self.named || !self.leaving.is_empty()
     }
 
     pub(super) fn leaving(&self) -> Vec<Vip> {
@@ -95,6 +111,7 @@ impl Addresses {
     /// The claim's no more.
     pub(super) fn forget(&mut self, vips: &BTreeSet<Vip>) {
         self.coming.retain(|vip| !vips.contains(vip));
+        self.refused.retain(|vip| !vips.contains(vip));
     }
 
     /// To be withdrawn, after they were last announced.
@@ -102,14 +119,31 @@ impl Addresses {
         self.going.extend(vips);
     }
 
-    /// What left longest ago, beyond those that may stay.
+    /// The kernel took what it refused.
+    pub(super) fn accept(&mut self, vip: Vip) {
+        self.refused.remove(&vip);
+    }
+
+    /// Everything was ordered off the interface: nothing is refused there.
+    pub(super) fn nothing_is_worn(&mut self) {
+        self.coming.clear();
+        self.refused.clear();
+    }
+
+    /// Ordered, and not known to be on the interface.
+    fn is_absent(&self, vip: Vip) -> bool {
+        self.coming.contains(&vip) || self.refused.contains(&vip)
+    }
+
+    /// What left longest ago, beyond those that may stay; first what the kernel never had.
     fn surplus(&self) -> Vec<Vip> {
         let newest = self.leaving.values().max();
         let at_last = self.leaving.values().filter(|at| Some(*at) == newest).count();
-        let mut oldest_first: Vec<_> = self.leaving.iter().map(|(vip, at)| (*at, *vip)).collect();
+        let in_order = |(vip, at): (&Vip, &Moment)| (!self.refused.contains(vip), *at, *vip);
+        let mut oldest_first: Vec<_> = self.leaving.iter().map(in_order).collect();
         oldest_first.sort();
         let surplus = oldest_first.len().saturating_sub(LEAVING_LIMIT.max(at_last));
-        oldest_first.into_iter().take(surplus).map(|(_, vip)| vip).collect()
+        oldest_first.into_iter().take(surplus).map(|(.., vip)| vip).collect()
     }
 }
 
@@ -123,6 +157,9 @@ impl Machine {
             }
         }
         if !answer.is_empty() {
+            if !self.addresses.named {
+                self.saved = None;
+            }
             self.addresses.named = true;
             self.addresses.told = Some(answer);
             self.watcher.expect_changes();
@@ -139,8 +176,20 @@ impl Machine {
             self.drop_left(now, out);
         }
         if self.addresses.named {
+            self.heed_holder();
             self.choose_watched(now);
         }
+    }
+
+    /// Between the last word on the Lease that an address is worn which leaves, and its end.
+    fn notice(&self) -> Duration {
+        NOTICE.max(self.settings.lease.retry_period * NOTICE_RENEWALS)
+    }
+
+    /// How long an address is worn that the answer names no more: 60 s with the usual timing. Longer than a follower asks
+    /// for it and nodes differ in what they know together; and clients have it in their caches.
+    pub(super) fn dropped_kept(&self) -> Duration {
+        TOLD_FOR + self.notice()
     }
 
     /// What the newest answer names.
@@ -180,7 +229,7 @@ impl Machine {
     /// What follows from which addresses the claim has.
     pub(super) fn addresses_changed(&mut self) {
         self.settings.own = self.addresses.own.clone().for_vips(&self.settings.vips);
-        self.settings.lifetime = lifetime_for(&self.settings);
+        self.settings.lifetime = lifetime_for(&self.settings, self.addresses.lifetime);
         self.listening = false;
         self.saved = None;
     }
@@ -191,8 +240,34 @@ impl Machine {
         self.settings.own = own.clone().for_vips(&self.settings.vips);
     }
 
+    /// The kernel refuses one of several.
+    pub(super) fn on_refused(&mut self, vip: Vip) {
+        if self.settings.vips.contains(&vip) && self.wears() {
+            self.addresses.refused.insert(vip);
+        }
+    }
+
+    /// Make before break: as long as the holder's kernel has none of the answer's addresses, what it has does not go.
+    fn keep_what_is_worn(&mut self, now: Moment) {
+        let waits = self.answer().all(|vip| self.addresses.is_absent(vip));
+        if !waits || !matches!(self.state, State::Holding(_)) {
+            return;
+        }
+        // What the kernel has not answered about may be there in a moment.
+        let refused = self.answer().all(|vip| self.addresses.refused.contains(&vip));
+        let longest = if refused { ADOPTED_AFTER } else { self.dropped_kept() };
+        let Addresses { leaving, refused, .. } = &mut self.addresses;
+        for (_, at) in
+            leaving.iter_mut().filter(|(vip, at)| now.since(**at) >= longest && !refused.contains(vip))
+        {
+            *at = now - ADOPTED_AFTER;
+        }
+    }
+
     fn drop_left(&mut self, now: Moment, out: &mut Output) {
-        let over = |at: &Moment| now.since(*at) >= DROPPED_KEPT;
+        self.keep_what_is_worn(now);
+        let kept = self.dropped_kept();
+        let over = |at: &Moment| now.since(*at) >= kept;
         let left = self.addresses.leaving.iter().filter(|(_, at)| over(at));
         let left: Vec<Vip> = left.map(|(vip, _)| *vip).collect();
         self.drop_these(&left, out);
@@ -204,6 +279,7 @@ impl Machine {
         }
         self.addresses.leaving.retain(|vip, _| !vips.contains(vip));
         self.addresses.coming.retain(|vip| !vips.contains(vip));
+        self.addresses.refused.retain(|vip| !vips.contains(vip));
         self.missing.retain(|vip| !vips.contains(vip));
         self.settings.vips.retain(|vip| !vips.contains(vip));
         if matches!(self.state, State::Holding(_)) {
@@ -227,25 +303,81 @@ impl Machine {
     /// When the next address has left for long enough, or is to be asked for no more. Where the answer has to wait for
     /// the claim's state, that state's own end is what is waited for.
     pub(super) fn next_address_due(&self) -> Option<Moment> {
-        let dropped = self.addresses.leaving.values().min().map(|at| *at + DROPPED_KEPT);
+        let dropped = self.addresses.leaving.values().min().map(|at| *at + self.dropped_kept());
         let asked_for = self.addresses.leaving.get(&self.watcher.vip()).map(|at| *at + ADOPTED_AFTER);
         [dropped, asked_for].into_iter().flatten().min()
     }
 
     // === which of them is asked for (rule 7) ===
 
-    /// One that left is asked for a while yet, for that is what the holder is known to wear.
+    /// What the holder that is followed tells of its addresses is listened for: it may wear none that this node knows.
+    fn heed_holder(&mut self) {
+        let followed = self.state == State::Released && self.is_denied();
+        let told = self.lease.facts().addresses.clone().filter(|_| followed).unwrap_or_default();
+        if told != self.addresses.elsewhere {
+            self.addresses.elsewhere = told;
+            self.listening = false;
+        }
+    }
+
+    fn is_denied(&self) -> bool {
+        let own = self.settings.node.as_str();
+        matches!(self.lease.standing(), Standing::Denied { ref holder, .. } if holder != own)
+    }
+
+    /// One of the claim's addresses, as this node or the holder that it follows knows them.
+    pub(super) fn is_of_the_claim(&self, address: IpAddr) -> bool {
+        self.settings.vips.contains(&address) || self.addresses.elsewhere.contains(&address)
+    }
+
+    /// The record's holder, another node, says that it wears none of the addresses that this one does.
+    pub(super) fn holder_wears_others(&self) -> bool {
+        let told = self.lease.facts().addresses.as_deref().unwrap_or_default();
+        let differs = !told.is_empty() && !told.iter().any(|vip| self.settings.vips.contains(vip));
+        self.addresses.named && differs && self.is_denied()
+    }
+
+    /// The marks of two holders without a common address never meet. What they would say is done without them: who renews
+    /// is confirmed, and who is not goes.
+    pub(super) fn is_held_out_of_hearing(&self, holding: &Holding) -> bool {
+        holding.tenure != Tenure::Confirmed
+            && self.lease.is_settled()
+            && self.lease.renewed_in_reach()
+            && self.holder_wears_others()
+    }
+
     fn choose_watched(&mut self, now: Moment) {
-        let kept = match self.addresses.leaving.get(&self.watcher.vip()) {
-            Some(left) => now.since(*left) < ADOPTED_AFTER,
-            None => self.settings.vips.contains(&self.watcher.vip()),
-        };
-        if !kept {
+        if !self.goes_on_asking(now) {
             self.watcher.ask_for(now, self.preferred());
         }
     }
 
+    /// One that left is asked for a while yet, for that is what the holder is known to wear. One that the holder says it
+    /// does not wear is not, unless it was heard since.
+    fn goes_on_asking(&self, now: Moment) -> bool {
+        let asked = self.watcher.vip();
+        let told = &self.addresses.elsewhere;
+        let denied = !told.is_empty() && !told.contains(&asked) && !self.watcher.is_heard_wearing();
+        let kept = match self.addresses.leaving.get(&asked) {
+            Some(left) => now.since(*left) < ADOPTED_AFTER,
+            None => self.settings.vips.contains(&asked),
+        };
+        (kept && !denied) || asked == self.preferred()
+    }
+
+    /// Of what the newest answer names, one that the holder says it wears; else any that it says it wears.
     fn preferred(&self) -> Vip {
+        let told = &self.addresses.elsewhere;
+        let in_both: Vec<Vip> = self.answer().filter(|vip| told.contains(vip)).collect();
+        match (told.is_empty(), in_both.is_empty()) {
+            (true, _) => self.own_preferred(),
+            (false, false) => watched_vip(&in_both),
+            (false, true) => watched_vip(told),
+        }
+    }
+
+    /// Of what the newest answer names.
+    pub(super) fn own_preferred(&self) -> Vip {
         let answer: Vec<Vip> = self.answer().collect();
         watched_vip(&answer)
     }
@@ -253,19 +385,37 @@ impl Machine {
     /// The holder that is watched speaks in the name of one of the claim's addresses: it wears that, and is asked for the
     /// new one from then on.
     pub(super) fn heard_wearing(&mut self, now: Moment, mac: Mac, vip: Vip) {
-        let old = self.addresses.is_leaving(self.watcher.vip());
-        if old && self.watcher.watches(mac) && vip == self.preferred() {
+        let asks_for_another = !self.answer().any(|own| own == self.watcher.vip());
+        let new = vip == self.own_preferred() && asks_for_another;
+        if new && self.watcher.watches(mac) && !self.is_about_to_go(now, vip) {
             self.watcher.ask_for(now, vip);
         }
         self.watcher.heard_wearing(vip);
+    }
+
+    /// The holder says that it wears others than this one, which may be heard for a while yet. What is heard after that
+    /// while is newer than its word: without an authority it cannot take it back.
+    fn is_about_to_go(&self, now: Moment, vip: Vip) -> bool {
+        let told = &self.addresses.elsewhere;
+        let late = self.lease.out_since().is_some() && now.since(self.watcher.told_at()) > self.notice();
+        !told.is_empty() && !told.contains(&vip) && !late
     }
 
     // === what others are told ===
 
     /// What the holder says on the Lease that it wears, where that may change.
     pub(super) fn told_addresses(&self, now: Moment) -> Option<Vec<Vip>> {
-        let stays = |vip: &Vip| self.addresses.leaving.get(vip).is_none_or(|at| now.since(*at) < TOLD_FOR);
+        let addresses = &self.addresses;
+        let stays = |vip: &Vip| {
+            let leaves = addresses.leaving.get(vip).is_some_and(|at| now.since(*at) >= TOLD_FOR);
+            !leaves && !addresses.is_absent(*vip)
+        };
         self.addresses.named.then(|| self.settings.vips.iter().copied().filter(stays).collect())
+    }
+
+    /// What an earlier run may have left on the interface, where its names may mean others by the next.
+    pub(super) fn may_be_left(&self) -> Vec<Vip> {
+        if self.addresses.named { self.settings.vips.clone() } else { self.addresses.leaving() }
     }
 
     /// Those that can be announced: the ones that the kernel was not heard to have yet come later.
@@ -287,7 +437,8 @@ impl Machine {
     pub(super) fn listen(&mut self, out: &mut Output) {
         if !self.listening {
             self.listening = true;
-            let vips = self.settings.vips.iter().copied().collect();
+            let known = self.settings.vips.iter().chain(&self.addresses.elsewhere);
+            let vips = known.copied().collect();
             out.effects.push(Effect::Listen { vips, others: self.watcher.neighbours().collect() });
         }
     }

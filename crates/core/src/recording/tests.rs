@@ -61,6 +61,8 @@ fn input() -> impl Strategy<Value = Input> {
         Just(Input::Lease(LeaseReport::WatchLost)),
         any::<bool>().prop_map(|expired| Input::Address(AddressChange::Removed { vip: VIP, expired })),
         Just(Input::Address(AddressChange::Appeared { vip: VIP })),
+        Just(Input::Address(AddressChange::Refused { vip: VIP })),
+        Just(Input::Address(AddressChange::Accepted { vip: VIP })),
         (0..40_u64, outcome).prop_map(|(id, outcome)| Input::Outcome { id: EffectId(id), outcome }),
         proptest::option::of(mark).prop_map(|mark| Input::Frame(Frame {
             heard_at: Moment::from_millis(5),

@@ -19,6 +19,7 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         names: BTreeMap::new(),
+        cluster: None,
         boot_id: BOOT.to_owned(),
         instance: InstanceId(u64::MAX),
         claims: BTreeMap::from([(ClaimId::control_plane(), memory)]),
@@ -54,11 +55,18 @@ fn another_version_is_told_as_such() {
 
 #[test]
 fn another_boot_is_told_as_such() {
-    let error = decode(&encode(&snapshot()), "another").expect_err("another boot");
+    let names = BTreeMap::from([("api.example.com".to_owned(), vec![Vip::from([192, 0, 2, 9])])]);
+    let snapshot = Snapshot { names: names.clone(), ..snapshot() };
+    let error = decode(&encode(&snapshot), "another").expect_err("another boot");
     assert_eq!(
         error.to_string(),
         format!("the snapshot is of boot {BOOT}, this is boot another; starting without it")
     );
+    let kept = match error {
+        SnapshotError::OtherBoot { lasting, .. } => Some(lasting.names),
+        _ => None,
+    };
+    assert_eq!(kept, Some(names), "a reboot changes no DNS");
 }
 
 #[test]

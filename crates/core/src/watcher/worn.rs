@@ -38,13 +38,26 @@ impl Watcher {
         }
     }
 
+    /// Whether the holder was heard to wear what is asked for, and has not said since that it wears others.
+    #[must_use]
+    pub fn is_heard_wearing(&self) -> bool {
+        self.worn == Some(Worn::Heard)
+    }
+
+    /// When the holder was last seen to say something else of what it wears than before.
+    #[must_use]
+    pub fn told_at(&self) -> Moment {
+        self.told_at
+    }
+
     /// What the holder says of itself: which addresses it wears, if it says so. What is heard of it later is newer: while
     /// the authority is out of reach it cannot say that it wears another.
-    pub fn told_worn(&mut self, vips: Option<&[Vip]>) {
+    pub fn told_worn(&mut self, now: Moment, vips: Option<&[Vip]>) {
         if self.worn.is_none() || self.told.as_deref() == vips {
             return;
         }
         self.told = vips.map(<[Vip]>::to_vec);
+        self.told_at = now;
         let denied = vips.is_some_and(|vips| !vips.contains(&self.vip));
         self.worn = match self.worn {
             Some(Worn::Heard) if denied => Some(Worn::Denied),

@@ -104,3 +104,41 @@ fn rule_14_a_node_that_never_sees_the_new_answer_takes_nothing() {
         assert!(!sim.wears(holder), "the old address is dropped");
     }
 }
+
+/// The same through an outage: what the holder said last that it wears is what is asked for.
+#[test]
+fn rule_14_a_node_that_never_saw_the_new_answer_takes_nothing_in_an_outage() {
+    for seed in 0..6 {
+        let (mut sim, holder) = settled(seed, 3);
+        told(&mut sim, 3);
+        let (since, ill) = (sim.now(), other_than(holder));
+        (0..3).filter(|node| *node != ill).for_each(|node| sim.tell_vips(node, &[OTHER]));
+        sim.run_for(seconds(40 + seed * 10));
+        let form = OUTAGES[usize::try_from(seed).expect("small") % OUTAGES.len()];
+        sim.begin(outage(form));
+        sim.run_for(seconds(120));
+        sim.end(outage(form));
+        sim.run_for(seconds(60));
+        assert_eq!(took(&sim, since), [], "seed {seed}");
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}");
+    }
+}
+
+/// The last survivor of an outage knows the old address alone, and takes over.
+#[test]
+fn rule_14_the_last_survivor_takes_over_whatever_it_knows() {
+    for seed in 0..4 {
+        let (mut sim, holder) = settled(seed, 3);
+        told(&mut sim, 3);
+        let survivor = other_than(holder);
+        (0..3).filter(|node| *node != survivor).for_each(|node| sim.tell_vips(node, &[OTHER]));
+        sim.run_for(seconds(90));
+        if seed % 2 == 0 {
+            sim.begin(outage(ApiForm::Refused));
+            sim.run_for(seconds(10));
+        }
+        (0..3).filter(|node| *node != survivor).for_each(|node| sim.begin(Kind::PowerLoss(node)));
+        sim.run_for(seconds(40));
+        assert!(sim.wears(survivor), "seed {seed}");
+    }
+}

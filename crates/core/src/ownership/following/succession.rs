@@ -36,7 +36,12 @@ impl Machine {
             return;
         }
         let mark = Mark { tenure: Tenure::Candidate, epoch: self.lease.highest(), node: self.own_id() };
+        // And for what would be put on, where the holder that is waited for wears others (rule 14).
+        let own = self.own_preferred();
         self.send_probe(self.watcher.vip(), ProbeTo::All, Some(mark), out);
+        if own != self.watcher.vip() {
+            self.send_probe(own, ProbeTo::All, Some(mark), out);
+        }
         self.succession = Succession::Asking { since, asked: asked + 1, next: now + ASK_STEP };
     }
 

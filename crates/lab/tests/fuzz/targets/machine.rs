@@ -271,15 +271,22 @@ fn moment(bytes: &mut Bytes<'_>, run: &Run) -> Moment {
     run.now + wait
 }
 
+fn address_change(bytes: &mut Bytes<'_>) -> AddressChange {
+    let vip = bytes.pick(&[VIP, VIP6, host(1)]);
+    match bytes.byte() {
+        0xf0 => AddressChange::Refused { vip },
+        0xf1 => AddressChange::Accepted { vip },
+        0xf2 => AddressChange::Appeared { vip },
+        other => AddressChange::Removed { vip, expired: other & 1 == 1 },
+    }
+}
+
 fn input(bytes: &mut Bytes<'_>, run: &Run) -> Input {
     match bytes.byte() % 16 {
         0 | 1 => Input::Tick,
         2..=5 => Input::Frame(frame(bytes, run)),
         6..=8 => Input::Lease(report(bytes, run)),
-        9 => Input::Address(AddressChange::Removed {
-            vip: bytes.pick(&[VIP, VIP6, host(1)]),
-            expired: bytes.flag(),
-        }),
+        9 => Input::Address(address_change(bytes)),
         10 => Input::Link(bytes.pick(&[Link::Up, Link::Down])),
         11 => Input::Health(bytes.pick(&[Health::Healthy, Health::Unhealthy])),
         12 => match bytes.byte() % 5 {
