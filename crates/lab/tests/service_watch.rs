@@ -1,8 +1,6 @@
 //! Services, endpoints, nodes and pools followed at the embedded API server, over HTTPS, with the rights of an agent: three
 //! front ends on one store, and every fault.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails the test")]
-
 mod services;
 
 use std::time::{Duration, Instant};
