@@ -15,7 +15,7 @@ use crate::access::{self, Access};
 use crate::credentials::chain;
 use crate::lease::{self, Seen};
 use crate::lookup::Lookup;
-use crate::{answer, learn};
+use crate::{answer, learn, reflect};
 
 /// A Lease object in the core's words.
 #[must_use]
@@ -39,6 +39,13 @@ pub fn answer(status: u16, retry_after: Option<&[u8]>, body: &[u8]) -> Option<An
     let wait = retry_after.and_then(|bytes| HeaderValue::from_bytes(bytes).ok());
     let headers: HeaderMap = wait.into_iter().map(|value| (header::RETRY_AFTER, value)).collect();
     Some(answer::object(status, &headers, body))
+}
+
+/// A page of a list: its objects' names, its resource version, and where it goes on. `None` for what is no list.
+#[must_use]
+pub fn page(body: &[u8]) -> Option<(Vec<Value>, String, Option<String>)> {
+    let page = reflect::page::page(body, |object| object["metadata"]["name"].clone()).ok()?;
+    Some((page.items, page.version, page.go_on))
 }
 
 /// The API servers that an `EndpointSlice` names.

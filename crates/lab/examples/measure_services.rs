@@ -9,17 +9,19 @@
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use mainstay_kube::{Following, LeaseAdapter, LeaseName, Settings, Source, Timing};
 use mainstay_lab::apiserver::{
-    Cluster, ENDPOINT_SLICE, NAMESPACE, NODE, Part, SERVICE, StoreOptions, Target,
+    Cluster, ENDPOINT_SLICE, NAMESPACE, NODE, Part, Preconditions, SERVICE, StoreOptions, Target,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// A Service that is created when all others are known.
+const NEWEST: &str = "newest";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> Result<()> {
@@ -48,9 +50,25 @@ fn measure(services: usize, runs: usize) -> Result<()> {
             .stdout(Stdio::piped())
             .spawn()?;
         let lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let mut created = 0;
         for line in lines {
             let line = line?;
+            if let Some(seen) = line.strip_prefix("seen ") {
+                println!(
+                    "run {run}: one more is seen after {} µs",
+                    seen.parse::<u128>()?.saturating_sub(created)
+                );
+                continue;
+            }
             println!("run {run}: {line}");
+            if line.starts_with("a copy takes") {
+                // A quiet time, so that nothing is put together.
+                std::thread::sleep(Duration::from_millis(200));
+                created = wall().as_micros();
+                let mut newest = service(services);
+                newest["metadata"]["name"] = json!(NEWEST);
+                cluster.store().create(SERVICE, "shop", newest).map_err(told)?;
+            }
             if line.starts_with("synced") {
                 let began = Instant::now();
                 touch(&cluster, services, run)?;
@@ -59,6 +77,10 @@ fn measure(services: usize, runs: usize) -> Result<()> {
             }
         }
         child.wait()?;
+        cluster
+            .store()
+            .delete(&Target::new(SERVICE, "shop", NEWEST), &Preconditions::default())
+            .map_err(told)?;
     }
     std::fs::remove_file(&config)?;
     Ok(())
@@ -196,8 +218,17 @@ fn follow(config: &str, services: usize) -> Result<()> {
         let copy = mainstay_core::intent::Intent::clone(&feed.intent.borrow());
         println!("a copy takes {} µs", began.elapsed().as_micros());
         drop(copy);
+        let newest = format!("shop/{NEWEST}").parse()?;
+        let there = feed.intent.wait_for(|intent| intent.services.get(&newest).is_some());
+        drop(tokio::time::timeout(PATIENCE, there).await.context("not seen")??);
+        println!("seen {}", wall().as_micros());
         Ok(())
     })
+}
+
+/// The two processes have the same clock.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Resident now and at most, in KiB.

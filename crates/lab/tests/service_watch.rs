@@ -1,14 +1,14 @@
 //! Services, endpoints, nodes and pools followed at the embedded API server, over HTTPS, with the rights of an agent: three
 //! front ends on one store, and every fault.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails the test")]
-
 mod services;
 
 use std::time::{Duration, Instant};
 
+use mainstay_core::effect::LeaseRequest;
+use mainstay_core::input::EffectId;
 use mainstay_core::intent::{Flaw, Intent};
-use mainstay_kube::{ErrorClass, Pools, WatchPhase, WatchState, Watched};
+use mainstay_kube::{ErrorClass, LeaseCall, Pools, WatchPhase, WatchState, Watched};
 use mainstay_lab::apiserver::{
     CONFIG_MAP, ENDPOINT_SLICE, Fault, NODE, Part, SERVICE, StoreOptions, Target, Verb,
 };
@@ -151,6 +151,32 @@ async fn a_fault_of_the_server_that_is_watched_moves_the_watch() {
         sick.heal();
     }
     assert_eq!(state(&bench, Watched::Services).lists, 1, "two servers answered all the time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_fell_silent_goes_on_elsewhere_without_a_list() {
+    let bench = begun("silent").await;
+    assert_eq!(state(&bench, Watched::Services).server, Some(bench.fronts[0].url()), "the local one");
+    bench.fronts[0].inject(Fault::Hang);
+    bench.put(SERVICE, "shop", service("c"));
+    bench.until("the new Service", |intent| intent.services.len() == 3).await;
+    assert_ne!(state(&bench, Watched::Services).server, Some(bench.fronts[0].url()));
+    assert_eq!(state(&bench, Watched::Services).lists, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_lease_finds_out_about_a_server_moves_the_watch() {
+    let mut bench = Bench::new("overtaken", StoreOptions::default());
+    bench.following.timing.silence = Duration::from_secs(3600);
+    let mut bench = bench.follow();
+    bench.until_watching().await;
+    assert_eq!(state(&bench, Watched::Services).server, Some(bench.fronts[0].url()), "the local one");
+    bench.fronts[0].inject(Fault::Hang);
+    bench.put(SERVICE, "shop", service("a"));
+    let call = LeaseCall { id: EffectId(1), request: LeaseRequest::Read, deadline: Duration::from_secs(1) };
+    let _heard = bench.call(call).await;
+    bench.until("the Service", |intent| intent.services.len() == 1).await;
+    assert_eq!(state(&bench, Watched::Services).lists, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

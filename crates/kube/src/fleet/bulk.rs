@@ -126,3 +126,27 @@ impl Fleet {
         drop(self.status.subscribe().wait_for(overtaken).await);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_did_badly_is_asked_last_until_it_has_rested() {
+        let mut resting = Resting::default();
+        let mut sorted = |rest: Option<&str>| {
+            rest.into_iter().for_each(|url| resting.rest(url));
+            let mut urls = ["a", "b", "c"].map(str::to_owned);
+            resting.sort(&mut urls);
+            urls.concat()
+        };
+        assert_eq!(sorted(None), "abc");
+        assert_eq!(sorted(Some("a")), "bca");
+        tokio::time::advance(REST / 2).await;
+        assert_eq!(sorted(Some("b")), "cab", "the one that has rested longer comes first");
+        tokio::time::advance(REST / 2).await;
+        assert_eq!(sorted(None), "acb");
+        tokio::time::advance(REST / 2).await;
+        assert_eq!(sorted(None), "abc");
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mainstay_core::backoff::Backoff;
+use mainstay_core::backoff::{Backoff, RETRY_AFTER_MAX};
 use mainstay_core::intent::ObjectName;
 use mainstay_core::rng::Rng;
 use tokio::time::Instant;
@@ -253,10 +253,15 @@ impl Desk {
     fn close(&mut self, part: Part, at_least: Duration) {
         let now = Instant::now();
         let Some(gate) = self.gates.get_mut(&part) else { return };
-        if gate.closed_until.is_none_or(|until| until <= now) || !at_least.is_zero() {
-            gate.backoff.retry_after(at_least);
-            gate.closed_until = gate.closed_until.max(Some(now + gate.backoff.next(&mut self.rng)));
-        }
+        let until = match gate.closed_until.filter(|until| *until > now) {
+            // Others that were under way: their number says nothing of how long to wait.
+            Some(until) => until.max(now + at_least.min(RETRY_AFTER_MAX)),
+            None => {
+                gate.backoff.retry_after(at_least);
+                now + gate.backoff.next(&mut self.rng)
+            }
+        };
+        gate.closed_until = Some(until);
     }
 
     fn rest(&mut self, name: &ObjectName, part: Part) {

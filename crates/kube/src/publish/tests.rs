@@ -182,6 +182,19 @@ async fn a_busy_server_closes_the_gate_for_all_and_one_that_was_under_way_opens_
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_many_are_told_to_wait_they_wait_as_long_as_one() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut office = Office::new(&names);
+    for _ in names {
+        assert!(office.next().is_some());
+    }
+    names.iter().for_each(|one| office.landed(one, &Answer::Throttled(Some(Duration::from_secs(3)))));
+    let (waited, next) = office.wait().await;
+    assert!(next.is_some());
+    assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_fails_does_not_keep_the_others() {
     let mut office = Office::new(&["a", "b"]);
     assert_eq!(office.next().map(|next| next.0), Some("a".to_owned()));

@@ -58,7 +58,7 @@ impl Bench {
         cluster.create_all(include_str!("../../../../manifests/rbac-services.yaml")).unwrap();
         let token = cluster.new_token(UserInfo::service_account("kube-system", "mainstay"));
         std::fs::write(&config, cluster.kubeconfig_with_token(&fronts[0].url(), &token)).unwrap();
-        let (adapter, handles) = LeaseAdapter::new(settings(&config, &fronts[1..]));
+        let (adapter, handles) = LeaseAdapter::new(settings(&config, &fronts));
         let following = following();
         let (reflector, feed) = handles.objects.reflector(following.clone());
         let cancel = CancellationToken::new();
@@ -243,12 +243,13 @@ impl Drop for Bench {
     }
 }
 
-pub fn settings(config: &std::path::Path, learned: &[FrontEndHandle]) -> Settings {
+/// The first one is this host's own.
+pub fn settings(config: &std::path::Path, fronts: &[FrontEndHandle]) -> Settings {
     Settings {
         source: Source::Kubeconfig(config.to_owned()),
         server: None,
-        local: None,
-        learned: learned.iter().map(FrontEndHandle::url).collect(),
+        local: Some(fronts[0].url()),
+        learned: fronts[1..].iter().map(FrontEndHandle::url).collect(),
         vips: watch::channel(Vec::new()).1,
         vip_names: Vec::new(),
         lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },

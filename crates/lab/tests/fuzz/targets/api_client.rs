@@ -65,6 +65,18 @@ pub(super) fn watch(data: &[u8]) {
     assert!(whole.len() <= ends + 1);
 }
 
+/// The bytes as a page of a list: what is read of it is what stands there, object by object.
+pub(super) fn page(data: &[u8]) {
+    let Some((names, version, go_on)) = parsers::page(data) else { return };
+    assert!(!version.is_empty() && go_on.as_deref() != Some(""));
+    // What is passed over is not looked at so closely.
+    let Ok(whole) = serde_json::from_slice::<Value>(data) else { return };
+    let items = whole["items"].as_array().cloned().unwrap_or_default();
+    let expected: Vec<Value> = items.iter().map(|object| object["metadata"]["name"].clone()).collect();
+    assert_eq!(names, expected);
+    assert_eq!(whole["metadata"]["resourceVersion"], version);
+}
+
 fn events<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<WatchEvent> {
     let mut lines = Lines::default();
     let events: Vec<_> = chunks.flat_map(|chunk| lines.push(chunk)).collect();

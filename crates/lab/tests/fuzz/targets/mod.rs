@@ -36,6 +36,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "frame", check: frames::frame },
     Target { name: "kubeconfig", check: api_client::kubeconfig },
     Target { name: "lease", check: api_client::lease },
+    Target { name: "list-page", check: api_client::page },
     Target { name: "machine", check: machine::machine },
     Target { name: "netlink", check: kernel::netlink },
     Target { name: "recording", check: core_files::recording },
