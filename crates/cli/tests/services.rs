@@ -75,7 +75,7 @@ struct Bench {
 
 impl Bench {
     fn store(&self) -> std::sync::Arc<mainstay_lab::apiserver::Store> {
-        self.cluster.api.embedded().expect("embedded").cluster.store()
+        self.cluster.api.embedded().expect("embedded").cluster.store().clone()
     }
 
     fn create(&self, resource: &'static Resource, namespace: &str, object: Value) {
