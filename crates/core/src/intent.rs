@@ -37,7 +37,10 @@ pub use node::{NodeFacts, NodeSelector, NodeSelectorError, Requirement};
 pub use ours::{ClassRule, ExcludeLabel, NotOurs, Rules, is_ours};
 pub use problem::{Flaw, Kind, Problem};
 pub(crate) use service::distinct;
-pub use service::{Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy};
+pub use service::{
+    Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy,
+    is_interface_name,
+};
 pub use wish::{AddressSource, NAMED_MAX, Named, NamedBy, Published, Wish};
 
 use crate::names::NodeName;

@@ -18,6 +18,7 @@ mod parse;
 mod pools;
 mod reason;
 mod set;
+mod shares;
 
 pub use address::{SearchOrder, Span, Unusable};
 pub use occupant::Occupant;

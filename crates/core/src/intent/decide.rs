@@ -141,13 +141,16 @@ fn is_published(service: &Service, grants: &[Grant]) -> bool {
     published == granted
 }
 
+/// A Service on an address, behind its place in the order of seats: whether it is new there, its age, its name.
+type Seat<'a> = ((bool, i64, &'a ObjectName), &'a Service);
+
 /// Who is on each address that is to be held.
 fn seats(
     grants: &BTreeMap<ObjectName, Vec<Grant>>,
     services: &BTreeMap<&ObjectName, &Service>,
     pools: &Pools,
 ) -> BTreeMap<Vip, AddressUse> {
-    let mut seats: BTreeMap<Vip, Vec<_>> = BTreeMap::new();
+    let mut seats: BTreeMap<Vip, Vec<Seat<'_>>> = BTreeMap::new();
     for (name, grants) in grants {
         let Some(service) = services.get(name) else { continue };
         for grant in grants.iter().filter(|grant| grant.basis != Basis::Pool) {
@@ -156,7 +159,7 @@ fn seats(
             seats.entry(grant.address).or_default().push((place, *service));
         }
     }
-    let seated = |(vip, mut on): (Vip, Vec<((bool, i64, &ObjectName), &Service)>)| {
+    let seated = |(vip, mut on): (Vip, Vec<Seat<'_>>)| {
         on.sort_by_key(|(place, _)| *place);
         let interface = on.iter().find_map(|(_, service)| service.interface.clone());
         let first = on.first().map(|((.., name), _)| name.namespace());

@@ -243,3 +243,24 @@ pub enum InterfaceWish {
     /// That one.
     Named(String),
 }
+
+/// The longest name of an interface that Linux has, in bytes: `IFNAMSIZ` less the final NUL.
+const INTERFACE_MAX: usize = 15;
+
+/// Whether an interface can have that name: what the kernel's `dev_valid_name` lets pass.
+#[must_use]
+pub fn is_interface_name(text: &str) -> bool {
+    let inner = |one: char| !one.is_whitespace() && !"/:".contains(one);
+    (1..=INTERFACE_MAX).contains(&text.len()) && text.chars().all(inner) && text != "." && text != ".."
+}
+
+impl InterfaceWish {
+    /// Reads `auto` or an interface's name; nothing if it is neither.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            name => is_interface_name(name).then(|| Self::Named(name.to_owned())),
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Tables for what a person can check, and properties for what has a law.
 
+mod assignments;
 mod claims;
 mod eligibility;
 mod known;

@@ -12,6 +12,7 @@ use super::occupant::Occupant;
 use super::pools::{Pool, PoolKey, Pools};
 use super::reason::Why;
 use super::set::AddressSet;
+use super::shares::Shares;
 use crate::intent::{Family, ObjectName, Port};
 
 pub(super) struct Ledger<'a> {
@@ -22,9 +23,8 @@ pub(super) struct Ledger<'a> {
     contested: BTreeSet<IpAddr>,
     /// What no pool may hand out.
     taken: AddressSet,
-    /// What Services share that have a port free, by what is not.
-    shared: AddressSet,
-    ports: BTreeMap<Port, AddressSet>,
+    /// What may be shared.
+    shares: Shares<'a>,
     /// Where the next search of a pool begins: nothing before it is free. `None` is a pool at its end.
     cursors: BTreeMap<(&'a PoolKey, Family), Option<IpAddr>>,
 }
@@ -50,8 +50,7 @@ impl<'a> Ledger<'a> {
             claims: BTreeMap::new(),
             contested: BTreeSet::new(),
             taken,
-            shared: AddressSet::default(),
-            ports: BTreeMap::new(),
+            shares: Shares::new(pools.order),
             cursors: BTreeMap::new(),
         }
     }
@@ -157,10 +156,7 @@ impl<'a> Ledger<'a> {
         {
             return;
         }
-        self.shared.insert(address);
-        for port in ports {
-            self.ports.entry(*port).or_default().insert(address);
-        }
+        self.shares.offer(address, ports);
     }
 
     /// Whether `candidate` may have `address`, which it names.
@@ -261,26 +257,9 @@ impl<'a> Ledger<'a> {
         }
         let ports = &candidate.service.ports;
         let shares = family == Family::Ipv4 && self.pools.allows_sharing(candidate.name.namespace());
-        let shared = if shares && !ports.is_empty() { self.first_shared(pool, ports) } else { None };
+        let shared = if shares && !ports.is_empty() { self.shares.first((key, pool), ports) } else { None };
         let free = shared.or_else(|| self.first_free((key, pool), family));
         free.ok_or_else(|| Why::Exhausted { pool: key.clone(), family, size: pool.size(family) })
-    }
-
-    /// The first address of `pool` that others share and on which `ports` are free.
-    fn first_shared(&self, pool: &Pool, ports: &BTreeSet<Port>) -> Option<IpAddr> {
-        let order = self.pools.order;
-        let mut from = Family::Ipv4.first(order);
-        loop {
-            let inside = pool.addresses.first_present(from, order)?;
-            let mut next = self.shared.first_present(inside, order)?;
-            for used in ports.iter().filter_map(|port| self.ports.get(port)) {
-                next = used.first_absent(next, order)?;
-            }
-            if next == inside {
-                return Some(next);
-            }
-            from = next;
-        }
     }
 
     /// The first address of `pool` that nobody has. A search goes on where the last one ended, because nothing becomes

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::address::{SearchOrder, Span, Unusable, unusable};
 use super::overlap::{PoolNote, notes};
 use super::pools::{BuggyAddresses, Form, Pool, PoolKey, Pools, Scope};
-use crate::intent::Family;
+use crate::intent::{Family, is_interface_name};
 
 /// What a `ConfigMap` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Configuration {
     /// Reads a `ConfigMap`'s `data`.
     #[must_use]
     pub fn of(data: &BTreeMap<String, String>) -> Self {
-        let mut reader = Reader { data, found: Self::default() };
+        let mut reader = Reader { data, ends: Ends::default(), found: Self::default() };
         reader.options();
         for (key, value) in data {
             reader.entry(key, value);
@@ -109,11 +109,28 @@ impl Configuration {
 }
 
 const SEARCH_ORDER: &str = "search-order";
-const SKIP_END_IPS: &str = "skip-end-ips-in-cidr";
-const AVOID_BUGGY_IPS: &str = "avoid-buggy-ips";
+const SKIP_END_IPS: Switch<'static> = Switch { key: "skip-end-ips-in-cidr", default: false };
+const AVOID_BUGGY_IPS: Switch<'static> = Switch { key: "avoid-buggy-ips", default: true };
+
+/// A key whose value is true or false.
+#[derive(Clone, Copy)]
+struct Switch<'a> {
+    key: &'a str,
+    /// What it counts as where it is absent, or neither.
+    default: bool,
+}
+
+/// Whether the ends of each CIDR are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ends {
+    #[default]
+    Kept,
+    Skipped,
+}
 
 struct Reader<'a> {
     data: &'a BTreeMap<String, String>,
+    ends: Ends,
     found: Configuration,
 }
 
@@ -128,21 +145,22 @@ impl Reader<'_> {
                 SearchOrder::Ascending
             }
         };
-        if !self.option(AVOID_BUGGY_IPS, true) {
+        if !self.option(AVOID_BUGGY_IPS) {
             self.found.pools.buggy = BuggyAddresses::Used;
         }
-        self.option(SKIP_END_IPS, false);
+        if self.option(SKIP_END_IPS) {
+            self.ends = Ends::Skipped;
+        }
     }
 
-    /// The value of a key that is true or false; `default` where it is absent.
-    fn option(&mut self, key: &str, default: bool) -> bool {
-        self.data.get(key).map_or(default, |value| self.boolean(key, value, default))
+    fn option(&mut self, switch: Switch<'_>) -> bool {
+        self.data.get(switch.key).map_or(switch.default, |value| self.boolean(switch, value))
     }
 
-    fn boolean(&mut self, key: &str, value: &str, default: bool) -> bool {
+    fn boolean(&mut self, switch: Switch<'_>, value: &str) -> bool {
         boolean(value).unwrap_or_else(|| {
-            self.problem(key, value, Fault::Boolean(default));
-            default
+            self.problem(switch.key, value, Fault::Boolean(switch.default));
+            switch.default
         })
     }
 
@@ -155,20 +173,20 @@ impl Reader<'_> {
             self.sharing(key, value, scope);
         } else if let Some(scope) = key.strip_prefix("interface-") {
             self.interface(key, value, scope);
-        } else if ![SEARCH_ORDER, SKIP_END_IPS, AVOID_BUGGY_IPS].contains(&key) {
+        } else if ![SEARCH_ORDER, SKIP_END_IPS.key, AVOID_BUGGY_IPS.key].contains(&key) {
             self.problem(key, value, Fault::Key);
         }
     }
 
     fn sharing(&mut self, key: &str, value: &str, scope: &str) {
         let Some(scope) = self.scope(key, value, scope) else { return };
-        let allowed = self.boolean(key, value, false);
+        let allowed = self.boolean(Switch { key, default: false }, value);
         self.found.pools.sharing.insert(scope, allowed);
     }
 
     fn interface(&mut self, key: &str, value: &str, scope: &str) {
         let Some(scope) = self.scope(key, value, scope) else { return };
-        if is_interface(value.trim()) {
+        if is_interface_name(value.trim()) {
             self.found.pools.interfaces.insert(scope, value.trim().to_owned());
         } else {
             self.problem(key, value, Fault::Interface);
@@ -204,12 +222,9 @@ impl Reader<'_> {
     fn offered(&self, entry: &str) -> Result<Entry, Fault> {
         let Entry::Span(written) = written(entry)? else { return written(entry) };
         unusable(written).map_or(Ok(()), |what| Err(Fault::Unusable(what)))?;
-        let span = if entry.contains('/') && self.skips_ends() { without_ends(written) } else { written };
+        let span =
+            if entry.contains('/') && self.ends == Ends::Skipped { without_ends(written) } else { written };
         if self.found.pools.usable_size(span) == 0 { Err(Fault::Avoided) } else { Ok(Entry::Span(span)) }
-    }
-
-    fn skips_ends(&self) -> bool {
-        self.data.get(SKIP_END_IPS).and_then(|value| boolean(value)).unwrap_or(false)
     }
 
     fn scope(&mut self, key: &str, value: &str, scope: &str) -> Option<Scope> {
@@ -301,10 +316,4 @@ fn is_namespace(text: &str) -> bool {
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-/// What Linux takes as an interface's name (`dev_valid_name`).
-fn is_interface(text: &str) -> bool {
-    let inner = |one: char| !one.is_whitespace() && !"/:".contains(one);
-    (1..=15).contains(&text.len()) && text.chars().all(inner) && text != "." && text != ".."
 }

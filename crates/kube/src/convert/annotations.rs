@@ -21,8 +21,6 @@ const FORCE_ELECTION: &str = "kube-vip.io/forcePerServiceElection";
 const PREFERRED_NODES: &str = "mainstay.io/preferred-nodes";
 const NODE_SELECTOR: &str = "mainstay.io/node-selector";
 
-/// The longest name of an interface that Linux has: `IFNAMSIZ` less the final NUL.
-const INTERFACE_MAX: usize = 15;
 /// The greatest weight, as for preferences of Pods.
 const WEIGHT_MAX: u32 = 100;
 
@@ -99,22 +97,15 @@ impl<'a> Annotations<'a> {
 /// `NODE` or `NODE=WEIGHT`.
 fn preferred(part: &str) -> Option<(NodeName, u32)> {
     let (node, weight) = part.split_once('=').unwrap_or((part, "1"));
-    let weight: u32 = weight.trim().parse().ok()?;
+    // Rust reads `+5` as a number; nobody who reads this annotation elsewhere need do so.
+    let digits = Some(weight.trim()).filter(|text| text.bytes().all(|one| one.is_ascii_digit()));
+    let weight: u32 = digits?.parse().ok()?;
     let node = node.trim();
     (!node.is_empty() && (1..=WEIGHT_MAX).contains(&weight)).then(|| (NodeName::new(node), weight))
 }
 
-/// `auto`, or a name that an interface can have: what the kernel's `dev_valid_name` lets pass.
 fn interface(text: &str) -> Result<InterfaceWish, Flaw> {
-    let odd = |c: char| c == '/' || c == ':' || c.is_whitespace();
-    match text {
-        "auto" => Ok(InterfaceWish::Auto),
-        "." | ".." => Err(flaw(INTERFACE, text, "auto or an interface's name")),
-        name if name.len() <= INTERFACE_MAX && !name.contains(odd) => {
-            Ok(InterfaceWish::Named(name.to_owned()))
-        }
-        _ => Err(flaw(INTERFACE, text, "auto or an interface's name")),
-    }
+    InterfaceWish::of(text).ok_or_else(|| flaw(INTERFACE, text, "auto or an interface's name"))
 }
 
 fn node_selector(text: &str) -> Result<NodeSelector, Flaw> {

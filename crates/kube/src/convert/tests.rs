@@ -260,6 +260,16 @@ fn fields_of_the_spec_say_what_the_api_lets_them_say() {
 }
 
 #[test]
+fn a_weight_is_digits_and_no_sign() {
+    for (weight, understood) in [("5", true), ("+5", false), ("-5", false), ("", false), ("101", false)] {
+        let mut object = one("plain");
+        object["metadata"]["annotations"]["mainstay.io/preferred-nodes"] = format!("n1={weight}").into();
+        let preferred = convert::service(&object).value.expect("it can be read").preferred_nodes;
+        assert_eq!(!preferred.is_empty(), understood, "{weight:?}");
+    }
+}
+
+#[test]
 fn a_service_without_a_date_is_no_older_than_any() {
     let mut object = one("plain");
     object["metadata"].as_object_mut().expect("metadata").remove("creationTimestamp");
