@@ -195,7 +195,7 @@ impl Insight {
             } else {
                 waits_for
             };
-            let claim = (self.loops.len() > 1).then(|| format!("{}: ", one.role.claim)).unwrap_or_default();
+            let claim = if self.loops.len() > 1 { format!("{}: ", one.role.claim) } else { String::new() };
             reasons.into_iter().map(move |reason| format!("{claim}{reason}"))
         })
         .collect()

@@ -253,7 +253,7 @@ fn remember(store: &Store, boot_id: &str) -> (Option<Snapshot>, Lasting) {
         Err(error) => {
             tracing::warn!("{error}");
             if let LoadError::Unusable { cause: SnapshotError::OtherBoot { lasting, .. }, .. } = error {
-                return (None, lasting);
+                return (None, *lasting);
             }
         }
     }

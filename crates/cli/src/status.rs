@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mainstay_agent::admin::client::ask;
 use mainstay_agent::admin::reply::{
-    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, Status,
+    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, Services, Status,
 };
 
 use crate::output::{Form, print, table};
@@ -95,6 +95,9 @@ fn tables(status: &Status) -> String {
     if let Some(label) = &status.node_label {
         text += &format!("\nThis node's label {}: {}\n", label.label, node_label(label));
     }
+    if let Some(all) = &status.services {
+        text += &format!("\n{}", services(all));
+    }
     if let Some(service) = &status.local_service {
         text += &format!("\nBehind the VIP on this node: {}\n", local_service(service));
     }
@@ -117,6 +120,38 @@ fn name(name: &Name) -> [String; 4] {
     let addresses = if name.addresses.is_empty() { "-".to_owned() } else { name.addresses.join(",") };
     let error = name.last_error.clone().unwrap_or_else(|| "-".to_owned());
     [name.name.clone(), addresses, name.failures_in_a_row.to_string(), error]
+}
+
+/// How many Services there are, which of them do not get what they ask for, and how writing on them goes.
+fn services(services: &Services) -> String {
+    if !services.known {
+        return "Services: not all read yet; what was known before stays held\n".to_owned();
+    }
+    let mut text = format!("Services: {} with {} addresses held\n", services.ours, services.addresses);
+    if let Some(error) = &services.last_error {
+        text += &format!(
+            "Writing on Services fails, {} times in a row: {error}\n",
+            services.write_failures_in_a_row
+        );
+    }
+    let rows: Vec<_> = services.refused.iter().map(|one| [one.service.clone(), one.why.clone()]).collect();
+    if !rows.is_empty() {
+        text += &format!("\n{}", table(["SERVICE", "REFUSED"], &rows));
+    }
+    let more = services.refused_count.saturating_sub(rows.len());
+    if more > 0 {
+        text += &format!("... and {more} more\n");
+    }
+    text
+}
+
+/// Addresses of one claim that a table shows: with Services there are thousands.
+const SHOWN: usize = 4;
+
+fn shown(vips: &[String]) -> String {
+    let more = vips.len().saturating_sub(SHOWN);
+    let first = vips.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(",");
+    if more == 0 { first } else { format!("{first} and {more} more") }
 }
 
 /// `https://127.0.0.1:6443/livez healthy`, or how it fails.
@@ -156,7 +191,7 @@ fn claim(claim: &Claim) -> [String; 10] {
     };
     [
         claim.claim.clone(),
-        claim.vips.join(","),
+        shown(&claim.vips),
         claim.state.clone(),
         claim.tenure.clone().unwrap_or_else(dash),
         seconds(claim.since_seconds),
@@ -201,9 +236,9 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel};
+    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel, RefusedService, Services};
 
-    use super::{name, node_label, seconds, server};
+    use super::{name, node_label, seconds, server, services, shown};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -257,6 +292,37 @@ mod tests {
             label(Some(true), None, Some("HTTP 403 Forbidden")),
             "unknown, to be set; 3 failures: HTTP 403 Forbidden"
         );
+    }
+
+    #[test]
+    fn services_are_counted_and_those_that_lack_something_are_named() {
+        let unknown = Services::default();
+        assert_eq!(services(&unknown), "Services: not all read yet; what was known before stays held\n");
+        let refused = RefusedService {
+            service: "shop/web".to_owned(),
+            why: "10.0.0.9 is taken; name another".to_owned(),
+        };
+        let known = Services {
+            known: true,
+            ours: 12,
+            addresses: 11,
+            refused_count: 3,
+            refused: vec![refused],
+            write_failures_in_a_row: 2,
+            last_error: Some("HTTP 403 Forbidden".to_owned()),
+            ..unknown
+        };
+        assert_eq!(
+            services(&known),
+            "Services: 12 with 11 addresses held\n\
+             Writing on Services fails, 2 times in a row: HTTP 403 Forbidden\n\n\
+             SERVICE   REFUSED\n\
+             shop/web  10.0.0.9 is taken; name another\n\
+             ... and 2 more\n"
+        );
+        let vips: Vec<String> = (1..=6).map(|host| format!("10.0.0.{host}")).collect();
+        assert_eq!(shown(&vips), "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4 and 2 more");
+        assert_eq!(shown(&vips[..2]), "10.0.0.1,10.0.0.2");
     }
 
     #[test]

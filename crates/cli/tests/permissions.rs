@@ -8,15 +8,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::Scratch;
-use mainstay_lab::apiserver::Asked;
+use mainstay_lab::apiserver::{Asked, SERVICE};
 use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
 use mainstay_lab::netns;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A wide margin for anything that takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Not the default, so that what is granted is what was asked for.
 const LEASE: &str = "kube-public/another";
+const SERVICES_LEASE: &str = "kube-public/services";
 /// Who the agents are.
 const AGENTS: &str = "system:serviceaccount:kube-system:mainstay";
 
@@ -99,6 +100,16 @@ fn live(cluster: &mut Cluster) {
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("by a grant");
 }
 
+/// A Service to hold, to write on and to tell of.
+fn serve(cluster: &Cluster) {
+    let store = cluster.api.embedded().expect("an embedded server").cluster.store();
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "default", "annotations": {"kube-vip.io/loadbalancerIPs": "10.77.0.150"}},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}], "ipFamilies": ["IPv4"]},
+    });
+    store.create(SERVICE, "default", service).expect("a valid Service");
+}
+
 #[test]
 fn every_permission_is_needed_and_every_request_is_permitted() {
     if let Err(reason) = netns::ensure_privilege() {
@@ -107,14 +118,21 @@ fn every_permission_is_needed_and_every_request_is_permitted() {
     let scratch = Scratch::new("permissions");
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
     let plan = plan.with_setting("enable_node_labeling", "true").with_setting("vip_leasename", LEASE);
+    let plan = plan.with_setting("svc_enable", "true").with_setting("svc_leasename", SERVICES_LEASE);
     let mut cluster = Cluster::up(plan).expect("a cluster that settles");
+    serve(&cluster);
     live(&mut cluster);
 
     let asked = || -> Vec<Asked> {
         let store = cluster.api.embedded().expect("an embedded server").cluster.store();
         store.account().asked().into_iter().filter(|one| one.user == AGENTS).collect()
     };
-    let granted = granted(&["--enableNodeLabeling", &format!("--leaseName={LEASE}")]);
+    let granted = granted(&[
+        "--enableNodeLabeling",
+        &format!("--leaseName={LEASE}"),
+        "--services",
+        &format!("--servicesLeaseName={SERVICES_LEASE}"),
+    ]);
     assert!(granted.len() > 5, "{granted:?}");
     let used = |permission: &Permission, asked: &[Asked]| asked.iter().any(|one| permission.is_for(one));
     let all_used = || {

@@ -129,7 +129,7 @@ pub enum SnapshotError {
         /// This boot.
         this: String,
         /// What of it is as good as before.
-        lasting: Lasting,
+        lasting: Box<Lasting>,
     },
     /// It is whole, and does not say what a snapshot says.
     #[error("the snapshot's content cannot be read; starting without it")]
@@ -164,7 +164,7 @@ pub fn decode(bytes: &[u8], boot_id: &str) -> Result<Snapshot, SnapshotError> {
     let snapshot: Snapshot = serde_json::from_slice(content).map_err(SnapshotError::Content)?;
     if snapshot.boot_id != boot_id {
         let (found, this) = (snapshot.boot_id.clone(), boot_id.to_owned());
-        return Err(SnapshotError::OtherBoot { found, this, lasting: Lasting::of(snapshot) });
+        return Err(SnapshotError::OtherBoot { found, this, lasting: Lasting::of(snapshot).into() });
     }
     Ok(snapshot)
 }

@@ -41,7 +41,7 @@ impl Calls {
 
     /// What the adapter says, with the request as the core named it; `None` if that core is gone.
     pub(super) fn read(&self, input: Input) -> Option<Input> {
-        let named = |id: EffectId| (id.0 / ERA == self.era).then(|| EffectId(id.0 % ERA));
+        let named = |id: EffectId| (id.0 / ERA == self.era).then_some(EffectId(id.0 % ERA));
         Some(match input {
             Input::Outcome { id, outcome } => Input::Outcome { id: named(id)?, outcome },
             Input::Lease(LeaseReport::Unanswered { id }) => {
