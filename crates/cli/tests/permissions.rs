@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::Scratch;
-use mainstay_lab::apiserver::{Asked, SERVICE};
+use mainstay_lab::apiserver::{Asked, ENDPOINT_SLICE, SERVICE};
 use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
 use mainstay_lab::netns;
 use serde_json::{Value, json};
@@ -107,6 +107,12 @@ fn serve(cluster: &Cluster) {
         "metadata": {"name": "web", "namespace": "default", "annotations": {"kube-vip.io/loadbalancerIPs": "10.77.0.150"}},
         "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}], "ipFamilies": ["IPv4"]},
     });
+    let slice = json!({
+        "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.1.7"], "conditions": {"ready": true}}],
+    });
+    store.create(ENDPOINT_SLICE, "default", slice).expect("a valid slice");
     store.create(SERVICE, "default", service).expect("a valid Service");
 }
 
