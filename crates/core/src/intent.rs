@@ -23,6 +23,7 @@ mod node;
 mod ours;
 mod problem;
 mod service;
+mod snapshot;
 mod wish;
 
 use serde::{Deserialize, Serialize};
@@ -34,13 +35,14 @@ pub use endpoints::{Endpoints, Readiness, Slice, Tally};
 pub use known::{Change, Extent, Known, Listing, Reading};
 pub use name::{ObjectName, ObjectNameError};
 pub use node::{NodeFacts, NodeSelector, NodeSelectorError, Requirement};
-pub use ours::{ClassRule, ExcludeLabel, NotOurs, Rules, is_ours};
+pub use ours::{ClassRule, ExcludeLabel, ExcludeLabelError, NotOurs, Rules, is_ours};
 pub use problem::{Flaw, Kind, Problem};
 pub(crate) use service::distinct;
 pub use service::{
     Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy,
     is_interface_name,
 };
+pub use snapshot::{SERVICES_MAX, Snapshot};
 pub use wish::{AddressSource, NAMED_MAX, Named, NamedBy, Published, Wish};
 
 use crate::names::NodeName;

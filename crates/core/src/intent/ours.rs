@@ -1,6 +1,7 @@
 //! Which Services are ours.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,12 @@ pub struct Rules {
     pub exclude_label: ExcludeLabel,
 }
 
-/// What the label `node.kubernetes.io/exclude-from-external-load-balancers` means. kubeadm puts it on every control-plane
-/// node; kube-vip does not look at it, MetalLB does unless it is told otherwise.
+/// What the label `node.kubernetes.io/exclude-from-external-load-balancers` means: the setting `svc_exclude_label`, with
+/// the values `honoured` (default) and `ignored`.
+///
+/// kubeadm puts the label on every control-plane node. kube-vip does not look at it; MetalLB does unless it is told
+/// otherwise, and so do we: whoever sets it says that nothing for Services belongs there. Where the agent runs on such
+/// nodes alone, nobody is left, and it has to be `ignored`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExcludeLabel {
@@ -31,6 +36,23 @@ pub enum ExcludeLabel {
     Honoured,
     /// Nothing.
     Ignored,
+}
+
+/// A text that is no value of `svc_exclude_label`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("svc_exclude_label={0:?} is not understood: write honoured or ignored")]
+pub struct ExcludeLabelError(String);
+
+impl FromStr for ExcludeLabel {
+    type Err = ExcludeLabelError;
+
+    fn from_str(text: &str) -> Result<Self, ExcludeLabelError> {
+        match text {
+            "honoured" => Ok(Self::Honoured),
+            "ignored" => Ok(Self::Ignored),
+            other => Err(ExcludeLabelError(other.to_owned())),
+        }
+    }
 }
 
 /// Which Services are ours, by `spec.loadBalancerClass`.
@@ -70,6 +92,9 @@ pub enum NotOurs {
     /// `spec.type` is another.
     #[error("its type is {0:?}: only Services of type LoadBalancer are held")]
     Type(ServiceType),
+    /// Nothing else of it was understood, ever.
+    #[error("it cannot be read, and nothing was known of it before: correct what is told of it")]
+    Unreadable,
     /// `svc_namespace` names another namespace.
     #[error("only Services in namespace {0:?} are held (svc_namespace)")]
     Namespace(String),
@@ -99,6 +124,9 @@ pub fn is_ours(name: &ObjectName, service: &Service, rules: &Rules) -> Result<()
     }
     if let Some(only) = rules.namespace.as_ref().filter(|only| *only != name.namespace()) {
         return Err(NotOurs::Namespace(only.clone()));
+    }
+    if service.unreadable {
+        return Err(NotOurs::Unreadable);
     }
     if service.ignore {
         return Err(NotOurs::Ignored);

@@ -58,3 +58,12 @@ fn what_is_not_ours_has_no_claim_and_needs_nothing() {
     assert_eq!(decisions.not_ours[&name("web")], NotOurs::Type(ServiceType::ClusterIP));
     assert!(decisions.claims.is_empty() && decisions.refused.is_empty() && decisions.grants.is_empty());
 }
+
+#[test]
+fn the_exclude_label_is_honoured_unless_a_setting_says_otherwise() {
+    assert_eq!(Rules::default().exclude_label, ExcludeLabel::Honoured);
+    assert_eq!("honoured".parse(), Ok(ExcludeLabel::Honoured));
+    assert_eq!("ignored".parse(), Ok(ExcludeLabel::Ignored));
+    let error = "false".parse::<ExcludeLabel>().unwrap_err().to_string();
+    assert_eq!(error, r#"svc_exclude_label="false" is not understood: write honoured or ignored"#);
+}
