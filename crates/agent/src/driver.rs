@@ -34,7 +34,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
-use crate::names::{Answers, Taken, taken_by_members};
+use crate::names::{Answers, Members, members};
 use crate::vitals::Vitals;
 use refusals::Refusals;
 use tenancy::Tenancy;
@@ -194,8 +194,8 @@ pub(crate) struct Named {
     pub(crate) vips: watch::Receiver<Vec<Vip>>,
     /// The last good answers, to be kept with the snapshot; none where no name is configured.
     pub(crate) answers: watch::Receiver<Answers>,
-    /// The members' own addresses, for whoever judges answers.
-    pub(crate) members: watch::Sender<Taken>,
+    /// The members, for whoever judges answers, or whether this node is to hold.
+    pub(crate) members: watch::Sender<Members>,
 }
 
 /// The loop's own state.
@@ -398,7 +398,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
-                let members = taken_by_members(&snapshot);
+                let members = members(&snapshot);
                 self.edges
                     .named
                     .members

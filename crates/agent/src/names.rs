@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::backoff::Backoff;
+use mainstay_core::names::NodeName;
 use mainstay_core::rng::Rng;
-use mainstay_core::snapshot::Snapshot;
+use mainstay_core::snapshot::{Member, Snapshot};
 use mainstay_core::vip::Vip;
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
@@ -40,14 +41,12 @@ const RETRY_LAST: Duration = LOOK_UP_EVERY;
 /// The last good answers, by name.
 pub(crate) type Answers = BTreeMap<String, Vec<Vip>>;
 
-/// Whose own addresses others are, as far as that is known: no VIP can be one of them.
-pub(crate) type Taken = BTreeMap<IpAddr, String>;
+/// The nodes with an agent, by what is known of the claim's Lease. No VIP can be one of their own addresses.
+pub(crate) type Members = BTreeMap<NodeName, Member>;
 
-/// The own addresses of the nodes that `snapshot` remembers.
-pub(crate) fn taken_by_members(snapshot: &Snapshot) -> Taken {
-    let members = snapshot.claims.values().flat_map(|claim| &claim.members);
-    let own = members.flat_map(|(name, member)| member.addresses.iter().map(move |address| (*address, name)));
-    own.map(|(address, name)| (address, format!("{name}'s own address"))).collect()
+/// The nodes that `snapshot` remembers.
+pub(crate) fn members(snapshot: &Snapshot) -> Members {
+    snapshot.claims.values().flat_map(|claim| claim.members.clone()).collect()
 }
 
 /// What is known, for whoever follows it. The newest counts.
@@ -57,8 +56,8 @@ pub(crate) struct Known {
     pub(crate) vips: watch::Sender<Vec<Vip>>,
     /// What the snapshot keeps.
     pub(crate) answers: watch::Sender<Answers>,
-    /// The members' own addresses, which the loop learns.
-    pub(crate) members: watch::Sender<Taken>,
+    /// The members, whom the loop learns.
+    pub(crate) members: watch::Sender<Members>,
 }
 
 /// How the look-ups of one name go.
@@ -170,8 +169,13 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// One that begins with what an earlier run knew: the last good answers, and the members' own addresses.
-    pub(crate) fn new(config: &Config, kept: (&Answers, Taken), resolver: Resolver, view: NamesView) -> Self {
+    /// One that begins with what an earlier run knew: the last good answers, and the members.
+    pub(crate) fn new(
+        config: &Config,
+        kept: (&Answers, Members),
+        resolver: Resolver,
+        view: NamesView,
+    ) -> Self {
         let (answers, members) = kept;
         let choice = Choice::new(&config.addresses, config.features.dns_mode, answers);
         let known = Known {
@@ -259,8 +263,10 @@ impl Keeper {
     fn another_host_among(&self, new: &[Vip]) -> Option<(Vip, String)> {
         let members = self.known.members.borrow();
         let whose = |vip: &Vip| {
-            let witness = self.witnesses.contains(vip).then(|| "the gateway's or a witness's".to_owned());
-            Some((*vip, members.get(vip).cloned().or(witness)?))
+            let own = members.iter().find(|(_, member)| member.addresses.contains(vip));
+            let own = own.map(|(name, _)| format!("{name}'s own address"));
+            let witness = || self.witnesses.contains(vip).then(|| "the gateway's or a witness's".to_owned());
+            Some((*vip, own.or_else(witness)?))
         };
         new.iter().find_map(whose)
     }

@@ -35,7 +35,7 @@ use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
 use crate::log;
 use crate::metrics::Observer;
-use crate::names::{Answers, Keeper, NamesView, Resolver, Taken, taken_by_members};
+use crate::names::{Answers, Keeper, Members, NamesView, Resolver, members};
 use crate::privileges;
 use crate::role::Role;
 use crate::service::ServiceView;
@@ -187,7 +187,7 @@ fn prepare(
     for role in Role::all(config) {
         let memory = Memory::of(config, &role, &boot_id);
         let source = if role.claim == ClaimId::control_plane() {
-            let kept = (&memory.snapshot.names, taken_by_members(&memory.snapshot));
+            let kept = (&memory.snapshot.names, members(&memory.snapshot));
             let keeper = Arc::new(Keeper::new(config, kept, Resolver::new(), names.clone()));
             parts.vips = keeper.known().vips.subscribe();
             let source = Source::of_names(&keeper);
@@ -264,7 +264,7 @@ fn remember(store: &Store, boot_id: &str) -> (Option<Snapshot>, Lasting) {
 struct Source {
     vips: watch::Receiver<Vec<Vip>>,
     answers: watch::Receiver<Answers>,
-    members: watch::Sender<Taken>,
+    members: watch::Sender<Members>,
     services: watch::Receiver<Option<Vec<Vip>>>,
     cluster: watch::Receiver<Option<String>>,
 }
@@ -286,7 +286,7 @@ impl Source {
         Self {
             vips: known.beacon.subscribe(),
             answers: watch::channel(Answers::new()).1,
-            members: watch::Sender::default(),
+            members: known.members.clone(),
             services: known.addresses.subscribe(),
             cluster: known.cluster.subscribe(),
         }

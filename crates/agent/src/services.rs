@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::config::features::Services;
 use crate::insight::ApiView;
+use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
 use tell::Told;
@@ -56,6 +57,8 @@ pub(crate) struct Known {
     pub(crate) addresses: watch::Sender<Option<Vec<Vip>>>,
     /// Which cluster this is.
     pub(crate) cluster: watch::Sender<Option<String>>,
+    /// The nodes whose agents hold Services, whom the loop learns.
+    pub(crate) members: watch::Sender<Members>,
 }
 
 /// Keeps it known.
@@ -106,6 +109,7 @@ impl Keeper {
             beacon: watch::Sender::new(snapshot.cluster.iter().map(|uid| beacon(uid, &lease)).collect()),
             addresses: watch::Sender::new(None),
             cluster: watch::Sender::new(snapshot.cluster.clone()),
+            members: watch::Sender::new(members(snapshot)),
         };
         view.begin(if snapshot.cluster.is_some() { Cluster::Known } else { Cluster::Unknown });
         Self {
@@ -209,9 +213,11 @@ impl Keeper {
         memory: &mut Memory,
     ) -> anyhow::Result<()> {
         let (mut vips, mut held) = (self.vips.clone(), of.held.clone());
+        let mut members = self.known.members.subscribe();
         loop {
             let holds = *held.borrow_and_update() == Some(true);
-            let again = match self.decide(&mut feed, &mut vips) {
+            let agents = members.borrow_and_update().clone();
+            let again = match self.decide(&mut feed, &mut vips, &agents) {
                 Some(decided) => self.take_in(decided, holds, (events, of), memory).await,
                 None => None,
             };
@@ -226,18 +232,24 @@ impl Keeper {
                 Ok(()) = feed.pools.changed() => {}
                 Ok(()) = feed.watches.changed() => {}
                 Ok(()) = vips.changed() => {}
+                Ok(()) = members.changed() => {}
                 Ok(()) = held.changed() => {}
                 () = later => {}
             }
         }
     }
 
-    fn decide(&self, feed: &mut Feed, vips: &mut watch::Receiver<Vec<Vip>>) -> Option<Decided> {
+    fn decide(
+        &self,
+        feed: &mut Feed,
+        vips: &mut watch::Receiver<Vec<Vip>>,
+        agents: &Members,
+    ) -> Option<Decided> {
         let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
         let rules = rules::rules(&self.settings, &vips.borrow_and_update());
         // Not held on to: see `Feed`.
         let intent = feed.intent.borrow_and_update();
-        Decided::of(&Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node })
+        Decided::of(&Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node, agents })
     }
 
     /// Tells what was decided; when to look again, if that is known.

@@ -23,6 +23,7 @@ mod node;
 mod ours;
 mod problem;
 mod service;
+mod snapshot;
 mod wish;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ pub use service::{
     Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy,
     is_interface_name,
 };
+pub use snapshot::{SERVICES_MAX, Snapshot};
 pub use wish::{AddressSource, NAMED_MAX, Named, NamedBy, Published, Wish};
 
 use crate::names::NodeName;

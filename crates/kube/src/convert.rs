@@ -19,9 +19,12 @@ use serde_json::Value;
 /// A `v1` Service.
 #[must_use]
 pub fn service(object: &Value) -> Reading<ObjectName, intent::Service> {
-    read(Kind::Service, object, object_name(object), |name, object: Service, told| {
+    let reading = read(Kind::Service, object, object_name(object), |name, object: Service, told| {
         service::convert(name, &object, told)
-    })
+    });
+    let is_torn = reading.key.is_some() && reading.value.is_none();
+    let rest = if is_torn { service::rest(object) } else { None };
+    reading.or_rest(rest)
 }
 
 /// A `discovery.k8s.io/v1` EndpointSlice.
@@ -60,10 +63,11 @@ fn read<K: ToString, T: DeserializeOwned, W>(
         return Reading::unreadable(None, vec![problem(Flaw::Nameless)]);
     };
     let mut told = Vec::new();
+    let uid = text(object, "uid").map(str::to_owned);
     let typed = T::deserialize(object).map_err(|error| Flaw::Unreadable { why: error.to_string() });
     match typed.and_then(|typed| convert(&key, typed, &mut told)) {
-        Ok(value) => Reading::read(key, value, told.into_iter().map(problem).collect()),
-        Err(flaw) => Reading::unreadable(Some(key), vec![problem(flaw)]),
+        Ok(value) => Reading::read(key, value, told.into_iter().map(problem).collect()).of_uid(uid),
+        Err(flaw) => Reading::unreadable(Some(key), vec![problem(flaw)]).of_uid(uid),
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::vip::Vip;
 
 use super::LeaseName;
@@ -199,6 +200,8 @@ pub struct Services {
     pub election: ServicesElection,
     /// `svc_leasename`.
     pub lease: LeaseName,
+    /// What the label that excludes a node means.
+    pub exclude_label: ExcludeLabel,
     /// `lb_class_*`.
     pub class: ServiceClass,
     /// The reverse of `disable_service_updates`.

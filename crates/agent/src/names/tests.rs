@@ -166,7 +166,8 @@ fn keeper(kept: &Answers, resolver: Resolver) -> Keeper {
 
 /// On a link with a gateway, and with another member.
 fn keeper_of(addresses: &[Address], kept: &Answers, resolver: Resolver) -> Keeper {
-    let members = [(ip("10.0.0.6"), "n2's own address".to_owned())].into();
+    let other = Member { macs: vec![], addresses: vec![ip("10.0.0.6")] };
+    let members = [(NodeName::new("n2"), other)].into();
     let keeper = Keeper {
         interface: "eth0".to_owned(),
         witnesses: ips("10.0.0.254"),
@@ -288,10 +289,10 @@ fn a_name_that_is_not_known_keeps_no_other_address_waiting() {
 }
 
 #[test]
-fn the_own_addresses_of_members_are_in_the_snapshot() {
+fn the_members_are_in_the_snapshot() {
     let member = |last: u8| Member { macs: vec![], addresses: vec![IpAddr::from([10, 0, 0, last])] };
-    let members = [("n1", 5), ("n2", 6)].map(|(name, last)| (NodeName::new(name), member(last)));
-    let memory = ClaimMemory { members: members.into(), ..ClaimMemory::default() };
+    let both: Members = [("n1", 5), ("n2", 6)].map(|(name, last)| (NodeName::new(name), member(last))).into();
+    let memory = ClaimMemory { members: both.clone(), ..ClaimMemory::default() };
     let snapshot = Snapshot {
         boot_id: "boot".to_owned(),
         instance: InstanceId(1),
@@ -300,9 +301,7 @@ fn the_own_addresses_of_members_are_in_the_snapshot() {
         names: Answers::new(),
         cluster: None,
     };
-    let expected = [("10.0.0.5", "n1"), ("10.0.0.6", "n2")];
-    let expected = expected.map(|(at, name)| (ip(at), format!("{name}'s own address")));
-    assert_eq!(taken_by_members(&snapshot), expected.into());
+    assert_eq!(members(&snapshot), both);
 }
 
 static STUCK: StdMutex<()> = StdMutex::new(());

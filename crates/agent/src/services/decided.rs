@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use mainstay_core::intent::{Decisions, Intent, ObjectName, Rules, Survey, decide};
+use mainstay_core::intent::{Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
 use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Publication, VIP_HOST, Wanted};
+
+use crate::names::Members;
 
 /// All that is known.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) rules: &'a Rules,
     /// This node.
     pub(super) node: &'a NodeName,
+    /// The nodes with an agent that holds Services.
+    pub(super) agents: &'a Members,
 }
 
 /// What follows from it.
@@ -38,15 +42,16 @@ pub(super) struct Decided {
 impl Decided {
     /// `None` as long as not everything was read once.
     pub(super) fn of(facts: &Facts<'_>) -> Option<Self> {
-        let Facts { intent, pools, rules, node } = facts;
+        let Facts { intent, pools, rules, .. } = facts;
         let decisions = decide(intent, pools, rules).ok()?;
         let survey = Survey::new(intent, rules);
         let uses = || decisions.claims.values().flat_map(|claim| &claim.addresses);
         let wanted = uses().map(|(vip, _)| *vip).collect();
         let served = uses().filter(|(vip, on)| survey.is_served(**vip, on)).map(|(vip, _)| *vip).collect();
         let ours = intent.services.iter().filter(|(name, _)| !decisions.not_ours.contains_key(name));
-        let uids: BTreeMap<_, _> = ours.map(|(name, service)| (name.clone(), service.uid.clone())).collect();
-        let may_hold = survey.may_serve(node).map_err(|why| why.to_string());
+        let uid = |name| intent.services.uid(name).unwrap_or_default().to_owned();
+        let uids: BTreeMap<_, _> = ours.map(|(name, _)| (name.clone(), uid(name))).collect();
+        let may_hold = may_hold(&survey, facts);
         Some(Self { ours: uids.len(), uids, wanted, served, may_hold, decisions })
     }
 
@@ -85,6 +90,16 @@ impl Decided {
             Some((name.clone(), publication))
         });
         Wanted { services: services.collect(), elsewhere: self.decisions.elsewhere.clone() }
+    }
+}
+
+/// Whether this node may hold Services, or why not. kubeadm puts the label that says it may not on every control-plane
+/// node: where all agents are on such nodes, it says nothing.
+fn may_hold(survey: &Survey<'_>, facts: &Facts<'_>) -> Result<(), String> {
+    let mut others = facts.agents.keys().filter(|name| *name != facts.node);
+    match survey.may_serve(facts.node) {
+        Err(Ineligible::Excluded) if !others.any(|name| survey.may_serve(name).is_ok()) => Ok(()),
+        verdict => verdict.map_err(|why| why.to_string()),
     }
 }
 

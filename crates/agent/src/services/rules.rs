@@ -27,7 +27,7 @@ pub(super) fn rules(services: &Services, vips: &[Vip]) -> Rules {
             legacy: services.class.legacy,
         },
         reserved: vips.iter().copied().collect(),
-        ..Rules::default()
+        exclude_label: services.exclude_label,
     }
 }
 

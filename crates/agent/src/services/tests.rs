@@ -38,3 +38,39 @@ fn a_flap_counts_from_its_own_start_and_a_service_that_is_gone_goes_at_once() {
     assert_eq!(damper.take(at(1_050), &vips(&[2]), &vips(&[2])), held(&[2]), "nobody asks for it any more");
     assert_eq!(damper.next(), None);
 }
+
+// === whether this node may hold ===
+
+use mainstay_core::intent::{Extent, Intent, Kind, Listing, NodeFacts, Reading, Rules};
+use mainstay_core::ipam::Pools;
+use mainstay_core::snapshot::Member;
+
+fn listing<K, T>(kind: Kind, readings: Vec<Reading<K, T>>) -> Listing<K, T> {
+    Listing { kind, extent: Extent::Complete, readings }
+}
+
+/// Whether `n1` may hold, where these nodes are excluded, and these have agents.
+fn n1_may_hold(excluded: &[&str], agents: &[&str]) -> bool {
+    let mut intent = Intent::default();
+    let node = |name: &&str| {
+        let facts = NodeFacts { excluded: excluded.contains(name), ..NodeFacts::default() };
+        Reading::read(NodeName::new(name), facts, vec![])
+    };
+    intent.services.replace(listing(Kind::Service, vec![]));
+    intent.slices.replace(listing(Kind::EndpointSlice, vec![]));
+    intent.nodes.replace(listing(Kind::Node, ["n1", "n2", "n3"].iter().map(node).collect()));
+    let agents: Members = agents.iter().map(|name| (NodeName::new(name), Member::default())).collect();
+    let (pools, rules, node) = (Pools::default(), Rules::default(), NodeName::new("n1"));
+    let facts = Facts { intent: &intent, pools: &pools, rules: &rules, node: &node, agents: &agents };
+    Decided::of(&facts).expect("all was read").may_hold.is_ok()
+}
+
+#[test]
+fn an_excluded_node_holds_where_no_other_agent_is_on_a_better_one() {
+    assert!(n1_may_hold(&[], &["n1", "n2"]));
+    assert!(n1_may_hold(&["n2"], &["n1", "n2"]));
+    assert!(!n1_may_hold(&["n1"], &["n1", "n2"]));
+    assert!(n1_may_hold(&["n1", "n2"], &["n1", "n2"]), "kubeadm's control-plane nodes, and n3 has no agent");
+    assert!(!n1_may_hold(&["n1", "n2"], &["n1", "n2", "n3"]));
+    assert!(n1_may_hold(&["n1"], &[]), "nobody else is known");
+}

@@ -152,6 +152,18 @@ impl<'a> Survey<'a> {
         choose(&claim.id, candidates, holder)
     }
 
+    /// Who should hold `claim`, where several nodes hold parts of it: one Service came to name addresses of several
+    /// claims, and they are one now. Of the holders that could hold it, the one that has the lowest address keeps it:
+    /// the claim is named by that, and goes on under its name; the others' addresses move to it. Where none of them
+    /// could, it is chosen as one that nobody holds.
+    #[must_use]
+    pub fn choose_joined(&self, claim: &Claim, holders: &BTreeMap<Vip, NodeName>) -> Option<Choice> {
+        let eligible = self.eligibility(claim).nodes;
+        let could = |holder: &&NodeName| eligible.get(*holder).is_some_and(Result::is_ok);
+        let holder = claim.addresses.keys().filter_map(|vip| holders.get(vip)).find(could);
+        self.choose(claim, holder)
+    }
+
     /// How much each node is preferred: the sum over the claim's Services, as MetalLB adds up the weights of what selects
     /// an address (MetalLB 3044).
     fn weights(&self, claim: &Claim) -> BTreeMap<&'a NodeName, u32> {

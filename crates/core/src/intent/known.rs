@@ -9,8 +9,35 @@ use super::problem::{Flaw, Kind, Problem};
 /// The last valid reading of each object of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known<K: Ord, T> {
-    items: BTreeMap<K, T>,
+    items: BTreeMap<K, Item<T>>,
     listed: bool,
+}
+
+/// What is known of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Item<T> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    value: T,
+    #[serde(default, skip_serializing_if = "Grounds::is_whole")]
+    grounds: Grounds,
+}
+
+/// How much of an object was understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Grounds {
+    #[default]
+    Whole,
+    /// Only what could be saved of it.
+    Rest,
+}
+
+impl Grounds {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
 }
 
 /// What came of reading one object.
@@ -18,8 +45,12 @@ pub struct Known<K: Ord, T> {
 pub struct Reading<K, T> {
     /// Which object; `None` when not even that could be read.
     pub key: Option<K>,
+    /// `metadata.uid`: tells it from a later object of the same name. `None` where that is unknown.
+    pub uid: Option<String>,
     /// What it says; `None` when it could not be read, and then there is a problem.
     pub value: Option<T>,
+    /// Of one that could not be read, what could be saved: it counts where nothing else is known of this object.
+    pub rest: Option<T>,
     /// What is wrong with it, also where the rest of it counts.
     pub problems: Vec<Problem>,
 }
@@ -60,12 +91,24 @@ pub enum Change<K, T> {
 impl<K, T> Reading<K, T> {
     /// An object that was read.
     pub fn read(key: K, value: T, problems: Vec<Problem>) -> Self {
-        Self { key: Some(key), value: Some(value), problems }
+        Self { key: Some(key), uid: None, value: Some(value), rest: None, problems }
     }
 
     /// An object that could not be read; `key`, where at least its name could.
     pub fn unreadable(key: Option<K>, problems: Vec<Problem>) -> Self {
-        Self { key, value: None, problems }
+        Self { key, uid: None, value: None, rest: None, problems }
+    }
+
+    /// The same, of the object with this uid.
+    #[must_use]
+    pub fn of_uid(self, uid: Option<String>) -> Self {
+        Self { uid, ..self }
+    }
+
+    /// The same, with what could be saved of an object that could not be read.
+    #[must_use]
+    pub fn or_rest(self, rest: Option<T>) -> Self {
+        Self { rest, ..self }
     }
 }
 
@@ -109,11 +152,26 @@ impl<K: Ord + Clone, T> Known<K, T> {
         }
     }
 
+    /// What could be read replaces what was known. What could not, replaces nothing but the facts of an older object that
+    /// had the same name: those are of something that is gone.
     fn take(&mut self, reading: Reading<K, T>) -> Vec<Problem> {
-        if let (Some(key), Some(value)) = (reading.key, reading.value) {
-            self.items.insert(key, value);
+        let Reading { key: Some(key), uid, value, rest, problems } = reading else { return reading.problems };
+        if let Some(value) = value {
+            self.items.insert(key, Item { uid, value, grounds: Grounds::Whole });
+            return problems;
         }
-        reading.problems
+        let is_another = |item: &Item<T>| item.uid.is_some() && uid.is_some() && item.uid != uid;
+        let stays = |item: &Item<T>| !is_another(item) && item.grounds == Grounds::Whole;
+        if self.items.get(&key).is_some_and(stays) {
+            return problems;
+        }
+        let is_gone = self.items.get(&key).is_some_and(is_another);
+        match rest {
+            Some(value) => drop(self.items.insert(key, Item { uid, value, grounds: Grounds::Rest })),
+            None if is_gone => drop(self.items.remove(&key)),
+            None => {}
+        }
+        problems
     }
 }
 
@@ -127,12 +185,30 @@ impl<K: Ord, T> Known<K, T> {
     /// What is known of one object.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&T> {
-        self.items.get(key)
+        self.items.get(key).map(|item| &item.value)
+    }
+
+    /// `metadata.uid` of one object, where that is known.
+    #[must_use]
+    pub fn uid(&self, key: &K) -> Option<&str> {
+        self.items.get(key)?.uid.as_deref()
+    }
+
+    /// The part of it that `keep` names.
+    #[must_use]
+    pub(super) fn filtered(mut self, keep: impl Fn(&K, &T) -> bool) -> Self {
+        self.items.retain(|key, item| keep(key, &item.value));
+        self
+    }
+
+    /// Changes each.
+    pub(super) fn for_each(&mut self, change: impl Fn(&mut T)) {
+        self.items.values_mut().for_each(|item| change(&mut item.value));
     }
 
     /// All that is known, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &T)> {
-        self.items.iter()
+        self.items.iter().map(|(key, item)| (key, &item.value))
     }
 
     /// How many objects are known.

@@ -21,8 +21,12 @@ pub struct Rules {
     pub exclude_label: ExcludeLabel,
 }
 
-/// What the label `node.kubernetes.io/exclude-from-external-load-balancers` means. kubeadm puts it on every control-plane
-/// node; kube-vip does not look at it, MetalLB does unless it is told otherwise.
+/// What the label `node.kubernetes.io/exclude-from-external-load-balancers` means: the setting
+/// `MAINSTAY_SVC_EXCLUDE_LABEL`.
+///
+/// kubeadm puts the label on every control-plane node. kube-vip does not look at it; MetalLB does unless it is told
+/// otherwise, and so do we: whoever sets it says that nothing for Services belongs there. Where the agent runs on such
+/// nodes alone, nobody is left, and it has to be `ignored`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExcludeLabel {
@@ -70,6 +74,9 @@ pub enum NotOurs {
     /// `spec.type` is another.
     #[error("its type is {0:?}: only Services of type LoadBalancer are held")]
     Type(ServiceType),
+    /// Nothing else of it was understood, ever.
+    #[error("it cannot be read, and nothing was known of it before: correct what is told of it")]
+    Unreadable,
     /// `svc_namespace` names another namespace.
     #[error("only Services in namespace {0:?} are held (svc_namespace)")]
     Namespace(String),
@@ -99,6 +106,9 @@ pub fn is_ours(name: &ObjectName, service: &Service, rules: &Rules) -> Result<()
     }
     if let Some(only) = rules.namespace.as_ref().filter(|only| *only != name.namespace()) {
         return Err(NotOurs::Namespace(only.clone()));
+    }
+    if service.unreadable {
+        return Err(NotOurs::Unreadable);
     }
     if service.ignore {
         return Err(NotOurs::Ignored);

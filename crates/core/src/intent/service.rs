@@ -13,47 +13,67 @@ use crate::names::NodeName;
 
 /// What one Service asks of us. Its name is its key in [`super::Intent`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Service {
-    /// `metadata.uid`: tells it from a later Service of the same name.
-    pub uid: String,
+    /// Nothing of it is understood but its type and what it has: it is not ours until it is, and keeps its addresses from
+    /// others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unreadable: bool,
     /// `metadata.creationTimestamp`, in seconds since 1970 by the API server's clock. It orders Services by age, and is
     /// compared with nothing else.
     pub created: i64,
     /// Whether it is being deleted. It is held until it is gone, and given nothing new.
+    #[serde(skip_serializing_if = "is_default")]
     pub deleting: bool,
     /// `spec.type`.
     pub service_type: ServiceType,
     /// `spec.loadBalancerClass`.
+    #[serde(skip_serializing_if = "is_default")]
     pub class: Option<String>,
     /// `kube-vip.io/ignore`.
+    #[serde(skip_serializing_if = "is_default")]
     pub ignore: bool,
     /// The addresses that it names.
+    #[serde(skip_serializing_if = "is_default")]
     pub named: Named,
     /// What it has been assigned: `status.loadBalancer.ingress`.
+    #[serde(skip_serializing_if = "is_default")]
     pub published: Vec<Published>,
     /// Those of its addresses that a DHCP server gave: `kube-vip.io/requestedIP`.
+    #[serde(skip_serializing_if = "is_default")]
     pub leased: BTreeSet<IpAddr>,
     /// `spec.ipFamilies`; empty where the API server said none.
+    #[serde(skip_serializing_if = "is_default")]
     pub families: Vec<Family>,
     /// `spec.ipFamilyPolicy`.
+    #[serde(skip_serializing_if = "is_default")]
     pub family_policy: FamilyPolicy,
     /// `spec.ports`.
+    #[serde(skip_serializing_if = "is_default")]
     pub ports: BTreeSet<Port>,
     /// `spec.externalTrafficPolicy`.
+    #[serde(skip_serializing_if = "is_default")]
     pub traffic_policy: TrafficPolicy,
     /// `kube-vip.io/serviceInterface`; `None` leaves it to the agent's settings.
+    #[serde(skip_serializing_if = "is_default")]
     pub interface: Option<InterfaceWish>,
     /// `kube-vip.io/leaseName`, where there is one.
+    #[serde(skip_serializing_if = "is_default")]
     pub lease: Option<ObjectName>,
     /// `kube-vip.io/vipHost`: the node that last wrote that it holds the Service's addresses.
+    #[serde(skip_serializing_if = "is_default")]
     pub vip_host: Option<NodeName>,
     /// `kube-vip.io/allow-reconcile-without-endpoints`.
+    #[serde(skip_serializing_if = "is_default")]
     pub without_endpoints: bool,
     /// `kube-vip.io/forcePerServiceElection`.
+    #[serde(skip_serializing_if = "is_default")]
     pub force_election: bool,
     /// `mainstay.io/preferred-nodes`: the weight of each.
+    #[serde(skip_serializing_if = "is_default")]
     pub preferred_nodes: BTreeMap<NodeName, u32>,
     /// `mainstay.io/node-selector`: the nodes that may hold it.
+    #[serde(skip_serializing_if = "is_default")]
     pub node_selector: NodeSelector,
 }
 
@@ -107,6 +127,11 @@ impl Service {
     pub fn needs_endpoints(&self) -> bool {
         !(self.without_endpoints && self.traffic_policy == TrafficPolicy::Cluster)
     }
+}
+
+/// What is not written down: 10,000 Services would say 15 times each that they say nothing.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// In order, each once.

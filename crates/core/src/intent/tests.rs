@@ -6,5 +6,6 @@ mod eligibility;
 mod known;
 mod ours;
 mod properties;
+mod snapshot;
 mod words;
 mod world;

@@ -10,7 +10,9 @@ mod allocation;
 mod parsing;
 mod properties;
 mod scale;
+mod seats;
 mod sets;
+mod shares;
 
 fn data(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

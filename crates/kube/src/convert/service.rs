@@ -1,9 +1,12 @@
 //! A Service: what it asks of us, if it asks anything.
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec, ServiceStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mainstay_core::intent::{
     self, Family, FamilyPolicy, Flaw, ObjectName, Port, Protocol, ServiceType, TrafficPolicy,
 };
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::annotations::Annotations;
 use super::{addresses, flaw};
@@ -19,9 +22,7 @@ pub(super) fn convert(
     let blank = ServiceSpec::default();
     let spec = object.spec.as_ref().unwrap_or(&blank);
     let service = intent::Service {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        // One without a date takes nothing from those that have one.
-        created: metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second()),
+        created: created(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
         service_type: service_type(spec)?,
         ..intent::Service::default()
@@ -35,6 +36,30 @@ pub(super) fn convert(
     let published = addresses::published(object, told);
     let leased = addresses::leased(&annotations);
     annotations.apply(name, intent::Service { named, published, leased, ..service }, told)
+}
+
+/// What can be saved of a Service that cannot be read: that it has addresses, which are not to be given to others.
+/// Nothing, where it is known to be no LoadBalancer, or not even its status can be read.
+pub(super) fn rest(object: &Value) -> Option<intent::Service> {
+    if object["spec"]["type"].as_str() != Some("LoadBalancer") {
+        return None;
+    }
+    let metadata = object.get("metadata").map(ObjectMeta::deserialize).and_then(Result::ok);
+    let metadata = metadata.unwrap_or_default();
+    let status = object.get("status").map(ServiceStatus::deserialize).and_then(Result::ok);
+    let saved = Service { metadata, status, spec: None };
+    Some(intent::Service {
+        unreadable: true,
+        created: created(&saved.metadata),
+        service_type: ServiceType::LoadBalancer,
+        published: addresses::published(&saved, &mut Vec::new()),
+        ..intent::Service::default()
+    })
+}
+
+/// One without a date takes nothing from those that have one.
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second())
 }
 
 /// What the spec asks for, but for addresses.

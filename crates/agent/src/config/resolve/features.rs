@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::settings::Authority;
 
 use super::Resolver;
@@ -119,6 +120,8 @@ impl Resolver<'_> {
             namespace: self.optional(Key::ServicesNamespace, value::kubernetes_name)?,
             election,
             lease: self.lease_name(Key::ServicesLeaseName)?,
+            exclude_label: self
+                .choice(Key::ServicesExcludeLabel, &[ExcludeLabel::Honoured, ExcludeLabel::Ignored])?,
             class,
             write_status: !self.switch(Key::DisableServiceUpdates)?,
             only_service_ports: self.switch(Key::ServiceSecurity)?,

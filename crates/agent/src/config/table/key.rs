@@ -84,6 +84,7 @@ pub enum Key {
     ServicesNamespace,
     ServicesElection,
     ServicesLeaseName,
+    ServicesExcludeLabel,
     PerServiceElectionOnDemand,
     ClassOnly,
     ClassName,

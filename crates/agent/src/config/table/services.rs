@@ -38,6 +38,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     .else_is("plndr-svcs-lock")
     .works("The Lease for Services"),
     Setting::new(
+        Key::ServicesExcludeLabel,
+        &["MAINSTAY_SVC_EXCLUDE_LABEL"],
+        &["svcExcludeLabel"],
+        Kind::Choice(&["honoured", "ignored"]),
+    )
+    .else_is("honoured")
+    .works(
+        "What the node label node.kubernetes.io/exclude-from-external-load-balancers means: as long as another node \
+         without it has an agent, its node holds no Services; or nothing, as in kube-vip",
+    ),
+    Setting::new(
         Key::PerServiceElectionOnDemand,
         &["per_service_election_on_demand"],
         &["perServiceElectionOnDemand"],

@@ -159,3 +159,26 @@ fn a_reason_says_of_what() {
         "no endpoint of service default/web on this node serves, and its externalTrafficPolicy is Local";
     assert_eq!(reason.to_string(), text);
 }
+
+/// One Service came to name addresses of several claims: of several holders one has to keep them all.
+#[test]
+fn of_several_holders_the_one_of_the_lowest_address_keeps_a_joined_claim() {
+    let world = World::new(&NODES).service("web", local("10.0.0.3 10.0.0.1 10.0.0.2"));
+    let decisions = world.decide();
+    let claim = decisions.claims.values().next().expect("one claim");
+    for (endpoints, holders, expected) in [
+        ("n1:ready n2:ready n3:ready", "10.0.0.1=n2 10.0.0.2=n1 10.0.0.3=n1", Some("n2")),
+        ("n1:ready n3:ready", "10.0.0.1=n2 10.0.0.2=n3 10.0.0.3=n1", Some("n3")),
+        ("n1:ready n2:ready n3:ready", "10.0.0.2=n3 10.0.0.9=n1", Some("n3")),
+        ("n1:ready n2:ready n3:ready", "10.0.0.3=gone", None),
+        ("n1:ready n2:ready n3:ready", "", None),
+    ] {
+        let world = world.clone().endpoints("web", endpoints);
+        let pairs = holders.split_whitespace().filter_map(|text| text.split_once('='));
+        let holders = pairs.map(|(vip, on)| (vip.parse().expect("an address"), node(on))).collect();
+        let survey = Survey::new(&world.0, &Rules::default());
+        let expected = expected.map(|name| Choice { node: node(name), why: Why::Holds });
+        let expected = expected.or_else(|| survey.choose(claim, None));
+        assert_eq!(survey.choose_joined(claim, &holders), expected, "{holders:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What a reading may take away, and what it may not.
 
 use super::super::*;
-use super::world::{World, complete, name, service};
+use super::world::{World, assigned, complete, name, service};
 
 fn problem() -> Problem {
     Problem {
@@ -111,4 +111,49 @@ fn a_problem_is_one_line_with_the_object_and_the_remedy() {
     );
     let nameless = Problem { kind: Kind::Node, name: None, flaw: Flaw::Nameless }.to_string();
     assert!(nameless.starts_with("Node (without a name): it has no name"), "{nameless}");
+}
+
+/// A Service that was made anew under its name has nothing of the old one's; and one that can be read in no part but its
+/// addresses has those, as long as nothing more is known.
+#[test]
+fn what_was_made_anew_and_cannot_be_read_has_nothing_of_the_old() {
+    let read = |uid: &str| Reading::read(name("b"), service("10.0.0.2"), vec![]).of_uid(Some(uid.into()));
+    let torn = |uid: Option<&str>| unreadable("b").of_uid(uid.map(str::to_owned));
+    let rest = || Service { unreadable: true, ..assigned("10.0.0.9") };
+    let (old, saved) = (Some(service("10.0.0.2")), Some(rest()));
+    for (what, before, now, expected) in [
+        ("the same", Some(read("1")), torn(Some("1")), old.clone()),
+        ("the same, with a rest", Some(read("1")), torn(Some("1")).or_rest(Some(rest())), old.clone()),
+        ("another", Some(read("1")), torn(Some("2")), None),
+        ("another, with a rest", Some(read("1")), torn(Some("2")).or_rest(Some(rest())), saved.clone()),
+        ("it does not say which", Some(read("1")), torn(None).or_rest(Some(rest())), old),
+        ("nothing was known", None, torn(Some("1")), None),
+        ("nothing was known, with a rest", None, torn(Some("1")).or_rest(Some(rest())), saved),
+    ] {
+        let mut known = Known::default();
+        before.map(|before| known.apply(Change::Present(before)));
+        assert_eq!(known.apply(Change::Present(now)), vec![problem()]);
+        assert_eq!(known.get(&name("b")).cloned(), expected, "{what}");
+    }
+    // A rest gives way to a later rest, and to a reading; and a list is no different.
+    let mut known = Known::default();
+    let with = |address: &str| torn(Some("1")).or_rest(Some(assigned(address)));
+    for address in ["10.0.0.8", "10.0.0.9"] {
+        known.replace(list(Extent::Complete, vec![with(address)]));
+        assert_eq!(known.get(&name("b")), Some(&assigned(address)));
+    }
+    known.apply(Change::Present(read("1")));
+    known.replace(list(Extent::Complete, vec![with("10.0.0.7")]));
+    assert_eq!(known.get(&name("b")), Some(&service("10.0.0.2")));
+    assert_eq!((known.uid(&name("b")), known.uid(&name("c"))), (Some("1"), None));
+}
+
+#[test]
+fn what_cannot_be_read_keeps_its_addresses_from_others() {
+    let pools = super::world::pools(&[("range-global", "10.0.0.1-10.0.0.2")]);
+    let rest = Service { unreadable: true, created: 200, ..assigned("10.0.0.1") };
+    let world = World::new(&[]).service("torn", rest).service("web", service(""));
+    let decisions = world.decide_with(&pools);
+    assert_eq!(decisions.not_ours[&name("torn")], NotOurs::Unreadable);
+    assert_eq!(decisions.grants[&name("web")][0].address.to_string(), "10.0.0.2");
 }
