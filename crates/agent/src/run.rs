@@ -10,6 +10,7 @@
 
 mod turn;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver as SyncReceiver;
@@ -233,7 +234,7 @@ impl Memory {
         let snapshot = known.clone().unwrap_or_else(|| Snapshot {
             boot_id: boot_id.to_owned(),
             instance: InstanceId(random()),
-            claims: lasting.claims(),
+            claims: BTreeMap::new(),
             api_servers: Vec::new(),
             names: lasting.names,
             cluster: lasting.cluster,

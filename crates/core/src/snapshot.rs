@@ -1,7 +1,7 @@
 //! The last known valid state, kept across a restart of the agent.
 //!
 //! A snapshot is bound to the boot: after a reboot the kernel holds nothing of ours and another node may hold the
-//! claim, so what an earlier boot knew is not believed. Only what was wanted is as good as before ([`Lasting`]).
+//! claim, so what an earlier boot knew is not believed. Little is as good as before ([`Lasting`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,30 +30,20 @@ pub struct Snapshot {
     pub cluster: Option<String>,
 }
 
-/// What of a snapshot outlasts a reboot: what was wanted, and nothing of who held it.
+/// What of a snapshot outlasts a reboot: nothing of who held, and no addresses of Services, which may be anybody's by now and
+/// are read again where an API server can be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lasting {
     /// What the names meant: a reboot changes no DNS.
     pub names: BTreeMap<String, Vec<Vip>>,
     /// Which cluster it is.
     pub cluster: Option<String>,
-    /// The addresses of Services, of each claim that has any.
-    pub services: BTreeMap<ClaimId, Vec<Vip>>,
 }
 
 impl Lasting {
     fn of(snapshot: Snapshot) -> Self {
-        let Snapshot { names, cluster, claims, .. } = snapshot;
-        let services = claims.into_iter().map(|(claim, memory)| (claim, memory.services));
-        Self { names, cluster, services: services.filter(|(_, vips)| !vips.is_empty()).collect() }
-    }
-
-    /// The claims as a run begins with them that knows nothing else.
-    #[must_use]
-    pub fn claims(&self) -> BTreeMap<ClaimId, ClaimMemory> {
-        let memory =
-            |services: &Vec<Vip>| ClaimMemory { services: services.clone(), ..ClaimMemory::default() };
-        self.services.iter().map(|(claim, services)| (claim.clone(), memory(services))).collect()
+        let Snapshot { names, cluster, .. } = snapshot;
+        Self { names, cluster }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::effect::Pace as AnnouncePace;
 use crate::input::Frame;
 
 /// A rogue is answered at most this often, and a foreign elector's node is answered once in ten.
-const ROGUE_DEFENCE: Duration = Duration::from_secs(1);
+pub(super) const ROGUE_DEFENCE: Duration = Duration::from_secs(1);
 const FOREIGN_DEFENCE: Duration = Duration::from_secs(10);
 /// How long a renewal answers the question whether the grant is ours. A successor's burst has a frame after 150 ms: the
 /// verification that one begins still ends within a second of the first (simulation, long seed 382).
@@ -21,6 +21,9 @@ impl Machine {
         let Some(sender) = frame.sender else {
             return self.on_question(now, frame, out);
         };
+        if self.services.has(sender) {
+            return self.on_service_frame(now, frame, sender, out);
+        }
         if !self.is_of_the_claim(sender) {
             self.watcher.heard(frame.heard_at, frame.mac, sender);
             return;
@@ -45,7 +48,7 @@ impl Machine {
 
     /// Somebody asks for the VIP: before taking it (rule 8), or because it holds and looks for a rival.
     fn on_question(&mut self, now: Moment, frame: &Frame, out: &mut Output) {
-        if !self.is_of_the_claim(frame.target) {
+        if !self.is_of_the_claim(frame.target) || self.services.has(frame.target) {
             return;
         }
         self.asked_at = Some(frame.heard_at);
@@ -211,7 +214,7 @@ impl Machine {
         self.order_announcement(AnnouncePace::Defend, out);
     }
 
-    fn tell_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Verdict), out: &mut Output) {
+    pub(super) fn tell_conflict(&mut self, now: Moment, frame: &Frame, on: (Vip, Verdict), out: &mut Output) {
         let (vip, verdict) = on;
         let key = (frame.mac, verdict);
         if self.told_conflicts.get(&key).is_some_and(|at| now.since(*at) < TELL_AGAIN) {

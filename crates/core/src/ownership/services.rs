@@ -6,7 +6,10 @@
 //!
 //! What was told last stays in force until something else is told, also across a restart.
 
+use super::frames::ROGUE_DEFENCE;
 use super::*;
+use crate::effect::Pace as AnnouncePace;
+use crate::input::Frame;
 
 /// The addresses of Services of one claim.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +41,10 @@ impl Services {
 
     pub(super) fn in_force(&self) -> impl Iterator<Item = Vip> + '_ {
         self.in_force.iter().copied()
+    }
+
+    pub(super) fn has(&self, vip: Vip) -> bool {
+        self.in_force.contains(&vip)
     }
 
     pub(super) fn are_there(&self) -> bool {
@@ -99,6 +106,35 @@ impl Machine {
         self.services.ordered.insert(id, came.to_vec());
         let (claim, lifetime) = (self.settings.claim.clone(), self.settings.lifetime);
         out.effects.push(Effect::Assign { id, claim, vips: came.to_vec(), lifetime });
+    }
+
+    /// Somebody speaks in the name of a Service's address. Who holds is settled by the claim's own address alone: another holder
+    /// of this claim wears that as well. Whoever has one address of a Service, by whatever mark of whatever claim, is no
+    /// reason to give up the others, nor to announce them all.
+    pub(super) fn on_service_frame(&mut self, now: Moment, frame: &Frame, vip: Vip, out: &mut Output) {
+        if !matches!(self.state, State::Holding(_)) {
+            return;
+        }
+        let of_member = self.members.values().any(|member| member.macs.contains(&frame.mac));
+        if of_member && frame.mark.is_some() {
+            return;
+        }
+        self.conflicts += 1;
+        let verdict = if of_member { Verdict::Misconfigured } else { Verdict::Rogue };
+        self.tell_conflict(now, frame, (vip, verdict), out);
+        if !of_member && self.defended_at.is_none_or(|at| now.since(at) >= ROGUE_DEFENCE) {
+            self.defend_service(now, vip, out);
+        }
+    }
+
+    /// Announces one address with a burst of its own: one that was not announced before has one.
+    fn defend_service(&mut self, now: Moment, vip: Vip, out: &mut Output) {
+        let Some(mark) = self.own_mark().filter(|_| self.announced.is_some()) else { return };
+        self.defended_at = Some(now);
+        let (claim, mut vips) = (self.settings.claim.clone(), self.announceable());
+        vips.retain(|one| *one != vip);
+        out.effects.push(Effect::Announce { claim, vips, mark, pace: AnnouncePace::Steady });
+        self.order_announcement(AnnouncePace::Steady, out);
     }
 
     /// What was ordered by itself is not there because the rest is.

@@ -188,6 +188,72 @@ fn what_is_told_while_a_successor_is_awaited_waits() {
     assert_eq!(world.wears, set(&with_own(&[2])), "taken back from one that died: with what was told last");
 }
 
+/// How many addresses were announced with a burst, or defended.
+fn burst(world: &World) -> usize {
+    let mut before: BTreeSet<Vip> = set(&world.announces);
+    let mut count = 0;
+    for effect in &world.effects {
+        if let Effect::Announce { vips, pace, .. } = effect {
+            let now = set(vips);
+            count += if *pace == Pace::Steady { now.difference(&before).count() } else { now.len() };
+            before = now;
+        }
+    }
+    count
+}
+
+#[test]
+fn a_stranger_on_one_service_has_that_one_defended_once_a_second() {
+    let mut world = World::holder();
+    let many: Vec<Vip> = (0..250).map(|host| IpAddr::from([10, 2, 0, host])).collect();
+    world.give(Input::Services(many.clone()));
+    world.run(3 * SECOND);
+    let elsewhere = Mark { tenure: Tenure::Confirmed, epoch: 9, node: NodeName::new("elsewhere").id() };
+    for mark in [None, Some(elsewhere)] {
+        world.effects.clear();
+        for _ in 0..100 {
+            let frame = world.frame(STRANGER, many[7], mark);
+            world.give(frame);
+            world.run(Duration::from_millis(100));
+        }
+        assert!((9..=11).contains(&burst(&world)), "{} in ten seconds", burst(&world));
+        assert_eq!(world.announces.len(), 251);
+    }
+    assert!(world.happened("Conflict") >= 2 && world.happened("Conflict") <= 4, "a line in ten seconds");
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed));
+}
+
+#[test]
+fn a_mark_on_a_services_address_takes_nothing_away() {
+    let mut world = World::holder();
+    tell(&mut world, &[1, 2]);
+    world.api = Api::Refuses;
+    world.run(30 * SECOND);
+    assert_eq!(world.tenure(), Some(Tenure::Detached));
+    let elsewhere = Mark { tenure: Tenure::Confirmed, epoch: 9, node: NodeName::new("elsewhere").id() };
+    for mac in [STRANGER, PEER_MAC] {
+        let frame = world.frame(mac, service(1), Some(elsewhere));
+        world.give(frame);
+    }
+    assert_eq!((world.wears.clone(), world.tenure()), (set(&with_own(&[1, 2])), Some(Tenure::Detached)));
+    world.hear(PEER_MAC, Some(elsewhere));
+    assert_eq!(world.tenure(), None, "on the claim's own address it does");
+}
+
+#[test]
+fn a_members_kernel_that_speaks_for_a_service_is_misconfigured() {
+    let mut world = World::holder();
+    tell(&mut world, &[1]);
+    world.effects.clear();
+    let frame = world.frame(PEER_MAC, service(1), None);
+    world.give(frame);
+    let verdict = world.events.iter().rev().find_map(|event| match event {
+        Event::Conflict { verdict, .. } => Some(*verdict),
+        _ => None,
+    });
+    assert_eq!((verdict, burst(&world)), (Some(Verdict::Misconfigured), 0));
+}
+
 #[test]
 fn a_deleted_service_address_is_put_back() {
     let mut world = World::holder();
