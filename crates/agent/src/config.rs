@@ -51,6 +51,8 @@ pub struct Config {
     pub addresses: Vec<Address>,
     /// Those of them that are addresses; what the names mean is known when the agent runs, and may change.
     pub vips: Vec<Vip>,
+    /// Addresses that the settings name as the control plane's, also where it is not this agent that holds them.
+    pub reserved: Vec<Vip>,
     /// The port of what the VIP serves.
     pub port: u16,
     /// Whether a Lease decides who holds the VIP.

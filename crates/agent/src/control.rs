@@ -68,8 +68,9 @@ pub(crate) async fn run(
     let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
     spawn_servers(&mut tasks, config, insight);
     spawn_services(&mut tasks, insight, (&edges, &parts));
-    for (at, one) in edges.into_iter().enumerate() {
-        spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), at == 0);
+    let mut view = Some(insight.api.clone());
+    for one in edges.into_iter().filter(|one| one.role.authority == Authority::Lease) {
+        spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), view.take());
     }
     let ended = await_loops(&mut end, loops).await;
     if labels {
@@ -148,30 +149,24 @@ fn spawn_for_control_plane(
 fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts): (&[Edges], &Parts)) {
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::services());
     let Some((edges, keeper)) = edges.zip(parts.services.clone()) else { return };
-    let (api, inputs, held) = (insight.api.clone(), edges.inputs.clone(), edges.held.clone());
+    let (api, held) = (insight.api.clone(), edges.held.clone());
     tasks.spawn(insight.supervisor.clone().keep("services", 7, move || {
         let (keeper, api) = (Arc::clone(&keeper), api.clone());
-        let (inputs, held) = (inputs.clone(), held.clone());
-        async move { keeper.run(&api, services::Loop { inputs: &inputs, held }).await }
+        let held = held.clone();
+        async move { keeper.run(&api, &held).await }
     }));
 }
 
-/// One loop's Lease. The first one's adapter is what people are told of, and what others ask by.
+/// One loop's Lease. The first one's adapter has the view: it is what people are told of, and what others ask by.
 fn spawn_lease(
     tasks: &mut JoinSet<()>,
     (config, insight): (&Config, &Arc<Insight>),
     (edges, vips): (Edges, watch::Receiver<Vec<Vip>>),
-    is_first: bool,
+    view: Option<ApiView>,
 ) {
     let task = edges.role.lease_task;
-    if edges.role.authority != Authority::Lease {
-        return;
-    }
-    let lease = Arc::new(Lease {
-        settings: settings(config, &edges.role, vips),
-        edges: Mutex::new(edges),
-        view: is_first.then(|| insight.api.clone()),
-    });
+    let lease =
+        Arc::new(Lease { settings: settings(config, &edges.role, vips), edges: Mutex::new(edges), view });
     tasks.spawn(insight.supervisor.clone().keep(task, 3, move || {
         let lease = Arc::clone(&lease);
         async move { lease.serve().await }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::{AddressChange, Input, Link, Outcome};
+use mainstay_core::input::{AddressChange, Health, Input, Link, Outcome};
 use mainstay_core::node::Output;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
@@ -177,6 +177,8 @@ pub(crate) struct Edges {
     pub(crate) services: watch::Receiver<Option<Vec<Vip>>>,
     /// Which cluster this is, to be kept with the snapshot.
     pub(crate) cluster: watch::Receiver<Option<String>>,
+    /// Whether this node is fit to hold; `None` as long as nobody says.
+    pub(crate) fitness: watch::Receiver<Option<Health>>,
 }
 
 impl Edges {
@@ -224,6 +226,7 @@ enum Woke {
     Learned,
     Resolved,
     Services,
+    Fitness,
     Deadline,
     Nothing,
 }
@@ -259,6 +262,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
         self.save();
         self.handle(&Input::Tick);
         self.resolved();
+        self.judge();
         self.serve();
         loop {
             self.vitals.turned((self.clock)());
@@ -271,6 +275,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 Woke::Learned => self.save(),
                 Woke::Resolved => self.resolved(),
                 Woke::Services => self.serve(),
+                Woke::Fitness => self.judge(),
                 Woke::Deadline => self.be_fair().await,
                 Woke::Nothing => {}
             }
@@ -297,6 +302,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
             Ok(()) = edges.named.vips.changed() => Woke::Resolved,
             Ok(()) = edges.services.changed() => Woke::Services,
             Ok(()) = edges.cluster.changed() => Woke::Learned,
+            Ok(()) = edges.fitness.changed() => Woke::Fitness,
         };
         if (self.clock)() >= deadline.max(now) + STOOD_STILL {
             // Before anything is announced.
@@ -416,6 +422,14 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
         let vips = self.edges.named.vips.borrow_and_update().clone();
         if !vips.is_empty() && !self.edges.named.answers.borrow().is_empty() {
             self.handle(&Input::Vips(vips));
+        }
+    }
+
+    /// Whether this node is fit to hold.
+    fn judge(&mut self) {
+        let fitness = *self.edges.fitness.borrow_and_update();
+        if let Some(health) = fitness {
+            self.handle(&Input::Health(health));
         }
     }
 

@@ -12,9 +12,9 @@ use crate::driver::Report;
 use crate::supervise::TaskState;
 use crate::vitals::STALLED_AFTER;
 
-/// The tasks that VIPs depend on. A port or a socket that another process has is a warning, not a reason to be
+/// The one task that the first claim's VIP depends on. What fails for Services alone is no reason to move the control plane's. A port or a socket that another process has is a warning, not a reason to be
 /// killed: a restart would meet the same one.
-const VITAL_TASKS: [&str; 2] = ["lease", "services-lease"];
+const VITAL_TASK: &str = "lease";
 
 /// Why the process should be restarted.
 pub(crate) fn not_live(idle: Option<Duration>, tasks: &BTreeMap<&'static str, TaskState>) -> Vec<String> {
@@ -22,8 +22,7 @@ pub(crate) fn not_live(idle: Option<Duration>, tasks: &BTreeMap<&'static str, Ta
     if let Some(idle) = idle.filter(|idle| *idle >= STALLED_AFTER) {
         reasons.push(format!("the loop has not turned for {:.1} s", idle.as_secs_f64()));
     }
-    for (name, task) in tasks.iter().filter(|(name, task)| VITAL_TASKS.contains(name) && task.in_crash_loop())
-    {
+    for (name, task) in tasks.iter().filter(|(name, task)| **name == VITAL_TASK && task.in_crash_loop()) {
         let why = task.last_failure.as_deref().unwrap_or_default();
         reasons.push(format!("the task {name} failed {} times in a row: {why}", task.failures));
     }

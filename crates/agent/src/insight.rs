@@ -26,6 +26,9 @@ use crate::vitals::Vitals;
 /// How long the loop may take to answer before it counts as silent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// A loop beside the first that has not turned for this long is stalled.
+const OTHERS_STALLED_AFTER: Duration = Duration::from_secs(60);
+
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -182,7 +185,10 @@ impl Insight {
 
     /// Why the process should be restarted; empty when it should not.
     pub(crate) fn not_live(&self) -> Vec<String> {
-        health::not_live(self.idlest(), &self.supervisor.tasks())
+        let first = self.loops.first().and_then(|one| self.idle(one));
+        // What stands still for Services alone waits a while before the control plane's VIP has to move for it.
+        let others = self.idlest().filter(|idle| *idle >= OTHERS_STALLED_AFTER);
+        health::not_live(first.max(others), &self.supervisor.tasks())
     }
 
     /// Why this node is not ready; empty when it is.

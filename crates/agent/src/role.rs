@@ -74,7 +74,8 @@ impl Role {
             authority: Authority::Lease,
             lease: services.lease.clone(),
             thread: "services",
-            lease_task: "services-lease",
+            // Where there is nothing else, it is what the agent lives for.
+            lease_task: if config.holds_control_plane() { "services-lease" } else { "lease" },
             snapshot: "services.json",
             record: config.record.as_ref().map(beside),
         }

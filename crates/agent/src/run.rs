@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use mainstay_core::input::Input;
+use mainstay_core::input::{Health, Input};
 use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::settings::Authority;
 use mainstay_core::snapshot::{Lasting, Snapshot, SnapshotError};
@@ -128,11 +128,22 @@ fn begin(
     ended: mpsc::Sender<Ended>,
 ) -> anyhow::Result<Running> {
     let (opened, open) = std::sync::mpsc::sync_channel(1);
-    let Beginning { role, boot_id, instance, edges, view } = start;
+    let Beginning { role, boot_id, instance, edges, view, halt } = start;
     let (config, insight, stop) = (config.clone(), Arc::clone(insight), stop.clone());
     let thread = std::thread::Builder::new().name(role.thread.to_owned());
-    let mut start =
-        LoopStart { config, role, boot_id, instance, edges, opened, view, insight, watches_signals, stop };
+    let mut start = LoopStart {
+        config,
+        role,
+        boot_id,
+        instance,
+        edges,
+        opened,
+        view,
+        insight,
+        watches_signals,
+        stop,
+        halt,
+    };
     let thread = thread.spawn(move || {
         let alone = start.role.claim == ClaimId::control_plane();
         let ending = if alone { run_loop(&mut start) } else { keep_looping(&mut start) };
@@ -166,6 +177,7 @@ struct Beginning {
     instance: InstanceId,
     edges: Edges,
     view: LoopView,
+    halt: CancellationToken,
 }
 
 /// One loop, not yet running, and the control plane's ends of its channels.
@@ -268,6 +280,9 @@ struct Source {
     members: watch::Sender<Members>,
     services: watch::Receiver<Option<Vec<Vip>>>,
     cluster: watch::Receiver<Option<String>>,
+    fitness: watch::Receiver<Option<Health>>,
+    /// Cancelled when the loop must not go on.
+    halt: CancellationToken,
 }
 
 impl Source {
@@ -279,6 +294,8 @@ impl Source {
             members: known.members.clone(),
             services: watch::channel(None).1,
             cluster: watch::channel(None).1,
+            fitness: watch::channel(None).1,
+            halt: CancellationToken::new(),
         }
     }
 
@@ -290,6 +307,8 @@ impl Source {
             members: known.members.clone(),
             services: known.addresses.subscribe(),
             cluster: known.cluster.subscribe(),
+            fitness: known.fitness.subscribe(),
+            halt: keeper.stop(),
         }
     }
 }
@@ -305,7 +324,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let Source { vips, answers, members, services, cluster } = source;
+    let Source { vips, answers, members, services, cluster, fitness, halt } = source;
     let edges = Edges {
         inputs,
         commands,
@@ -317,6 +336,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         named: Named { vips, answers, members },
         services,
         cluster,
+        fitness,
     };
     let control =
         control::Edges { role: role.clone(), calls, inputs: input_sender, learned: learned_sender, held };
@@ -326,7 +346,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         vitals: Arc::new(Vitals::default()),
         tally: writer.tally.clone(),
     };
-    Ok(Prepared { start: Beginning { role, boot_id, instance, edges, view }, control, writer })
+    Ok(Prepared { start: Beginning { role, boot_id, instance, edges, view, halt }, control, writer })
 }
 
 fn facts(config: &Config, instance: InstanceId) -> Facts {

@@ -17,19 +17,20 @@ mod tell;
 mod tests;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::beacon::beacon;
-use mainstay_core::input::{Health, Input};
+use mainstay_core::input::Health;
 use mainstay_core::names::NodeName;
 use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::vip::Vip;
 use mainstay_kube::{EventSink, Feed, Following, Handles, Objects, PublishStatus, Wanted};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,8 @@ pub(crate) struct Known {
     pub(crate) addresses: watch::Sender<Option<Vec<Vip>>>,
     /// Which cluster this is.
     pub(crate) cluster: watch::Sender<Option<String>>,
+    /// Whether this node is fit to hold Services; `None` as long as not everything was read.
+    pub(crate) fitness: watch::Sender<Option<Health>>,
     /// The nodes whose agents hold Services, whom the loop learns.
     pub(crate) members: watch::Sender<Members>,
 }
@@ -70,9 +73,15 @@ pub(crate) struct Keeper {
     settings: Services,
     /// The control plane's addresses, which no Service gets.
     vips: watch::Receiver<Vec<Vip>>,
+    /// Whether some of them come from names.
+    names_vip: bool,
+    /// What the settings say that the control plane's are, also where another agent holds them.
+    addresses: Vec<Vip>,
     following: Following,
     /// What Services shall say.
     wanted: watch::Sender<Arc<Wanted>>,
+    /// Cancelled when the loop must not go on.
+    stop: CancellationToken,
     view: View,
     /// What is kept from one run to the next.
     memory: Mutex<Memory>,
@@ -82,16 +91,7 @@ pub(crate) struct Keeper {
 #[derive(Debug, Default)]
 struct Memory {
     damper: Damper,
-    health: Option<Health>,
     told: Told,
-}
-
-/// Where the loop is told what concerns it, and says whether it holds.
-pub(crate) struct Loop<'a> {
-    /// What it is told beside the addresses.
-    pub(crate) inputs: &'a mpsc::Sender<Input>,
-    /// Whether this node holds Services.
-    pub(crate) held: watch::Receiver<Option<bool>>,
 }
 
 impl Keeper {
@@ -109,6 +109,7 @@ impl Keeper {
             beacon: watch::Sender::new(snapshot.cluster.iter().map(|uid| beacon(uid, &lease)).collect()),
             addresses: watch::Sender::new(None),
             cluster: watch::Sender::new(snapshot.cluster.clone()),
+            fitness: watch::Sender::default(),
             members: watch::Sender::new(members(snapshot)),
         };
         view.begin(if snapshot.cluster.is_some() { Cluster::Known } else { Cluster::Unknown });
@@ -118,11 +119,19 @@ impl Keeper {
             lease,
             settings: services.clone(),
             vips,
+            names_vip: config.names().next().is_some(),
+            addresses: config.reserved.clone(),
             following: rules::followed(services),
             wanted: watch::Sender::default(),
+            stop: CancellationToken::new(),
             view,
             memory: Mutex::default(),
         }
+    }
+
+    /// Cancelled when the loop must not go on.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     pub(crate) fn known(&self) -> &Known {
@@ -133,7 +142,11 @@ impl Keeper {
     ///
     /// # Errors
     /// When there will be no other adapter: the agent ends.
-    pub(crate) async fn run(&self, api: &ApiView, of: Loop<'_>) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        &self,
+        api: &ApiView,
+        held: &watch::Receiver<Option<bool>>,
+    ) -> anyhow::Result<()> {
         let mut memory = self.memory.lock().await;
         let mut handles = api.subscribe();
         loop {
@@ -141,7 +154,7 @@ impl Keeper {
                 handles.borrow_and_update().as_ref().map(|handles: &Handles| handles.objects.clone());
             let followed = async {
                 match current {
-                    Some(objects) => self.follow(&objects, &of, &mut memory).await,
+                    Some(objects) => self.follow((&objects, api), held, &mut memory).await,
                     None => std::future::pending().await,
                 }
             };
@@ -152,7 +165,12 @@ impl Keeper {
         }
     }
 
-    async fn follow(&self, objects: &Objects, of: &Loop<'_>, memory: &mut Memory) -> anyhow::Result<()> {
+    async fn follow(
+        &self,
+        (objects, api): (&Objects, &ApiView),
+        held: &watch::Receiver<Option<bool>>,
+        memory: &mut Memory,
+    ) -> anyhow::Result<()> {
         let (reflector, feed) = objects.reflector(self.following.clone());
         let (publisher, writes) = objects.publisher(feed.observed.clone(), self.wanted.subscribe());
         let (events, event_writer) = objects.events(self.node.as_str());
@@ -164,8 +182,11 @@ impl Keeper {
             () = publisher.run(cancel.clone()) => anyhow::bail!("the writer of statuses ended early"),
             () = event_writer.run(cancel) => anyhow::bail!("the writer of Events ended early"),
             () = self.identify(objects) => anyhow::bail!("nobody asks any more which cluster this is"),
+            () = tell::watch_problems(feed.problems.clone(), feed.pools.clone()) => {
+                anyhow::bail!("the watches tell no more of problems")
+            }
             () = self.watch_writes(writes) => anyhow::bail!("the writer of statuses tells no more"),
-            ended = self.decide_all(feed, &events, of, memory) => ended,
+            ended = self.decide_all(feed, (&events, api), held.clone(), memory) => ended,
         }
     }
 
@@ -192,10 +213,14 @@ impl Keeper {
     fn meet(&self, uid: String) {
         let known = self.known.cluster.borrow().clone();
         if let Some(known) = known.filter(|known| *known != uid) {
-            tracing::error!(
-                "the state directory is of another cluster (kube-system had the uid {known}, it has {uid}): \
-                 remove services.json from MAINSTAY_STATE_DIR and start the agent again"
+            let why = format!(
+                "the state directory is of another cluster (kube-system had the uid {known}, it has {uid}): remove \
+                 services.json from MAINSTAY_STATE_DIR and start the agent again; until then this node holds no Services"
             );
+            tracing::error!("{why}");
+            self.view.other_cluster(why);
+            // With its beacon, this node and the others would take each other for dead.
+            self.stop.cancel();
             return;
         }
         self.view.begin(Cluster::Known);
@@ -208,19 +233,22 @@ impl Keeper {
     async fn decide_all(
         &self,
         mut feed: Feed,
-        events: &EventSink,
-        of: &Loop<'_>,
+        (events, api): (&EventSink, &ApiView),
+        mut held: watch::Receiver<Option<bool>>,
         memory: &mut Memory,
     ) -> anyhow::Result<()> {
-        let (mut vips, mut held) = (self.vips.clone(), of.held.clone());
+        let mut vips = self.vips.clone();
         let mut members = self.known.members.subscribe();
         loop {
             let holds = *held.borrow_and_update() == Some(true);
             let agents = members.borrow_and_update().clone();
-            let again = match self.decide(&mut feed, &mut vips, &agents) {
-                Some(decided) => self.take_in(decided, holds, (events, of), memory).await,
-                None => None,
-            };
+            if !holds {
+                // Whatever is known at present: another writes from now on.
+                self.wanted.send_if_modified(|wanted| replace(wanted, Arc::new(leave(wanted))));
+            }
+            let reserved = self.reserved(&vips.borrow_and_update(), api);
+            let decided = reserved.and_then(|reserved| self.decide(&mut feed, &reserved, &agents));
+            let again = decided.and_then(|decided| self.take_in(decided, holds, events, memory));
             let later = async {
                 match again {
                     Some(at) => sleep_until(at).await,
@@ -239,25 +267,32 @@ impl Keeper {
         }
     }
 
-    fn decide(
-        &self,
-        feed: &mut Feed,
-        vips: &mut watch::Receiver<Vec<Vip>>,
-        agents: &Members,
-    ) -> Option<Decided> {
+    fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: &Members) -> Option<Decided> {
         let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
-        let rules = rules::rules(&self.settings, &vips.borrow_and_update());
+        let rules = rules::rules(&self.settings, reserved);
         // Not held on to: see `Feed`.
         let intent = feed.intent.borrow_and_update();
-        Decided::of(&Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node, agents })
+        let facts = Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node, agents };
+        Decided::of(&facts)
+    }
+
+    /// Addresses that no Service gets: the control plane's, and those that API servers are reached at. `None` as long as a
+    /// name of the control plane's has never been resolved.
+    fn reserved(&self, vips: &[Vip], api: &ApiView) -> Option<Vec<Vip>> {
+        if self.names_vip && vips.is_empty() {
+            return None;
+        }
+        let servers = api.servers();
+        let servers = servers.iter().filter_map(|server| rules::host(&server.url));
+        Some(vips.iter().chain(&self.addresses).copied().chain(servers).collect())
     }
 
     /// Tells what was decided; when to look again, if that is known.
-    async fn take_in(
+    fn take_in(
         &self,
         decided: Decided,
         holds: bool,
-        (events, of): (&EventSink, &Loop<'_>),
+        events: &EventSink,
         memory: &mut Memory,
     ) -> Option<Instant> {
         let addresses = memory.damper.take(Instant::now(), &decided.wanted, &decided.served);
@@ -272,7 +307,7 @@ impl Keeper {
         });
         self.wanted.send_if_modified(|wanted| replace(wanted, Arc::new(decided.wanted(self.who(holds)))));
         self.known.addresses.send_if_modified(|known| replace(known, Some(addresses)));
-        self.tell_health(decided.may_hold, of, memory).await;
+        self.tell_fitness(decided.may_hold);
         memory.damper.next()
     }
 
@@ -281,17 +316,19 @@ impl Keeper {
         Some(&self.node).filter(|_| holds && self.settings.write_status)
     }
 
-    async fn tell_health(&self, may_hold: Result<(), String>, of: &Loop<'_>, memory: &mut Memory) {
-        let health = if may_hold.is_ok() { Health::Healthy } else { Health::Unhealthy };
-        if memory.health.replace(health) == Some(health) {
-            return;
+    fn tell_fitness(&self, may_hold: Result<(), String>) {
+        let fitness = if may_hold.is_ok() { Health::Healthy } else { Health::Unhealthy };
+        let news = self.known.fitness.send_if_modified(|known| replace(known, Some(fitness)));
+        if let Some(why) = may_hold.err().filter(|_| news) {
+            tracing::warn!("this node leaves Services to another where one could hold them: {why}");
         }
-        if let Err(why) = may_hold {
-            tracing::warn!("this node is to hold nothing for Services: {why}");
-        }
-        // The loop has ended if nobody takes it, and so, soon, does this.
-        let _ = of.inputs.send(Input::Health(health)).await;
     }
+}
+
+/// What is written on Services is left to another agent.
+fn leave(wanted: &Wanted) -> Wanted {
+    let elsewhere = wanted.elsewhere.iter().chain(wanted.services.keys()).cloned().collect();
+    Wanted { services: BTreeMap::new(), elsewhere }
 }
 
 /// Puts `now` there; whether that is news.

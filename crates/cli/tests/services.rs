@@ -323,3 +323,23 @@ fn without_endpoints_the_address_is_not_held_and_a_flap_moves_nothing() {
         });
     });
 }
+
+/// The loopback can wear no VIP: the Services' loop breaks off again and again.
+#[test]
+fn services_that_cannot_be_held_leave_the_control_planes_vip_alone() {
+    if let Err(reason) = netns::ensure_privilege() {
+        return eprintln!("skipped: {reason}");
+    }
+    let scratch = Scratch::new("services-lo");
+    let plan = plan(&scratch).with_setting("vip_servicesinterface", "lo");
+    let mut cluster = Cluster::up(plan).expect("the control plane's VIP is held");
+    let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    let told = || {
+        let log = std::fs::read_to_string(scratch.0.join(format!("agent-n{}.log", holder + 1)))?;
+        Ok(log.contains("is no Ethernet").then_some(log))
+    };
+    let log = wait_for(PATIENCE, told).expect("a log").expect("the cause is said");
+    assert_eq!(log.matches("the loop broke off").count(), 1, "once: {log}");
+    assert!(cluster.stop(holder, PATIENCE).expect("it ends").success());
+    cluster.wait_holder(&cluster.others(holder), PATIENCE).expect("handed over");
+}

@@ -156,6 +156,7 @@ impl Resolver<'_> {
             interface,
             addresses,
             vips,
+            reserved: self.reserved(),
             port: self.number(Key::Port)?,
             authority: self.authority()?,
             lease: self.lease_name(Key::LeaseName)?,
@@ -291,6 +292,12 @@ impl Resolver<'_> {
                 )),
             }
         })
+    }
+
+    /// What is no address is a name, and whoever is to hold it says what is wrong with it.
+    fn reserved(&self) -> Vec<Vip> {
+        let text = self.layer.get(Key::Address).text;
+        text.split(',').filter_map(|one| one.trim().parse().ok()).collect()
     }
 
     fn node(&self) -> Result<NodeName, Refusal> {

@@ -429,7 +429,13 @@ fn settings_of_features_are_typed_before_they_are_built() {
 #[test]
 fn services_alone_need_no_address_and_have_witnesses_of_their_own_interface() {
     let alone = config(&[("cp_enable", "false"), ("address", ""), ("svc_enable", "true")]);
-    assert!(!alone.holds_control_plane() && alone.vips.is_empty());
+    assert!(!alone.holds_control_plane() && alone.vips.is_empty() && alone.reserved.is_empty());
+    let beside = config(&[("cp_enable", "false"), ("address", "10.0.0.100"), ("svc_enable", "true")]);
+    assert_eq!(
+        beside.reserved,
+        ["10.0.0.100".parse::<IpAddr>().expect("an address")],
+        "another agent's to hold"
+    );
     assert_eq!(alone.features.services.interface.name(&alone.interface), "eth0");
     assert!(!alone.features.services.witnesses.is_empty(), "the gateway");
     let elsewhere = config(&[("svc_enable", "true"), ("vip_servicesinterface", "lo")]);

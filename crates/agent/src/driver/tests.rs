@@ -124,6 +124,7 @@ struct Held {
     names: watch::Sender<Answers>,
     services: watch::Sender<Option<Vec<Vip>>>,
     cluster: watch::Sender<Option<String>>,
+    fitness: watch::Sender<Option<Health>>,
     saves: Taker<Snapshot>,
     calls: mpsc::Receiver<LeaseCall>,
     vitals: Arc<Vitals>,
@@ -146,6 +147,7 @@ fn driver(
     let (call_sender, calls) = mpsc::channel(1);
     let (services, service_receiver) = watch::channel(None);
     let (cluster, cluster_receiver) = watch::channel(None);
+    let (fitness, fitness_receiver) = watch::channel(None);
     let edges = Box::new(Edges {
         inputs: input_receiver,
         commands: command_receiver,
@@ -157,11 +159,28 @@ fn driver(
         named: Named { vips: vip_receiver, answers: name_receiver, members: watch::Sender::default() },
         services: service_receiver,
         cluster: cluster_receiver,
+        fitness: fitness_receiver,
     });
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)
         .watched_by(Arc::new(Observer::default()), Arc::clone(&vitals));
-    (driver, Held { record, inputs, commands, learned, vips, names, services, cluster, saves, calls, vitals })
+    (
+        driver,
+        Held {
+            record,
+            inputs,
+            commands,
+            learned,
+            vips,
+            names,
+            services,
+            cluster,
+            fitness,
+            saves,
+            calls,
+            vitals,
+        },
+    )
 }
 
 fn snapshot(boot_id: &str) -> Snapshot {
@@ -440,4 +459,13 @@ async fn what_a_loop_before_had_asked_is_answered_to_nobody() {
     let answered: Vec<Input> =
         record.inputs().into_iter().filter(|input| matches!(input, Input::Outcome { .. })).collect();
     assert_eq!(answered, [absent(EffectId(1))], "its own, and by its own name for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_is_told_at_its_start_whether_its_node_is_fit() {
+    let (driver, held) = driver(vec![], vec![], Wire::default());
+    held.fitness.send_replace(Some(Health::Unhealthy));
+    let (ending, ()) = tokio::join!(driver.run(), shut_down_at(&held, at(50)));
+    assert_eq!(ending, Ending::Stopped);
+    assert_eq!(held.record.inputs(), [Input::Tick, Input::Health(Health::Unhealthy), Input::Shutdown]);
 }

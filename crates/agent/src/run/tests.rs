@@ -81,6 +81,7 @@ fn edges(vips: watch::Receiver<Vec<Vip>>) -> (Edges, impl Sized) {
         named,
         services: services.1,
         cluster: cluster.1,
+        fitness: watch::channel(None).1,
     };
     (edges, (input_sender, command_sender, learned_sender, answers_sender, taker, services.0, cluster.0))
 }

@@ -15,6 +15,7 @@ use mainstay_core::settings::{Found, Settings};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::plane::{Dataplane, LinkSettings};
 use mainstay_dataplane::{LinkDescription, clock};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::random;
@@ -51,7 +52,10 @@ pub(super) struct LoopStart {
     pub(super) insight: Arc<Insight>,
     /// One loop watches for signals.
     pub(super) watches_signals: Watch,
+    /// The agent ends.
     pub(super) stop: CancellationToken,
+    /// This loop ends, and the others go on.
+    pub(super) halt: CancellationToken,
 }
 
 /// Whether a loop's thread watches for signals.
@@ -77,30 +81,70 @@ pub(super) fn run_loop(start: &mut LoopStart) -> anyhow::Result<Ending> {
 /// of its own that goes on.
 pub(super) fn keep_looping(start: &mut LoopStart) -> anyhow::Result<Ending> {
     let (mut rng, mut backoff) = (Rng::new(random()), Backoff::new(AGAIN_FIRST, AGAIN_LAST));
+    let mut told = String::new();
     loop {
         let error = match run_loop(start) {
             Ok(ending) => return Ok(ending),
-            Err(error) => error,
+            Err(error) => format!("{error:#}"),
         };
+        if told != error {
+            tracing::error!(claim = %start.role.claim, "the loop broke off, and begins again, over and over: {error}");
+            told = error;
+        }
         // Whoever waits for the interface is to begin all the same.
         let _ = start.opened.try_send(());
-        let again = backoff.next(&mut rng);
-        tracing::error!(claim = %start.role.claim, again_ms = again.as_millis(), "the loop broke off: {error:#}");
-        std::thread::sleep(again);
-        if start.stop.is_cancelled() {
-            return Err(error);
+        if let Some(ending) = wait(start, backoff.next(&mut rng))? {
+            return Ok(ending);
         }
         start.edges.begin_anew();
     }
 }
 
-async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
-    let LoopStart { config, role, edges, opened, view, insight, .. } = start;
+/// Waits before the loop begins again, and goes on listening to those who may end it.
+fn wait(start: &mut LoopStart, again: Duration) -> anyhow::Result<Option<Ending>> {
+    start.view.vitals.turned(clock::now());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        watch_signals(start)?;
+        let until = tokio::time::Instant::now() + again;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(None),
+                () = start.stop.cancelled() => return Ok(Some(Ending::Stopped)),
+                () = start.halt.cancelled() => return Ok(Some(Ending::Stopped)),
+                command = start.edges.commands.recv() => match command {
+                    // There is nothing to report on.
+                    Some(Command::Report(_)) => {}
+                    Some(Command::Shutdown(_)) | None => return Ok(Some(Ending::Stopped)),
+                    Some(Command::Abort) => return Ok(Some(Ending::Aborted)),
+                },
+            }
+        }
+    })
+}
+
+/// One loop's thread hears signals, for all of them.
+fn watch_signals(start: &LoopStart) -> anyhow::Result<()> {
     if start.watches_signals == Watch::Yes {
         let signals = Signals::catch().context("signals cannot be caught")?;
-        let bound = config.timing.duration + HAND_OVER_SLACK;
-        tokio::spawn(signals.watch(bound, Arc::clone(insight)));
+        let bound = start.config.timing.duration + HAND_OVER_SLACK;
+        tokio::spawn(signals.watch(bound, Arc::clone(&start.insight)));
     }
+    Ok(())
+}
+
+/// Hands over when the loop must not go on.
+async fn obey(halt: CancellationToken, commands: mpsc::Sender<Command>, bound: Duration) {
+    halt.cancelled().await;
+    // A loop that is not there any more has obeyed.
+    let _ = commands.send(Command::Shutdown(bound)).await;
+}
+
+async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
+    watch_signals(start)?;
+    let LoopStart { config, role, edges, opened, view, insight, .. } = start;
+    let bound = config.timing.duration + HAND_OVER_SLACK;
+    tokio::spawn(obey(start.halt.clone(), view.commands.clone(), bound));
     let Some(vips) = first_addresses(edges, view, opened).await? else { return Ok(Ending::Stopped) };
     // The data plane's own thread, which it starts, is to have it, too.
     if config.realtime {

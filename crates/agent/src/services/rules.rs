@@ -1,5 +1,7 @@
 //! What the settings say of Services, in the words of those who decide and of those who watch.
 
+use std::net::SocketAddr;
+
 use mainstay_core::intent::{ClassRule, ObjectName, Rules};
 use mainstay_core::ipam;
 use mainstay_core::vip::Vip;
@@ -29,6 +31,16 @@ pub(super) fn rules(services: &Services, vips: &[Vip]) -> Rules {
         reserved: vips.iter().copied().collect(),
         exclude_label: services.exclude_label,
     }
+}
+
+/// The address that a URL of an API server names, if it names one.
+pub(super) fn host(url: &str) -> Option<Vip> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    authority
+        .parse::<SocketAddr>()
+        .map(|socket| socket.ip())
+        .ok()
+        .or_else(|| authority.trim_start_matches('[').trim_end_matches(']').parse().ok())
 }
 
 /// The pools. `None` as long as nobody has said what they are, and nothing has gone wrong with asking: without them, whoever

@@ -1,10 +1,13 @@
 //! What of Services is worth telling: a line of log for each change on each node, and an Event from the node that holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mainstay_core::intent::ObjectName;
+use mainstay_core::ipam::Configuration;
 use mainstay_core::names::NodeName;
-use mainstay_kube::{EventKind, ServiceEvent};
+use mainstay_kube::{EventKind, Pools, Problems, ServiceEvent};
+use tokio::sync::watch;
 
 /// What was told last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,4 +79,35 @@ fn news<'a>(
     now: &'a BTreeMap<ObjectName, String>,
 ) -> impl Iterator<Item = (&'a ObjectName, &'a String)> {
     now.iter().filter(|(service, text)| before.get(*service) != Some(*text))
+}
+
+/// A line for each thing that is wrong with an object, and with the pools; each once, until it is mended and comes again.
+pub(super) async fn watch_problems(
+    mut problems: watch::Receiver<Arc<Problems>>,
+    mut pools: watch::Receiver<Pools>,
+) {
+    let mut told = BTreeSet::new();
+    loop {
+        let mut now: BTreeSet<String> =
+            problems.borrow_and_update().iter().map(ToString::to_string).collect();
+        now.extend(of_pools(&pools.borrow_and_update()));
+        for line in now.difference(&told) {
+            tracing::warn!("{line}");
+        }
+        told = now;
+        let changed = tokio::select! {
+            changed = problems.changed() => changed,
+            changed = pools.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+fn of_pools(pools: &Pools) -> Vec<String> {
+    let Pools::Present(data) = pools else { return Vec::new() };
+    let Configuration { problems, notes, .. } = Configuration::of(data);
+    let problems = problems.iter().map(ToString::to_string).chain(notes.iter().map(ToString::to_string));
+    problems.map(|line| format!("configmap kube-system/kubevip: {line}")).collect()
 }

@@ -74,3 +74,30 @@ fn an_excluded_node_holds_where_no_other_agent_is_on_a_better_one() {
     assert!(!n1_may_hold(&["n1", "n2"], &["n1", "n2", "n3"]));
     assert!(n1_may_hold(&["n1"], &[]), "nobody else is known");
 }
+
+#[test]
+fn an_api_servers_url_names_its_address_or_none() {
+    for (url, address) in [
+        ("https://10.0.0.1:6443", Some("10.0.0.1")),
+        ("https://10.0.0.1", Some("10.0.0.1")),
+        ("https://[fd00::1]:6443/prefix", Some("fd00::1")),
+        ("https://[fd00::1]", Some("fd00::1")),
+        ("https://api.example.com:6443", None),
+        ("nonsense", None),
+    ] {
+        assert_eq!(rules::host(url), address.map(|text| text.parse().expect("an address")), "{url}");
+    }
+}
+
+#[test]
+fn what_a_holder_wrote_is_left_to_the_next() {
+    let name = |name: &str| name.parse::<mainstay_core::intent::ObjectName>().expect("a name");
+    let wanted = Wanted {
+        services: [(name("shop/a"), mainstay_kube::Publication::default())].into(),
+        elsewhere: [name("shop/b")].into(),
+    };
+    let left = leave(&wanted);
+    assert!(left.services.is_empty());
+    assert_eq!(left.elsewhere, [name("shop/a"), name("shop/b")].into());
+    assert_eq!(leave(&left), left);
+}

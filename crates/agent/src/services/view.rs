@@ -40,6 +40,11 @@ impl View {
         }
     }
 
+    /// The loop does not run, for it would be another cluster's.
+    pub(super) fn other_cluster(&self, why: String) {
+        self.lock().waits_for = Some(why);
+    }
+
     /// All was read, and this was decided.
     pub(super) fn decided(&self, ours: usize, addresses: usize, refused: &BTreeMap<ObjectName, String>) {
         let mut state = self.lock();
