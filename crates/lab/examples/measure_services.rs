@@ -208,8 +208,8 @@ fn follow(config: &str, services: usize) -> Result<()> {
         std::io::stdin().read_line(&mut String::new())?;
         let began = Instant::now();
         let changed = |intent: &std::sync::Arc<mainstay_core::intent::Intent>| {
-            let last = intent.services.iter().last().map(|(_, service)| format!("{:?}", service.wishes));
-            last.is_some_and(|wishes| !wishes.contains("192.0.2.250"))
+            let last = intent.services.iter().last().map(|(_, service)| format!("{:?}", service.named));
+            last.is_some_and(|named| !named.contains("192.0.2.250"))
         };
         drop(tokio::time::timeout(PATIENCE, feed.intent.wait_for(changed)).await.context("not changed")??);
         let (resident, peak) = memory();

@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-type Scenario = fn(&Bench) -> Result<Vec<Figure>>;
+/// What was measured before something failed stays.
+type Scenario = fn(&Bench, &mut Vec<Figure>) -> Result<()>;
 
 const SCENARIOS: [(&str, Scenario); 3] =
     [("up", up), ("thousand", thousand::all), ("ten-thousand", ten_thousand)];
@@ -52,14 +53,9 @@ fn run(arguments: &[String]) -> Result<bool> {
     for (name, scenario) in SCENARIOS {
         if only.is_none_or(|only| only == name) {
             bench.say(name);
-            let measured = scenario(&bench).with_context(|| format!("scenario {name}"));
-            // What was measured before is not thrown away with what failed.
-            match measured {
-                Ok(measured) => figures.extend(measured),
-                Err(error) => {
-                    bench.say(&format!("  failed: {error:#}"));
-                    figures.push(Figure::of(name, "failed", vec![], &[]));
-                }
+            if let Err(error) = scenario(&bench, &mut figures) {
+                bench.say(&format!("  failed: {error:#}"));
+                figures.push(Figure::of(name, "failed", vec![], &[]));
             }
         }
     }
@@ -71,7 +67,7 @@ fn run(arguments: &[String]) -> Result<bool> {
 }
 
 /// From the creation of a Service until its VIP answers: alone, and a hundred at once.
-fn up(bench: &Bench) -> Result<Vec<Figure>> {
+fn up(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
     let scene = Scene::open(bench, 3)?;
     let one = one_by_one(&scene, 0, 25)?;
     let mut hundreds = Vec::new();
@@ -80,10 +76,9 @@ fn up(bench: &Bench) -> Result<Vec<Figure>> {
         bench.say(&format!("  a hundred at once: {}", at_a_time(&took)));
         hundreds.push(took.into_iter().fold(0.0, f64::max));
     }
-    Ok(vec![
-        Figure::of("service_up_ms", "ms", one, &[Bound::max(300.0)]),
-        Figure::of("hundred_services_up_ms", "ms", hundreds, &[Bound::max(2_000.0)]),
-    ])
+    figures.push(Figure::of("service_up_ms", "ms", one, &[Bound::max(300.0)]));
+    figures.push(Figure::of("hundred_services_up_ms", "ms", hundreds, &[Bound::max(2_000.0)]));
+    Ok(())
 }
 
 /// Makes Services one after the other; how long each took, in ms. The next one is `first` in the pool's order.
@@ -124,10 +119,12 @@ fn until_answered(sweep: &Sweep, from: probe::Moment) -> Result<Vec<f64>> {
 }
 
 /// What 10,000 Services take of an agent's memory.
-fn ten_thousand(bench: &Bench) -> Result<Vec<Figure>> {
+fn ten_thousand(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
     let mut scene = Scene::new(bench, 2)?;
     scene.fill(10_000, Address::Published)?;
     scene.start()?;
     scene.wait_held(10_000)?;
-    scene.memory(["rss_10000_mib", "rss_10000_holder_mib", "rss_10000_follower_mib"], 110.0)
+    let names = ["rss_10000_mib", "rss_10000_holder_mib", "rss_10000_follower_mib"];
+    figures.extend(scene.memory(names, 110.0)?);
+    Ok(())
 }

@@ -154,6 +154,17 @@ impl<'a> Scene<'a> {
         Ok(holder)
     }
 
+    /// Waits until this node holds the Services by the API server's word, by its own account.
+    pub(crate) fn wait_confirmed(&self, node: usize) -> Result<()> {
+        let confirmed = || {
+            let status = self.cluster.nodes[node].agent.whole_status();
+            let claims = status["claims"].as_array().cloned().unwrap_or_default();
+            let services = claims.iter().find(|claim| claim["claim"] == "services");
+            Ok(services.is_some_and(|claim| claim["tenure"] == "confirmed").then_some(()))
+        };
+        wait_for(PATIENCE, confirmed)?.context("the Services' holder is not confirmed")
+    }
+
     /// Resident memory after a rest: of all agents, of the Services' holder, of the others. `bound` is in MiB.
     pub(crate) fn memory(&mut self, names: [&'static str; 3], bound: f64) -> Result<Vec<Figure>> {
         let rest = Instant::now() + REST;

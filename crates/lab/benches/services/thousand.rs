@@ -28,13 +28,13 @@ const WINDOW: Duration = Duration::from_secs(30);
 const HALF_OUTAGE: Duration = Duration::from_secs(60);
 
 /// All of it.
-pub(crate) fn all(bench: &Bench) -> Result<Vec<Figure>> {
+pub(crate) fn all(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
     let mut scene = Scene::open(bench, NODES)?;
     let began = Instant::now();
     scene.fill(SERVICES, |_| Address::FromPool)?;
     scene.wait_held(SERVICES)?;
     let all_up = began.elapsed().as_secs_f64();
-    let mut figures = vec![Figure::of("thousand_services_up_s", "s", vec![all_up], &[])];
+    figures.push(Figure::of("thousand_services_up_s", "s", vec![all_up], &[]));
     wait_published(&scene)?;
     figures.extend(scene.memory(["rss_1000_mib", "rss_1000_holder_mib", "rss_1000_follower_mib"], 25.0)?);
     figures.push(writes(&scene)?);
@@ -42,7 +42,7 @@ pub(crate) fn all(bench: &Bench) -> Result<Vec<Figure>> {
     figures.push(Figure::of("service_up_with_1000_ms", "ms", later, &[]));
     figures.push(outage(&mut scene)?);
     figures.extend(deaths(&scene)?);
-    Ok(figures)
+    Ok(())
 }
 
 /// Waits until every Service says who holds it: the last of what is written.
@@ -95,7 +95,7 @@ fn outage(scene: &mut Scene<'_>) -> Result<Figure> {
     watch(scene, &sweep, began, HALF_OUTAGE)?;
     ensure!(scene.wait_held(held)? == holder, "the Services moved");
     scene.cluster.api.heal()?;
-    scene.cluster.wait_tenure(holder, "confirmed", PATIENCE)?;
+    scene.wait_confirmed(holder)?;
     watch(scene, &sweep, began, Duration::from_secs(20))?;
     ensure!(scene.wait_held(held)? == holder, "the Services moved after the outage");
     let reports = sweep.settled_reports(began, probe::now());
