@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
@@ -14,11 +15,15 @@ use crate::netns::Host;
 
 /// The namespace of every Service here.
 const SHOP: &str = "shop";
+/// Where the Services' own addresses begin, within kubeadm's default service network.
+const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 100, 0, 0);
 
 /// The Services of a cluster, by its embedded API server's store.
 #[derive(Clone, Debug)]
 pub struct Shop {
     store: Arc<Store>,
+    /// How many were made, from which each one's `clusterIP` follows: for the store to find a free one takes ever longer.
+    made: Arc<AtomicU32>,
 }
 
 /// What a Service is made with.
@@ -36,7 +41,8 @@ impl Shop {
     /// # Errors
     /// When the cluster's API server is a real one, or has them.
     pub fn open(cluster: &Cluster, (first, last): (Ipv4Addr, Ipv4Addr)) -> Result<Self> {
-        let shop = Self { store: cluster.api.embedded()?.cluster.store().clone() };
+        let store = cluster.api.embedded()?.cluster.store().clone();
+        let shop = Self { store, made: Arc::default() };
         let namespace = json!({"metadata": {"name": SHOP}, "status": {"phase": "Active"}});
         shop.store.create(NAMESPACE, "", namespace).map_err(told)?;
         let pools =
@@ -51,7 +57,8 @@ impl Shop {
     /// When there is one of this name.
     pub fn add(&self, name: &str, address: Address) -> Result<()> {
         self.store.create(ENDPOINT_SLICE, SHOP, slice(name)).map_err(told)?;
-        self.store.create(SERVICE, SHOP, service(name, address)).map_err(told)?;
+        let place = self.made.fetch_add(1, Ordering::Relaxed);
+        self.store.create(SERVICE, SHOP, service(name, address, place)).map_err(told)?;
         Ok(())
     }
 
@@ -109,7 +116,7 @@ fn slice_name(service: &str) -> String {
     format!("{service}-1")
 }
 
-fn service(name: &str, address: Address) -> Value {
+fn service(name: &str, address: Address, place: u32) -> Value {
     let status = match address {
         Address::FromPool => json!({}),
         Address::Published(ip) => {
@@ -120,6 +127,8 @@ fn service(name: &str, address: Address) -> Value {
         "metadata": {"name": name, "namespace": SHOP, "labels": {"app": name}},
         "spec": {
             "type": "LoadBalancer",
+            "clusterIP": Ipv4Addr::from_bits(NETWORK.to_bits() + place).to_string(),
+            "allocateLoadBalancerNodePorts": false,
             "selector": {"app": name},
             "ports": [{"port": 80, "protocol": "TCP"}],
             "ipFamilies": ["IPv4"],
