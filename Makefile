@@ -8,10 +8,10 @@ HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release image demo test test-long devices sim sim-long model model-long lab real fuzz check bench bench-long
+.PHONY: help setup release image demo test test-long devices sim sim-long model model-long lab real fuzz check bench bench-long bench-services demo-services
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the machine lacks (as root), or say what to install
 	@scripts/setup.sh
@@ -19,6 +19,10 @@ setup: ## install what the machine lacks (as root), or say what to install
 demo: setup ## three nodes, a client, API outages and deaths; report in target/demo/report.html
 	$(CARGO) build --package mainstay
 	$(BUILT)/debug/mainstay demo $(ARGS)
+
+demo-services: setup ## the same with twelve Services, a node's death and an API outage; target/demo-services
+	$(CARGO) build --package mainstay
+	$(BUILT)/debug/mainstay demo services $(ARGS)
 
 test: setup ## all tests, those in network namespaces included; under 10 minutes on 2 cores
 	$(CARGO) test --workspace --no-fail-fast $(ARGS)
@@ -80,3 +84,6 @@ bench: release ## measure the promised figures; target/bench/foundation.json; un
 
 bench-long: ## the same with more runs of each figure
 	$(MAKE) bench ARGS="--long $(ARGS)"
+
+bench-services: release ## what Services cost and how fast they are there; target/bench/services.json; under 15 minutes
+	$(CARGO) bench --profile dev --package mainstay-lab --bench services -- $(ARGS)

@@ -91,8 +91,9 @@ was recorded (the first difference is shown), or the file cannot be replayed.
 #[cfg(feature = "demo")]
 const DEMO_HELP: &str = "\
 Three nodes, a client and an API server, each in its own network namespace; nothing outside is touched, and everything
-is removed at the end. Takes about three minutes. Needs root, or unprivileged user namespaces, and the commands ip,
-bridge and nft (Debian: iproute2, nftables). Exit code 1: a promise was broken, or the run was interrupted.";
+is removed at the end. Takes about three minutes, `demo services` one. Needs root, or unprivileged user namespaces, and
+the commands ip, bridge and nft (Debian: iproute2, nftables). Exit code 1: a promise was broken, or the run was
+interrupted.";
 
 #[derive(Args)]
 struct Run {

@@ -6,6 +6,7 @@
 mod progress;
 pub mod recorder;
 mod script;
+mod services;
 pub mod stage;
 
 use std::fmt::Write as _;
@@ -25,15 +26,28 @@ use stage::{Interrupt, Stage};
 /// Lease durations of the demonstration, in seconds.
 const TIMING: (u32, u32, u32) = (5, 3, 1);
 
+/// Where the report goes if nothing else is said.
+const DIRECTORY: &str = "target/demo";
+
 /// Flags of `mainstay demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where report.html, report.json and the agents' logs go
-    #[arg(long, value_name = "DIR", default_value = "target/demo")]
-    pub report: PathBuf,
+    /// What is shown [default: the control plane's VIP]
+    #[command(subcommand)]
+    pub show: Option<Show>,
+    /// Where the report and the agents' logs go [default: target/demo, of Services target/demo-services]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub report: Option<PathBuf>,
     /// The mainstay program to run as agents [default: this one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub program: Option<PathBuf>,
+}
+
+/// What else there is to show.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+pub enum Show {
+    /// Twelve Services of type LoadBalancer: a node's death, an API outage with a restart in it. Under two minutes
+    Services,
 }
 
 /// Every promise was kept.
@@ -49,16 +63,28 @@ const BROKEN: u8 = 1;
 /// When the stage cannot be built; the message has the remedy.
 pub fn run(args: &Args) -> Result<u8> {
     netns::become_privileged()?;
+    match args.show {
+        Some(Show::Services) => services::run(args),
+        None => run_control_plane(args),
+    }
+}
+
+fn run_control_plane(args: &Args) -> Result<u8> {
+    let directory = args.report.clone().unwrap_or_else(|| PathBuf::from(DIRECTORY));
     let interrupt = Interrupt::listen()?;
-    std::fs::create_dir_all(&args.report).with_context(|| {
-        format!("cannot make the report's directory {}; choose one with --report", args.report.display())
-    })?;
+    make_directory(&directory)?;
     let program = stage::program(args.program.as_deref())?;
-    let stage = Stage::build(&program, TIMING, &args.report)?;
+    let stage = Stage::build(&program, TIMING, &directory)?;
     let record = Recorder::start(&stage, script::PORT)?;
     record.observe_api(&stage)?;
     let timeline = Script::new(stage, record, interrupt).play()?;
-    conclude(&timeline, &args.report)
+    conclude(&timeline, &directory)
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| {
+        format!("cannot make the report's directory {}; choose one with --report", directory.display())
+    })
 }
 
 fn conclude(timeline: &Timeline, directory: &Path) -> Result<u8> {

@@ -14,6 +14,7 @@ mod netlink;
 pub mod netns;
 pub mod probe;
 pub mod report;
+pub mod shop;
 pub mod sim;
 #[expect(
     unsafe_code,

@@ -237,7 +237,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Writes one kernel setting of the calling thread's network namespace.
-fn sysctl(path: &str, value: &str) -> Result<()> {
+pub(crate) fn sysctl(path: &str, value: &str) -> Result<()> {
     std::fs::write(format!("/proc/sys/{path}"), value)
         .with_context(|| format!("cannot set {path} to {value}"))
 }

@@ -13,6 +13,7 @@ mod echo;
 mod log;
 mod ping;
 mod rogue;
+mod sweep;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ pub use log::{Answerer, Loss, Report, Sample, Tally};
 pub use mainstay_core::time::Moment;
 pub use ping::ping;
 pub use rogue::Rogue;
+pub use sweep::{Sweep, SweepPlan};
 
 use crate::netns::Host;
 use crate::sys;
@@ -148,12 +150,17 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            match thread.join() {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error)) | Err(error)) => tracing::error!(%error, "a probe ended early"),
-                Err(_) => tracing::error!("a probe's thread panicked"),
-            }
+        join(self.threads.drain(..));
+    }
+}
+
+/// Waits for a probe's threads, which were told to end.
+fn join(threads: impl Iterator<Item = JoinHandle<Result<Result<()>>>>) {
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error)) | Err(error)) => tracing::error!(%error, "a probe ended early"),
+            Err(_) => tracing::error!("a probe's thread panicked"),
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Stage {
 
 /// A directory of our own, removed with us.
 #[derive(Debug)]
-struct Files(PathBuf);
+pub(super) struct Files(pub(super) PathBuf);
 
 impl Drop for Files {
     fn drop(&mut self) {

@@ -51,7 +51,12 @@ impl Sender {
 
     /// Sends one request. That the kernel refuses it (no route, no buffer) is a loss like any other.
     pub(super) fn send(&self, sequence: u64) {
-        if let Err(error) = self.socket.send_to(&self.request(sequence), &self.to) {
+        self.send_to(&self.to, sequence);
+    }
+
+    /// The same to another address of the target's family.
+    pub(super) fn send_to(&self, to: &SockAddr, sequence: u64) {
+        if let Err(error) = self.socket.send_to(&self.request(sequence), to) {
             tracing::trace!(sequence, %error, "an echo request was not sent");
         }
     }
@@ -74,10 +79,15 @@ impl Sender {
     /// An entry that is being resolved has nothing to forget, and its waiting packets would be thrown away with it: a
     /// loss that the path is not guilty of.
     pub(super) fn forget_neighbour(&self) -> Result<Forgotten> {
-        if netlink::is_resolving(&self.routes, self.interface, self.target)? {
+        self.forget(self.target)
+    }
+
+    /// The same of another address.
+    pub(super) fn forget(&self, neighbour: IpAddr) -> Result<Forgotten> {
+        if netlink::is_resolving(&self.routes, self.interface, neighbour)? {
             return Ok(Forgotten::NotYet);
         }
-        netlink::forget_neighbour(&self.routes, self.interface, self.target)?;
+        netlink::forget_neighbour(&self.routes, self.interface, neighbour)?;
         Ok(Forgotten::Done)
     }
 }
@@ -132,18 +142,23 @@ impl Receiver {
 
     /// The next reply; `None` if nothing of ours came for a while.
     pub(super) fn next(&self) -> Result<Option<Reply>> {
+        let ours = self.next_of_any()?.filter(|(_, address)| *address == self.target);
+        Ok(ours.map(|(reply, _)| reply))
+    }
+
+    /// The next reply to one of our requests to any address of the target's family, and that address.
+    pub(super) fn next_of_any(&self) -> Result<Option<(Reply, IpAddr)>> {
         let mut buffer = [0; 256];
         let Some(arrival) = sys::receive_frame(&self.socket, &mut buffer).context("cannot hear replies")?
         else {
             return Ok(None);
         };
-        let frame = buffer.get(..arrival.length).unwrap_or(&buffer);
-        let reply = self.read(frame).map(|(sequence, from)| Reply { sequence, at: arrival.at, from });
-        Ok(reply)
+        let read = self.read(buffer.get(..arrival.length).unwrap_or(&buffer));
+        Ok(read.map(|(sequence, from, address)| (Reply { sequence, at: arrival.at, from }, address)))
     }
 
-    /// Reads a reply's sequence number and its sender; `None` for anybody else's traffic.
-    fn read(&self, frame: &[u8]) -> Option<(u64, Mac)> {
+    /// Reads a reply's sequence number, its sender, and the address that it is from; `None` for anybody else's traffic.
+    fn read(&self, frame: &[u8]) -> Option<(u64, Mac, IpAddr)> {
         let (&destination, rest) = frame.split_first_chunk::<6>()?;
         let &source = rest.first_chunk::<6>()?;
         let packet = frame.get(ETHERNET_LEN..)?;
@@ -154,8 +169,8 @@ impl Receiver {
         let payload = icmp.get(ICMP_LEN..)?;
         let token = u64::from_be_bytes(*payload.first_chunk()?);
         let sequence = u64::from_be_bytes(*payload.get(8..)?.first_chunk()?);
-        let ours = destination == self.own.0 && from == self.target && token == self.token;
-        ours.then_some((sequence, Mac(source)))
+        let ours = destination == self.own.0 && token == self.token;
+        ours.then_some((sequence, Mac(source), from))
     }
 }
 

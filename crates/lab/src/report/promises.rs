@@ -153,7 +153,13 @@ fn outage_length(timeline: &Timeline) -> Option<Promise> {
     Some(promise("outage", "unbroken length", Some(length), (Op::AtLeast, OUTAGE_LENGTH.as_secs_f64(), "s")))
 }
 
-fn promise(phase: &str, what: &str, measured: Option<f64>, bound: (Op, f64, &'static str)) -> Promise {
+/// One promise, judged.
+pub(crate) fn promise(
+    phase: &str,
+    what: &str,
+    measured: Option<f64>,
+    bound: (Op, f64, &'static str),
+) -> Promise {
     let (op, value, unit) = bound;
     let kept = measured.is_some_and(|measured| op.holds(measured, value));
     Promise { phase: phase.to_owned(), what: what.to_owned(), measured, op, value, unit, kept }
