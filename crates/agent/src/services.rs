@@ -25,6 +25,7 @@ use anyhow::Context as _;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::beacon::beacon;
 use mainstay_core::input::Health;
+use mainstay_core::intent::Intent;
 use mainstay_core::names::NodeName;
 use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
@@ -91,6 +92,8 @@ pub(crate) struct Keeper {
 #[derive(Debug, Default)]
 struct Memory {
     damper: Damper,
+    /// Where the last watches told what they know.
+    last: Option<watch::Receiver<Arc<Intent>>>,
     told: Told,
 }
 
@@ -171,7 +174,10 @@ impl Keeper {
         held: &watch::Receiver<Option<bool>>,
         memory: &mut Memory,
     ) -> anyhow::Result<()> {
-        let (reflector, feed) = objects.reflector(self.following.clone());
+        // What the watches knew that an adapter took down with it.
+        let known = memory.last.take().map(|last| Arc::clone(&last.borrow())).unwrap_or_default();
+        let (reflector, feed) = objects.reflector_from(self.following.clone(), known);
+        memory.last = Some(feed.intent.clone());
         let (publisher, writes) = objects.publisher(feed.observed.clone(), self.wanted.subscribe());
         let (events, event_writer) = objects.events(self.node.as_str());
         let cancel = CancellationToken::new();

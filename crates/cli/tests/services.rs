@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::Scratch;
 use mainstay_lab::apiserver::{
-    At, CONFIG_MAP, ENDPOINT_SLICE, EVENT, NAMESPACE, Part, Preconditions, Resource, SERVICE, Scan, Target,
-    Verb,
+    At, CONFIG_MAP, ENDPOINT_SLICE, EVENT, Fault, NAMESPACE, Part, Preconditions, Resource, SERVICE, Scan,
+    Target, Verb,
 };
 use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
 use mainstay_lab::netns;
@@ -342,4 +342,35 @@ fn services_that_cannot_be_held_leave_the_control_planes_vip_alone() {
     assert_eq!(log.matches("the loop broke off").count(), 1, "once: {log}");
     assert!(cluster.stop(holder, PATIENCE).expect("it ends").success());
     cluster.wait_holder(&cluster.others(holder), PATIENCE).expect("handed over");
+}
+
+/// Every write but the Leases' is refused: what Services are told waits, and nothing else does.
+#[test]
+fn refused_writes_touch_no_address_and_are_made_up_for() {
+    on("refused", |bench| {
+        let (first, second) = (vip(150), vip(151));
+        bench.serve("web", Some(first));
+        let holder = bench.holder(first);
+        bench.wait("published", |bench| bench.host_of("web").is_some());
+        let (of_service, of_cluster) = (bench.probe(first), bench.probe(bench.cluster.vip()));
+        std::thread::sleep(SECOND);
+        let began = probe::now();
+        let fronts = &bench.cluster.api.embedded().expect("embedded").fronts;
+        let deny =
+            |resource: &str| Fault::Deny { verb: Some(Verb::Patch), resource: Some(resource.to_owned()) };
+        let events = Fault::Deny { verb: Some(Verb::Create), resource: Some("events".to_owned()) };
+        for fault in [deny("services"), deny("services/status"), events] {
+            fronts.iter().for_each(|front| front.inject(fault.clone()));
+        }
+        bench.serve("later", Some(second));
+        assert_eq!(bench.holder(second), holder, "held without a status");
+        std::thread::sleep(3 * SECOND);
+        assert!(bench.status("later").is_empty(), "{:?}", bench.status("later"));
+        for (probe, what) in [(&of_service, "the Service's"), (&of_cluster, "the control plane's")] {
+            let report = probe.settled_report(began, probe::now());
+            assert_eq!(report.lost, 0, "{what}: {report:?}");
+        }
+        fronts.iter().for_each(|front| front.heal());
+        bench.wait("made up for", |bench| bench.status("later") == [second.to_string()]);
+    });
 }

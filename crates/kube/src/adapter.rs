@@ -11,6 +11,7 @@ use http::Method;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::effect::{LeaseDraft, LeaseRequest};
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
+use mainstay_core::intent::Intent;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -150,7 +151,13 @@ impl Objects {
     /// What follows Services, endpoints, Nodes and pools, and where it says what it found.
     #[must_use]
     pub fn reflector(&self, following: Following) -> (Reflector, Feed) {
-        Reflector::new(Arc::clone(&self.0), following)
+        self.reflector_from(following, Arc::default())
+    }
+
+    /// The same, going on from what another has `known`: what cannot be read now stays as it was.
+    #[must_use]
+    pub fn reflector_from(&self, following: Following, known: Arc<Intent>) -> (Reflector, Feed) {
+        Reflector::new(Arc::clone(&self.0), following, known)
     }
 
     /// Which cluster this is: a text that no other has.

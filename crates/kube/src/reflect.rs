@@ -160,13 +160,14 @@ impl fmt::Debug for Reflector {
 }
 
 impl Reflector {
-    pub(crate) fn new(fleet: Arc<Fleet>, following: Following) -> (Self, Feed) {
+    pub(crate) fn new(fleet: Arc<Fleet>, following: Following, known: Arc<Intent>) -> (Self, Feed) {
         let (steps, taken) = mpsc::channel(STEPS);
         let (board, watches) = Board::new();
         let (hub, published) = Hub::new(
             taken,
             following.timing.publish_every,
             ObservedServices::new(following.annotations.clone()),
+            known,
         );
         let (intent, pools, problems, observed) = published;
         let feed = Feed { intent, pools, problems, watches, observed };

@@ -37,13 +37,15 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    /// One that begins with what is `known`.
     pub(super) fn new(
         steps: mpsc::Receiver<Step>,
         every: Duration,
         observed: ObservedServices,
+        known: Arc<Intent>,
     ) -> (Self, Published) {
         let aside = Aside { observed, ..Aside::default() };
-        let (intent, intent_seen) = watch::channel(Arc::default());
+        let (intent, intent_seen) = watch::channel(known);
         let (pools, pools_seen) = watch::channel(Pools::Unknown);
         let (problems, problems_seen) = watch::channel(Arc::default());
         let published = (intent_seen, pools_seen, problems_seen, aside.observed.clone());

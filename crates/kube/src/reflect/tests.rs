@@ -196,10 +196,27 @@ fn what_was_written_on_a_service_does_not_go_back_in_time() {
 }
 
 fn hub() -> (mpsc::Sender<Step>, watch::Receiver<Arc<Intent>>) {
+    hub_that_knows(Arc::default())
+}
+
+fn hub_that_knows(known: Arc<Intent>) -> (mpsc::Sender<Step>, watch::Receiver<Arc<Intent>>) {
     let (steps, taken) = mpsc::channel(64);
-    let (hub, (intent, ..)) = Hub::new(taken, EVERY, ObservedServices::default());
+    let (hub, (intent, ..)) = Hub::new(taken, EVERY, ObservedServices::default(), known);
     tokio::spawn(hub.run());
     (steps, intent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_goes_on_from_what_another_knew() {
+    let (steps, mut intent) = hub();
+    steps.send(present(&[service("a", "1")])).await.expect("the hub");
+    intent.changed().await.expect("the hub");
+    let known = Arc::clone(&intent.borrow());
+    let (steps, mut intent) = hub_that_knows(Arc::clone(&known));
+    assert_eq!(*intent.borrow(), known);
+    steps.send(present(&[service("b", "1")])).await.expect("the hub");
+    intent.changed().await.expect("the hub");
+    assert_eq!(intent.borrow().services.len(), 2);
 }
 
 async fn settle() {
