@@ -249,8 +249,7 @@ impl Keeper {
             let holds = *held.borrow_and_update() == Some(true);
             let agents = members.borrow_and_update().clone();
             if !holds {
-                // Whatever is known at present: another writes from now on.
-                self.wanted.send_if_modified(|wanted| replace(wanted, Arc::new(leave(wanted))));
+                self.stop_writing();
             }
             let reserved = self.reserved(&vips.borrow_and_update(), api);
             let decided = reserved.and_then(|reserved| self.decide(&mut feed, &reserved, &agents));
@@ -271,6 +270,17 @@ impl Keeper {
                 () = later => {}
             }
         }
+    }
+
+    /// Whatever is known at present: another writes from now on.
+    fn stop_writing(&self) {
+        self.wanted.send_if_modified(|wanted| {
+            let wrote = !wanted.services.is_empty();
+            if wrote {
+                *wanted = Arc::new(leave(wanted));
+            }
+            wrote
+        });
     }
 
     fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: &Members) -> Option<Decided> {

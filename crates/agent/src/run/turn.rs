@@ -71,7 +71,7 @@ pub(super) fn run_loop(start: &mut LoopStart) -> anyhow::Result<Ending> {
     let runtime = runtime.context("the loop's runtime cannot be made")?;
     catch_unwind(AssertUnwindSafe(|| runtime.block_on(turn(start)))).unwrap_or_else(|panic| {
         anyhow::bail!(
-            "the loop panicked: {}; the VIP stays until its lifetime runs out, start the agent again",
+            "the loop panicked: {}; what it held stays until its lifetime runs out, and the next run goes on with it",
             words(panic.as_ref())
         )
     })
@@ -212,7 +212,6 @@ fn settings(
     (boot_id, instance): (String, InstanceId),
     (vips, description): (Vec<Vip>, &LinkDescription),
 ) -> Settings {
-    let config = Config { vips: vips.clone(), ..config.clone() };
     Settings {
         node: config.node.clone(),
         instance,
