@@ -57,7 +57,8 @@ lab: setup ## the tests in network namespaces alone, with their output
 
 real: setup ## the tests on a real kube-apiserver and etcd: KUBEBUILDER_ASSETS=DIR names their directory
 	@test -n "$$KUBEBUILDER_ASSETS" || { echo "real: set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd" >&2; exit 1; }
-	$(CARGO) test --package mainstay --test e2e --test control_plane -- --nocapture on_a_real_api_server $(ARGS)
+	$(CARGO) test --package mainstay --test e2e --test control_plane --test local_health \
+		--test bootstrap --test node_label -- --nocapture on_a_real_api_server $(ARGS)
 	$(CARGO) test --package mainstay-lab --test apiserver -- --nocapture the_real_server $(ARGS)
 
 fuzz: ## look for inputs that break a parser: TARGET=name, SECONDS=60 for each, KEEP=1 keeps what is new; needs cargo-fuzz

@@ -3,14 +3,16 @@
 //! nobody knows.
 
 mod common;
+#[macro_use]
+#[path = "common/kinds.rs"]
+mod kinds;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use common::Scratch;
+use kinds::Bed;
 use mainstay_lab::apiserver::Fault;
 use mainstay_lab::cluster::{Cluster, Layout, Outage, PORT, Plan, VIP, wait_for};
-use mainstay_lab::netns;
 use mainstay_lab::probe::{self, Capture, Probe};
 
 /// A wide margin for anything that takes seconds at most.
@@ -21,9 +23,10 @@ const UP_WITHIN: Duration = Duration::from_secs(5);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 20);
 
 /// Three nodes, each with an API server that does not run yet, with client-go's timing.
-fn before_kubeadm_init(scratch: &Scratch) -> Cluster {
-    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0)
+fn before_kubeadm_init(bed: &Bed) -> Cluster {
+    let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &bed.scratch.0)
         .with_layout(Layout::OnEachNode)
+        .with_backend(bed.backend.clone())
         .with_setting("MAINSTAY_WITNESSES", &GATEWAY.to_string());
     let mut cluster = Cluster::new(plan).expect("hosts");
     assert_eq!(cluster.client.ipv4(), GATEWAY);
@@ -31,17 +34,10 @@ fn before_kubeadm_init(scratch: &Scratch) -> Cluster {
     cluster
 }
 
-fn inject_everywhere(cluster: &Cluster, fault: &Fault) {
-    cluster.api.embedded().expect("embedded").fronts.iter().for_each(|front| front.inject(fault.clone()));
-}
+on_either_kind![the_vip_is_there_before_the_api_server_and_whoever_joins_leaves_it_there: Always];
 
-#[test]
-fn the_vip_is_there_before_the_api_server_and_whoever_joins_leaves_it_there() {
-    if let Err(reason) = netns::ensure_privilege() {
-        return eprintln!("skipped: {reason}");
-    }
-    let scratch = Scratch::new("bootstrap");
-    let mut cluster = before_kubeadm_init(&scratch);
+fn the_vip_is_there_before_the_api_server_and_whoever_joins_leaves_it_there(bed: Bed) {
+    let mut cluster = before_kubeadm_init(&bed);
     let capture = Capture::start(&cluster.segment).expect("a capture");
     let begin = probe::now();
     cluster.start(0).expect("started");
@@ -63,7 +59,7 @@ fn the_vip_is_there_before_the_api_server_and_whoever_joins_leaves_it_there() {
 /// It answers, and knows no permissions for a moment, as before kubeadm has written them.
 fn the_api_server_comes(cluster: &mut Cluster) {
     cluster.api.heal().expect("it starts");
-    inject_everywhere(cluster, &Fault::Deny { verb: None, resource: None });
+    cluster.api.inject(&Fault::Deny { verb: None, resource: None });
     let denied = || Ok((cluster.claim(0)["failuresInARow"].as_u64() >= Some(2)).then_some(()));
     wait_for(PATIENCE, denied).expect("an agent that answers").expect("it is denied");
     assert_eq!(cluster.claim(0)["tenure"], "provisional");
@@ -72,9 +68,7 @@ fn the_api_server_comes(cluster: &mut Cluster) {
 
 /// The second node as it should be, the third with a token that nobody knows.
 fn others_join(cluster: &mut Cluster) {
-    let embedded = cluster.api.embedded().expect("embedded");
-    let wrong =
-        embedded.cluster.kubeconfig_with_token(&format!("https://{VIP}:{PORT}"), "of-another-cluster");
+    let wrong = cluster.api.kubeconfig_of_a_stranger(&format!("https://{VIP}:{PORT}"));
     cluster.nodes[2].agent.give_access(&wrong).expect("written");
     (1..3).for_each(|node| cluster.start(node).expect("started"));
     let members = || {

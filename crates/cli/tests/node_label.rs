@@ -1,14 +1,16 @@
 //! `enable_node_labeling` with real processes: the label follows the VIP, and the VIP never waits for the label.
 
 mod common;
+#[macro_use]
+#[path = "common/kinds.rs"]
+mod kinds;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use common::Scratch;
-use mainstay_lab::apiserver::{Fault, NODE, Part, Target, Verb};
+use kinds::Bed;
+use mainstay_lab::apiserver::{Fault, NODE, Target, Verb};
 use mainstay_lab::cluster::{Cluster, Outage, PORT, Plan, VIP, wait_for};
-use mainstay_lab::netns;
 use mainstay_lab::probe::{self, Probe};
 use serde_json::{Value, json};
 
@@ -18,18 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A write that was refused for a while is tried again within 30 s.
 const BACKOFF: Duration = Duration::from_secs(60);
 
-fn plan(scratch: &Scratch) -> Plan {
-    Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0)
-        .quick()
-        .with_setting("enable_node_labeling", "true")
-}
+on_either_kind![
+    the_label_follows_a_hand_over_a_death_and_an_outage: Always,
+    a_vip_never_waits_for_a_label_that_is_forbidden: Long,
+    a_vip_never_waits_for_a_label_that_is_not_answered: Long,
+    a_label_that_an_earlier_run_left_is_taken_off_and_the_node_s_others_stay: Long,
+];
 
-fn on(name: &str, test: fn(Cluster)) {
-    if let Err(reason) = netns::ensure_privilege() {
-        return eprintln!("skipped: {reason}");
-    }
-    let scratch = Scratch::new(&format!("label-{name}"));
-    test(Cluster::up(plan(&scratch)).expect("a cluster that settles"));
+fn plan(bed: &Bed) -> Plan {
+    Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &bed.scratch.0)
+        .quick()
+        .with_backend(bed.backend.clone())
+        .with_setting("enable_node_labeling", "true")
 }
 
 fn node(index: usize) -> Target {
@@ -38,9 +40,8 @@ fn node(index: usize) -> Target {
 
 /// The label of each node, in the API server's store.
 fn labels(cluster: &Cluster) -> Vec<Option<String>> {
-    let store = cluster.api.embedded().expect("embedded").cluster.store();
     let label = |index| {
-        let node = store.get(&node(index)).expect("a node");
+        let node = cluster.api.read(&node(index)).expect("a node");
         node["metadata"]["labels"][LABEL].as_str().map(str::to_owned)
     };
     (0..cluster.nodes.len()).map(label).collect()
@@ -58,73 +59,60 @@ fn wait_label(cluster: &Cluster, holder: usize, among: &[usize], limit: Duration
     assert!(came.is_some(), "the label is not at node {holder} alone: {:?}", labels(cluster));
 }
 
-fn inject(cluster: &Cluster, fault: &Fault) {
-    cluster.api.embedded().expect("embedded").fronts.iter().for_each(|front| front.inject(fault.clone()));
-}
-
 /// How often the agents asked this of the API servers.
 fn asked(cluster: &Cluster, verb: Verb, resource: &str) -> u64 {
-    let fronts = &cluster.api.embedded().expect("embedded").fronts;
-    fronts.iter().map(|front| front.account().count(verb, resource)).sum()
+    let fronts = cluster.api.fronts().iter();
+    fronts.map(|front| front.account().count(verb, resource)).sum()
 }
 
-#[test]
-fn the_label_follows_a_hand_over_a_death_and_an_outage() {
-    on("follows", |mut cluster| {
-        let first = cluster.wait_settled(PATIENCE).expect("settled");
-        wait_label(&cluster, first, &[0, 1, 2], PATIENCE);
+fn the_label_follows_a_hand_over_a_death_and_an_outage(bed: Bed) {
+    let mut cluster = Cluster::up(plan(&bed)).expect("a cluster that settles");
+    let first = cluster.wait_settled(PATIENCE).expect("settled");
+    wait_label(&cluster, first, &[0, 1, 2], PATIENCE);
 
-        // A hand-over: who goes takes its label off before it ends.
-        assert!(cluster.stop(first, PATIENCE).expect("it ends").success());
-        let second = cluster.wait_holder(&cluster.others(first), PATIENCE).expect("another holds");
-        wait_label(&cluster, second, &[0, 1, 2], PATIENCE);
-        cluster.start(first).expect("started");
-        cluster.wait_settled(PATIENCE).expect("settled");
+    // A hand-over: who goes takes its label off before it ends.
+    assert!(cluster.stop(first, PATIENCE).expect("it ends").success());
+    let second = cluster.wait_holder(&cluster.others(first), PATIENCE).expect("another holds");
+    wait_label(&cluster, second, &[0, 1, 2], PATIENCE);
+    cluster.start(first).expect("started");
+    cluster.wait_settled(PATIENCE).expect("settled");
 
-        // A death: the dead node keeps its label until its agent is back, and then loses it.
-        cluster.kill(second).expect("killed");
-        cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
-        let third = cluster.wait_holder(&cluster.others(second), PATIENCE).expect("succeeded on evidence");
-        wait_label(&cluster, third, &cluster.others(second), PATIENCE);
-        assert!(labels(&cluster)[second].is_some(), "nobody else takes it off");
-        cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
-        cluster.start(second).expect("started");
-        wait_label(&cluster, third, &[0, 1, 2], PATIENCE);
-        assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), third);
+    // A death: the dead node keeps its label until its agent is back, and then loses it.
+    cluster.kill(second).expect("killed");
+    cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
+    let third = cluster.wait_holder(&cluster.others(second), PATIENCE).expect("succeeded on evidence");
+    wait_label(&cluster, third, &cluster.others(second), PATIENCE);
+    assert!(labels(&cluster)[second].is_some(), "nobody else takes it off");
+    cluster.segment.heal(&cluster.nodes[second].host).expect("healed");
+    cluster.start(second).expect("started");
+    wait_label(&cluster, third, &[0, 1, 2], PATIENCE);
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), third);
 
-        // An outage in which the VIP moves: afterwards the label is where the VIP is.
-        cluster.api.fail(Outage::Refused).expect("an outage");
-        cluster.wait_tenure(third, "detached", PATIENCE).expect("detached");
-        cluster.segment.partition(&cluster.nodes[third].host).expect("partitioned");
-        let fourth =
-            cluster.wait_holder(&cluster.others(third), PATIENCE).expect("succeeded without the API");
-        cluster.api.heal().expect("the API is back");
-        cluster.wait_tenure(fourth, "confirmed", PATIENCE).expect("granted afterwards");
-        cluster.segment.heal(&cluster.nodes[third].host).expect("healed");
-        wait_label(&cluster, fourth, &[0, 1, 2], BACKOFF);
-        assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), fourth);
-        assert_eq!(asked(&cluster, Verb::Get, "nodes"), 0, "patch is the only verb that it needs");
-    });
+    // An outage in which the VIP moves: afterwards the label is where the VIP is.
+    cluster.api.fail(Outage::Refused).expect("an outage");
+    cluster.wait_tenure(third, "detached", PATIENCE).expect("detached");
+    cluster.segment.partition(&cluster.nodes[third].host).expect("partitioned");
+    let fourth = cluster.wait_holder(&cluster.others(third), PATIENCE).expect("succeeded without the API");
+    cluster.api.heal().expect("the API is back");
+    cluster.wait_tenure(fourth, "confirmed", PATIENCE).expect("granted afterwards");
+    cluster.segment.heal(&cluster.nodes[third].host).expect("healed");
+    wait_label(&cluster, fourth, &[0, 1, 2], BACKOFF);
+    assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), fourth);
+    assert_eq!(asked(&cluster, Verb::Get, "nodes"), 0, "patch is the only verb that it needs");
 }
 
-#[test]
-fn a_vip_never_waits_for_a_label_that_is_forbidden() {
-    it_is_untouched("forbidden", &Fault::DenyWritesBut("leases".to_owned()), "grant the verb patch on nodes");
+fn a_vip_never_waits_for_a_label_that_is_forbidden(bed: Bed) {
+    it_is_untouched(&bed, &Fault::DenyWritesBut("leases".to_owned()), "grant the verb patch on nodes");
 }
 
-#[test]
-fn a_vip_never_waits_for_a_label_that_is_not_answered() {
-    it_is_untouched("hanging", &Fault::HangWritesBut("leases".to_owned()), "no answer within");
+fn a_vip_never_waits_for_a_label_that_is_not_answered(bed: Bed) {
+    it_is_untouched(&bed, &Fault::HangWritesBut("leases".to_owned()), "no answer within");
 }
 
 /// The API refuses, or leaves unanswered, every write but the Lease's, and no node has the label that it should have.
-fn it_is_untouched(name: &str, fault: &Fault, complaint: &str) {
-    if let Err(reason) = netns::ensure_privilege() {
-        return eprintln!("skipped: {reason}");
-    }
-    let scratch = Scratch::new(&format!("label-{name}"));
-    let mut cluster = Cluster::new(plan(&scratch)).expect("a cluster");
-    inject(&cluster, fault);
+fn it_is_untouched(bed: &Bed, fault: &Fault, complaint: &str) {
+    let mut cluster = Cluster::new(plan(bed)).expect("a cluster");
+    cluster.api.inject(fault);
     for index in 0..3 {
         cluster.start(index).expect("started");
     }
@@ -167,26 +155,19 @@ fn label_of(cluster: &Cluster, index: usize) -> Value {
 }
 
 /// As left by an agent that was killed while it held.
-#[test]
-fn a_label_that_an_earlier_run_left_is_taken_off_and_the_node_s_others_stay() {
-    if let Err(reason) = netns::ensure_privilege() {
-        return eprintln!("skipped: {reason}");
-    }
-    let scratch = Scratch::new("label-left");
-    let mut cluster = Cluster::new(plan(&scratch)).expect("a cluster");
-    let store = cluster.api.embedded().expect("embedded").cluster.store();
+fn a_label_that_an_earlier_run_left_is_taken_off_and_the_node_s_others_stay(bed: Bed) {
+    let mut cluster = Cluster::new(plan(&bed)).expect("a cluster");
     for index in 0..3 {
-        let mut labelled = (*store.get(&node(index)).expect("a node")).clone();
+        let mut labelled = cluster.api.read(&node(index)).expect("a node");
         labelled["metadata"]["labels"] = json!({LABEL: VIP.to_string(), "rack": "7"});
-        store.update(&node(index), labelled, Part::Main).expect("labelled");
+        cluster.api.replace(&node(index), labelled).expect("labelled");
     }
     for index in 0..3 {
         cluster.start(index).expect("started");
     }
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
     wait_label(&cluster, holder, &[0, 1, 2], PATIENCE);
-    let store = cluster.api.embedded().expect("embedded").cluster.store();
     for index in 0..3 {
-        assert_eq!(store.get(&node(index)).expect("a node")["metadata"]["labels"]["rack"], "7");
+        assert_eq!(cluster.api.read(&node(index)).expect("a node")["metadata"]["labels"]["rack"], "7");
     }
 }

@@ -176,7 +176,12 @@ impl Cluster {
             Layout::Apart => Some(other("api", API)?),
             Layout::OnEachNode => None,
         };
-        let api = Api::start(&plan, &segment, api_host.as_ref().map_or(&hosts[..], std::slice::from_ref))?;
+        let served = api_host.as_ref().map_or(&hosts[..], std::slice::from_ref);
+        let real_host = match plan.backend {
+            Backend::Relayed(_) if api_host.is_none() => Some(other("api", API)?),
+            _ => api_host.clone(),
+        };
+        let api = Api::start(&plan, &segment, served, real_host.as_ref())?;
         let server = api_host.as_ref().map_or(VIP, Host::ipv4);
         let access = api.kubeconfig(&url(server));
         let vip = plan.first_vip();

@@ -309,6 +309,8 @@ impl RealServer {
         if matches!(self.place, Place::Behind(..)) {
             // The cache of watches would hide for minutes that etcd has forgotten a revision.
             flags.push("--watch-cache=false".to_owned());
+            // Nobody reaches it here: whoever relays to it says where it is reached.
+            flags.push("--endpoint-reconciler-type=none".to_owned());
         }
         flags
     }

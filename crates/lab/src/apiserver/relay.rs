@@ -1,6 +1,8 @@
 //! Faults for a real API server: what passes them goes on to it, as it came, and its answer comes back.
 //!
-//! Whoever asks has the credentials that the real server knows. Watch events cannot be delayed here.
+//! Whoever asks has the credentials that the real server knows. Watch events cannot be delayed here. One thing is done
+//! for a real server older than Kubernetes 1.21, from which agents would not learn where the others are: EndpointSlices,
+//! which it has as `v1beta1` only, are asked for by that name. What an agent reads in them is the same in both.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::unfold;
 use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::watch;
@@ -21,6 +23,9 @@ use super::perform::BODY_LIMIT;
 use super::reply::{Body, failure};
 use super::request::Call;
 use super::status::ApiStatus;
+
+/// EndpointSlices as they are asked for, and as servers before Kubernetes 1.21 have them.
+const SLICES: (&str, &str) = ("/apis/discovery.k8s.io/v1/", "/apis/discovery.k8s.io/v1beta1/");
 
 /// Passes one request on.
 ///
@@ -38,9 +43,7 @@ pub(super) async fn pass(
     let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await else {
         return Ok(failure(&ApiStatus::new(413, "RequestEntityTooLarge", "the body is too large")));
     };
-    let mut connection = upstream.connect().await.map_err(|_| Lost)?;
-    let response = connection.forward(forwarded(parts, upstream, body.to_bytes())).await;
-    let response = response.map_err(|_| Lost)?;
+    let (response, connection) = ask(upstream, forwarded(parts, upstream, body.to_bytes())).await?;
     if call.is_some_and(|call| call.verb.is_write()) && front.loses_reply() {
         return Err(Lost);
     }
@@ -48,6 +51,40 @@ pub(super) async fn pass(
     parts.headers.remove(TRANSFER_ENCODING);
     parts.headers.remove(CONNECTION);
     Ok(Response::from_parts(parts, Relayed::new(front, body, connection).into_body()))
+}
+
+/// # Errors
+/// [`Lost`] when there is no answer.
+async fn ask(
+    upstream: &ApiClient,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Connection), Lost> {
+    let older = older_name(request.uri()).map(|uri| {
+        let mut older = request.clone();
+        *older.uri_mut() = uri;
+        older
+    });
+    let (response, connection) = ask_once(upstream, request).await?;
+    match older {
+        Some(older) if response.status() == StatusCode::NOT_FOUND => ask_once(upstream, older).await,
+        _ => Ok((response, connection)),
+    }
+}
+
+async fn ask_once(
+    upstream: &ApiClient,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Connection), Lost> {
+    let mut connection = upstream.connect().await.map_err(|_| Lost)?;
+    let response = connection.forward(request).await.map_err(|_| Lost)?;
+    Ok((response, connection))
+}
+
+/// The same of a server before Kubernetes 1.21, where that is another.
+fn older_name(uri: &Uri) -> Option<Uri> {
+    let path = uri.path_and_query()?.as_str();
+    let rest = path.strip_prefix(SLICES.0)?;
+    format!("{}{rest}", SLICES.1).parse().ok()
 }
 
 /// # Errors

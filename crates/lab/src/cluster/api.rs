@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::{PORT, Plan, VIP, wait_for};
 use crate::apiserver::client::ApiClient;
 use crate::apiserver::real::{Account, Place, RealServer};
-use crate::apiserver::{self, ENDPOINT_SLICE, Fault, FrontEndHandle, Part, StoreOptions, Target, UserInfo};
+use crate::apiserver::{
+    self, ENDPOINT_SLICE, Fault, FrontEndHandle, Part, StoreOptions, Target, User, UserInfo, kubeconfig,
+};
 use crate::netns::{Host, Segment};
 
 /// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
@@ -35,18 +37,19 @@ pub enum Backend {
     Embedded,
     /// `kube-apiserver` and `etcd` from this directory, as processes; one API server, on a host of its own.
     Real(PathBuf),
-    /// The same behind a front end of the embedded one, for its faults: what passes them is answered by the real server.
+    /// The same behind front ends of the embedded one, for their faults: what passes them is answered by the real server.
+    /// With one on each node, what a node's agent takes for the API server there may die or hang alone.
     Relayed(PathBuf),
 }
 
 /// A way in which every API server of a cluster is out of reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
-    /// Connections are refused; those that were open are reset. A real server's process is killed.
+    /// Connections are refused; those that were open are reset. A real server's process is killed, unless it is relayed to.
     Refused,
     /// Packets vanish.
     BlackHoled,
-    /// Connections are accepted and no request is answered. A real server's process is stopped.
+    /// Connections are accepted and no request is answered. A real server's process is stopped, unless it is relayed to.
     Hung,
 }
 
@@ -97,22 +100,29 @@ struct Relay {
 }
 
 impl Api {
-    /// API servers on these hosts, ready for agents.
-    pub(super) fn start(plan: &Plan, segment: &Segment, hosts: &[Host]) -> Result<Self> {
+    /// API servers that are reached on `hosts`, ready for agents. A real one's process runs on `real_host`.
+    pub(super) fn start(
+        plan: &Plan,
+        segment: &Segment,
+        hosts: &[Host],
+        real_host: Option<&Host>,
+    ) -> Result<Self> {
         let objects = objects(plan)?;
-        match (&plan.backend, hosts) {
+        match (&plan.backend, real_host) {
             (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts, &objects)?))),
-            (Backend::Real(assets), [host]) => {
+            (Backend::Real(assets), Some(host)) => {
                 let place = Place::Host(host.clone(), PORT, vec![IpAddr::V4(VIP)]);
                 Ok(Self::Real(Box::new(Real::start(assets, place, (plan, &objects), (host, segment))?)))
             }
-            (Backend::Relayed(assets), [host]) => {
+            (Backend::Relayed(assets), Some(host)) => {
                 let place = Place::Behind(host.clone(), BEHIND);
                 let mut real = Real::start(assets, place, (plan, &objects), (host, segment))?;
-                real.relay = Some(Relay::start(host, &real.server)?);
+                real.relay = Some(Relay::start(hosts, host, &real.server)?);
                 Ok(Self::Real(Box::new(real)))
             }
-            _ => bail!("a real API server runs on a host of its own: use Layout::Apart"),
+            _ => {
+                bail!("on each node a real API server is relayed to: use Backend::Relayed, or Layout::Apart")
+            }
         }
     }
 
@@ -146,6 +156,61 @@ impl Api {
             Self::Embedded(embedded) => &embedded.fronts,
             Self::Real(real) => real.relay.as_ref().map_or(&[], |relay| &relay.fronts),
         }
+    }
+
+    /// Every front end has this fault.
+    pub fn inject(&self, fault: &Fault) {
+        self.fronts().iter().for_each(|front| front.inject(fault.clone()));
+    }
+
+    /// An object, by an administrator; of a real server's by the path that `target` has there.
+    ///
+    /// # Errors
+    /// When there is none, or no answer.
+    pub fn read(&self, target: &Target) -> Result<Value> {
+        match self {
+            Self::Embedded(embedded) => {
+                let found = embedded.cluster.store().get(target);
+                found
+                    .map(|object| (*object).clone())
+                    .map_err(|status| anyhow::anyhow!("{target:?}: {status:?}"))
+            }
+            Self::Real(real) => real.server.administer(|client| async move {
+                let answer = client.get(&path(target)).await?;
+                ensure!(answer.code == 200, "{target:?}: {}", answer.body);
+                Ok(answer.body)
+            }),
+        }
+    }
+
+    /// Replaces an object that was read, by an administrator.
+    ///
+    /// # Errors
+    /// When it changed meanwhile, or is refused.
+    pub fn replace(&self, target: &Target, object: Value) -> Result<()> {
+        match self {
+            Self::Embedded(embedded) => {
+                let replaced = embedded.cluster.store().update(target, object, Part::Main);
+                replaced.map(drop).map_err(|status| anyhow::anyhow!("{target:?}: {status:?}"))
+            }
+            Self::Real(real) => real.server.administer(|client| async move {
+                let answer = client.put(&path(target), &object).await?;
+                ensure!(answer.code == 200, "{target:?}: {}", answer.body);
+                Ok(())
+            }),
+        }
+    }
+
+    /// A kubeconfig for the API server at `url` with a token that it does not know.
+    #[must_use]
+    pub fn kubeconfig_of_a_stranger(&self, url: &str) -> String {
+        let authority = match self {
+            Self::Embedded(embedded) => embedded.cluster.authority(),
+            Self::Real(real) => {
+                real.relay.as_ref().map_or(real.server.authority(), |relay| relay.cluster.authority())
+            }
+        };
+        kubeconfig(url, authority.pem(), &User::Token("of-another-cluster".to_owned()))
     }
 
     /// Forgets every revision but the present one: a watch that goes on from an older one is answered 410.
@@ -202,21 +267,19 @@ impl Api {
     /// # Errors
     /// When a real one cannot be killed, stopped or cut off.
     pub fn fail(&mut self, outage: Outage) -> Result<()> {
+        let fault = match outage {
+            Outage::Refused => Fault::Refuse,
+            Outage::BlackHoled => Fault::Blackhole,
+            Outage::Hung => Fault::Hang,
+        };
+        self.inject(&fault);
         match self {
-            Self::Embedded(embedded) => {
-                let fault = match outage {
-                    Outage::Refused => Fault::Refuse,
-                    Outage::BlackHoled => Fault::Blackhole,
-                    Outage::Hung => Fault::Hang,
-                };
-                embedded.fronts.iter().for_each(|front| front.inject(fault.clone()));
-                Ok(())
-            }
-            Self::Real(real) => match outage {
+            Self::Real(real) if real.relay.is_none() => match outage {
                 Outage::Refused => real.server.kill_api(),
                 Outage::BlackHoled => real.segment.drop_tcp(&real.host, PORT),
                 Outage::Hung => real.server.api().context("the API server was killed")?.freeze(),
             },
+            _ => Ok(()),
         }
     }
 
@@ -225,11 +288,9 @@ impl Api {
     /// # Errors
     /// When a real one does not start again.
     pub fn heal(&mut self) -> Result<()> {
+        self.fronts().iter().for_each(FrontEndHandle::heal);
         match self {
-            Self::Embedded(embedded) => {
-                embedded.fronts.iter().for_each(FrontEndHandle::heal);
-                Ok(())
-            }
+            Self::Embedded(_) => Ok(()),
             Self::Real(real) => {
                 real.segment.lift_all()?;
                 real.server.api().map_or(Ok(()), crate::netns::Process::thaw)?;
@@ -255,15 +316,20 @@ impl Real {
 }
 
 impl Relay {
-    fn start(host: &Host, server: &RealServer) -> Result<Self> {
+    /// On each of `hosts`, to the server in `real_host`.
+    fn start(hosts: &[Host], real_host: &Host, server: &RealServer) -> Result<Self> {
         let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = host.enter(runtime)??;
+        let runtime = real_host.enter(runtime)??;
         let cluster = apiserver::Cluster::new(StoreOptions::default())?;
         let inside = runtime.enter();
-        let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
-        let front = cluster.relay_https(host.name(), listener, &names(host), server.client()?)?;
+        let relay = |host: &Host| -> Result<FrontEndHandle> {
+            let listener = host.bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
+            Ok(cluster.relay_https(host.name(), listener, &names(host), server.client()?)?)
+        };
+        let fronts = hosts.iter().map(relay).collect::<Result<_>>()?;
         drop(inside);
-        Ok(Self { fronts: vec![front], cluster, _runtime: runtime })
+        publish_relays(server, hosts)?;
+        Ok(Self { fronts, cluster, _runtime: runtime })
     }
 }
 
@@ -299,21 +365,41 @@ fn names(host: &Host) -> [IpAddr; 3] {
     [host.ipv4(), VIP, Ipv4Addr::LOCALHOST].map(IpAddr::V4)
 }
 
-/// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`.
-fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
+/// The EndpointSlice of the `kubernetes` Service, from which agents learn the API servers on `hosts`, in a version.
+fn api_servers(version: &str, hosts: &[Host]) -> Value {
     let endpoints: Vec<Value> = hosts
         .iter()
         .map(|host| json!({"addresses": [host.ipv4().to_string()], "conditions": {"ready": true}}))
         .collect();
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
+    json!({
+        "apiVersion": format!("discovery.k8s.io/{version}"),
         "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default",
                      "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv4",
         "endpoints": endpoints,
         "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
-    });
+    })
+}
+
+/// To a server that is too old for the first version, in the one before.
+fn publish_relays(server: &RealServer, hosts: &[Host]) -> Result<()> {
+    server.administer(|client| async move {
+        let mut refused = Value::Null;
+        for version in ["v1", "v1beta1"] {
+            let path = format!("/apis/discovery.k8s.io/{version}/namespaces/default/endpointslices");
+            let answer = client.post(&path, &api_servers(version, hosts)).await?;
+            if answer.code == 201 {
+                return Ok(());
+            }
+            refused = answer.body;
+        }
+        bail!("cannot publish the API servers: {refused}")
+    })
+}
+
+fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
+    let slice = api_servers("v1", hosts);
     let published = match api.store().create(ENDPOINT_SLICE, "default", slice.clone()) {
         Err(status) if status.code == 409 => {
             let target = Target::new(ENDPOINT_SLICE, "default", "kubernetes");
@@ -360,6 +446,11 @@ fn permit(server: &RealServer, objects: &[Value]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Where this object is.
+fn path(target: &Target) -> String {
+    format!("{}/{}", target.resource.path(&target.namespace), target.name)
 }
 
 async fn absent(client: &ApiClient) -> Result<bool> {
