@@ -384,7 +384,9 @@ MUTANTS = [
     mutant("14-told", "does not say on the Lease which addresses it wears", FOLLOWING,
            "addresses: self.told_addresses(now),", "addresses: None,"),
     mutant("14-heeded", "a node that knows other addresses does not ask for those that the holder tells", VIPS,
-           "let followed = self.state == State::Released && self.is_denied();", "let followed = false;"),
+           "let follows = self.state == State::Released;", "let follows = false;"),
+    mutant("14-remembered", "a restart in an outage forgets what the holder told", VIPS,
+           "Standing::Unknown => &self.addresses.remembered,", "Standing::Unknown => &[],"),
     mutant("14-hearing", "takes for new what is heard while the Lease says that it is about to go", VIPS,
            "        !told.is_empty() && !told.contains(&vip) && !late\n", "        false\n"),
     # --- the Lease

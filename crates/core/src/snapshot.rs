@@ -62,6 +62,9 @@ pub struct ClaimMemory {
     /// more are the next run's to drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Vip>,
+    /// The addresses that the holder, another node, last said it wears, where the claim has names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Vip>,
     /// Addresses of Services that the holder wears beside the claim's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Vip>,

@@ -22,15 +22,18 @@ impl Machine {
     /// Whether `saved` is what there is to remember.
     fn remembers(&self, saved: &ClaimMemory) -> bool {
         // Members that were learned since, and addresses that changed, are told by there being nothing saved.
-        let ClaimMemory { uid, epoch, held, members: _, leaving: _, services: _ } = saved;
-        *held == self.held() && *epoch == self.lease.highest() && uid == self.uid()
+        let ClaimMemory { uid, epoch, held, members: _, leaving: _, told, services: _ } = saved;
+        *held == self.held()
+            && *epoch == self.lease.highest()
+            && uid == self.uid()
+            && told == self.told_by_holder()
     }
 
     fn memory(&self) -> ClaimMemory {
         let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
         let leaving = self.may_be_left();
-        let services = self.services.in_force().collect();
-        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone(), leaving, services }
+        let (told, services) = (self.told_by_holder().to_vec(), self.services.in_force().collect());
+        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone(), leaving, told, services }
     }
 
     fn uid(&self) -> &str {

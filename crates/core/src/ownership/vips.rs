@@ -45,6 +45,8 @@ pub(super) struct Addresses {
     going: Vec<Vip>,
     /// What the holder says on the Lease that it wears, for a node that follows it.
     elsewhere: Vec<Vip>,
+    /// What it said to an earlier run: in force until this one has read the Lease.
+    remembered: Vec<Vip>,
     /// The claim's addresses as they were announced last.
     announced: Vec<Vip>,
     /// This host's addresses as it has them, virtual ones among them.
@@ -57,8 +59,9 @@ pub(super) struct Addresses {
 impl std::hash::Hash for Addresses {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         if self.may_change() {
-            let Self { told, named, leaving, coming, refused, going, elsewhere, announced, own, .. } = self;
-            (told, named, leaving, coming, refused, going, elsewhere, announced, own).hash(state);
+            let Self { told, named, leaving, coming, refused, going, elsewhere, remembered, .. } = self;
+            (told, named, leaving, coming, refused, going, elsewhere, remembered).hash(state);
+            (&self.announced, &self.own).hash(state);
         }
     }
 }
@@ -73,7 +76,8 @@ impl Addresses {
         let changed = !found.is_empty() && !memory.leaving.is_empty();
         let new = settings.vips.iter().filter(|vip| changed && !found.contains(vip));
         let (coming, own, lifetime) = (new.copied().collect(), settings.own.clone(), settings.lifetime);
-        Self { leaving, coming, own, lifetime, ..Self::default() }
+        let remembered = memory.told.clone();
+        Self { leaving, coming, own, lifetime, remembered, ..Self::default() }
     }
 
     /// Whether the claim has names, or had them.
@@ -312,11 +316,21 @@ impl Machine {
 
     /// What the holder that is followed tells of its addresses is listened for: it may wear none that this node knows.
     fn heed_holder(&mut self) {
-        let followed = self.state == State::Released && self.is_denied();
-        let told = self.lease.facts().addresses.clone().filter(|_| followed).unwrap_or_default();
+        let follows = self.state == State::Released;
+        let told = if follows { self.told_by_holder().to_vec() } else { Vec::new() };
         if told != self.addresses.elsewhere {
             self.addresses.elsewhere = told;
             self.listening = false;
+        }
+    }
+
+    /// What the holder, another node, said last that it wears. A run that has not read the Lease goes by what the one
+    /// before it read: its holder may be asked for by that, and was not seen to go.
+    pub(super) fn told_by_holder(&self) -> &[Vip] {
+        match self.lease.standing() {
+            Standing::Unknown => &self.addresses.remembered,
+            _ if self.is_denied() => self.lease.facts().addresses.as_deref().unwrap_or_default(),
+            _ => &[],
         }
     }
 

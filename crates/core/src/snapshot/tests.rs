@@ -32,6 +32,20 @@ fn round_trips() {
     assert_eq!(decode(&encode(&snapshot()), BOOT).expect("whole"), snapshot());
 }
 
+/// As it was written before claims remembered what is optional now.
+#[test]
+fn one_of_an_older_program_is_read() {
+    let claim = r#"{"uid":"0b8f6c1e","epoch":7,"held":true,"members":{}}"#;
+    let content = format!(
+        r#"{{"boot_id":"{BOOT}","instance":1,"claims":{{"control-plane":{claim}}},"api_servers":[]}}"#
+    );
+    let bytes = [first_line(content.as_bytes()).as_bytes(), content.as_bytes()].concat();
+    let memory = ClaimMemory { uid: "0b8f6c1e".to_owned(), epoch: 7, held: true, ..ClaimMemory::default() };
+    let read = decode(&bytes, BOOT).expect("whole");
+    assert_eq!(read.claims[&ClaimId::control_plane()], memory);
+    assert_eq!(encode(&read), bytes, "and what there is nothing of is not written");
+}
+
 /// The check value that CRC catalogues publish for CRC-32/ISO-HDLC.
 #[test]
 fn checksum_matches_the_published_check_value() {

@@ -124,6 +124,52 @@ fn rule_14_a_node_that_never_saw_the_new_answer_takes_nothing_in_an_outage() {
     }
 }
 
+/// The same where it is restarted in the outage: what the holder said last is remembered.
+#[test]
+fn rule_14_a_node_that_never_saw_the_new_answer_and_restarts_in_an_outage_takes_nothing() {
+    for seed in 0..6 {
+        let (mut sim, holder) = settled(seed, 3);
+        told(&mut sim, 3);
+        let (since, ill) = (sim.now(), other_than(holder));
+        (0..3).filter(|node| *node != ill).for_each(|node| sim.tell_vips(node, &[OTHER]));
+        sim.run_for(seconds(90 + seed));
+        let form = OUTAGES[usize::try_from(seed).expect("small") % OUTAGES.len()];
+        sim.begin(outage(form));
+        sim.run_for(seconds(10));
+        for _ in 0..2 {
+            sim.begin(Kind::Crash(ill));
+            sim.run_for(seconds(1));
+            sim.end(Kind::Crash(ill));
+            sim.tell_vips(ill, &[VIP]);
+            sim.run_for(seconds(60));
+        }
+        sim.end(outage(form));
+        sim.run_for(seconds(60));
+        assert_eq!(took(&sim, since), [], "seed {seed}");
+        assert_eq!(sim.lease_holder(), Some(holder), "seed {seed}");
+    }
+}
+
+/// What was remembered keeps nobody from taking over: the holder is dead as well.
+#[test]
+fn rule_14_a_node_that_restarts_in_an_outage_succeeds_a_holder_that_died_in_it() {
+    for seed in 0..4 {
+        let (mut sim, holder) = settled(seed, 3);
+        told(&mut sim, 3);
+        let survivor = other_than(holder);
+        (0..3).filter(|node| *node != survivor).for_each(|node| sim.tell_vips(node, &[OTHER]));
+        sim.run_for(seconds(90));
+        sim.begin(outage(ApiForm::Refused));
+        sim.run_for(seconds(10));
+        sim.begin(Kind::Crash(survivor));
+        (0..3).filter(|node| *node != survivor).for_each(|node| sim.begin(Kind::PowerLoss(node)));
+        sim.end(Kind::Crash(survivor));
+        sim.tell_vips(survivor, &[VIP]);
+        sim.run_for(seconds(40));
+        assert!(sim.wears(survivor), "seed {seed}");
+    }
+}
+
 /// The last survivor of an outage knows the old address alone, and takes over.
 #[test]
 fn rule_14_the_last_survivor_takes_over_whatever_it_knows() {

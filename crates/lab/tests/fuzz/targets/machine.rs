@@ -249,6 +249,7 @@ fn start(bytes: &mut Bytes<'_>) -> Start {
         held: bytes.flag(),
         members: [(NodeName::new("n2"), Member { macs: vec![mac(2)], addresses: vec![host(2)] })].into(),
         leaving: if kind & 1 == 0 { vec![] } else { vec![host(101)] },
+        told: if kind & 4 == 0 { vec![] } else { vec![host(103)] },
         services: if kind & 1 == 0 { vec![host(102)] } else { vec![] },
     });
     let addresses = if kind & 64 == 0 { vec![] } else { settings.vips.clone() };

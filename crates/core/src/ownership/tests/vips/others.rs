@@ -145,3 +145,70 @@ fn machines_that_differ_in_an_address_are_two() {
     assert_ne!(of(NEW), of(THIRD));
     assert_eq!(of(NEW), of(NEW));
 }
+
+// === a restart ===
+
+/// A node that starts anew in an outage, its name server dead, with what it remembers.
+fn restarted(memory: ClaimMemory) -> World {
+    let found = Found { memory: Some(memory), link_up: true, ..Found::default() };
+    let mut world = World::under(Api::Refuses, settings(), found);
+    world.peer_wears.insert(NEW);
+    world.give(Input::Vips(vec![OLD]));
+    world
+}
+
+#[test]
+fn a_restart_in_an_outage_goes_by_what_the_holder_said_before_it() {
+    let memory = saved(&ignorant()).expect("what the holder says is saved");
+    assert_eq!(memory.told, [NEW]);
+    let mut world = restarted(memory);
+    let listens =
+        |effect: &Effect| matches!(effect, Effect::Listen { vips, .. } if *vips == set(&[OLD, NEW]));
+    assert!(world.effects.iter().any(listens), "and is heard by");
+    assert_eq!(asked_for(&mut world, SECOND), set(&[NEW]));
+    world.run(120 * SECOND);
+    assert!(!world.worn, "its kernel answers: {:?}", world.events);
+    let kept = saved(&world).map_or_else(|| vec![NEW], |memory| memory.told);
+    assert_eq!(kept, [NEW], "a second restart goes by it as well");
+    world.peer_wears.clear();
+    world.run(60 * SECOND);
+    assert_eq!(world.wears, set(&[OLD]), "dead: what its own answer names");
+}
+
+/// One that was told nothing asks for its own, as it always did.
+#[test]
+fn without_a_memory_of_it_a_restart_asks_for_its_own_address() {
+    let memory = ClaimMemory { told: vec![], ..saved(&ignorant()).expect("saved") };
+    let mut world = restarted(memory);
+    assert_eq!(asked_for(&mut world, SECOND), set(&[OLD]));
+}
+
+/// What was remembered ends with the first record that is read.
+#[test]
+fn what_a_holder_said_before_a_restart_ends_with_the_first_record() {
+    let memory = saved(&ignorant()).expect("saved");
+    for (says, asked) in [(Some(THIRD), THIRD), (None, OLD)] {
+        let mut world = restarted(memory.clone());
+        world.peer_wears.extend([OLD, THIRD]);
+        world.run(SECOND);
+        world.api = Api::Serves;
+        world.grant_peer(4);
+        says.into_iter().for_each(|vip| tell_worn(&mut world, &[vip]));
+        let told: Vec<Vip> = says.into_iter().collect();
+        assert_eq!(saved(&world).expect("saved").told, told);
+        assert_eq!(asked_for(&mut world, SECOND), set(&[asked]), "says {says:?}");
+    }
+}
+
+/// What a holder wears it knows by itself; what another said before it took the claim is nobody's word any more.
+#[test]
+fn who_takes_the_claim_forgets_what_another_said() {
+    let mut world = ignorant();
+    let record = world.lease.as_mut().expect("granted");
+    (record.holder, record.duration_seconds) = (None, 1);
+    world.peer_wears.clear();
+    world.touch();
+    world.run(5 * SECOND);
+    assert_eq!(world.tenure(), Some(Tenure::Confirmed), "released, so taken");
+    assert_eq!(saved(&world).expect("saved").told, [] as [Vip; 0]);
+}
