@@ -34,7 +34,7 @@ pub(crate) use calls::{CALL_QUEUE, Calls};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
-use crate::names::{Answers, Members, members};
+use crate::names::{Answers, Members, members, told};
 use crate::vitals::Vitals;
 use refusals::Refusals;
 use tenancy::Tenancy;
@@ -198,6 +198,24 @@ pub(crate) struct Named {
     pub(crate) answers: watch::Receiver<Answers>,
     /// The members, for whoever judges answers, or whether this node is to hold.
     pub(crate) members: watch::Sender<Members>,
+    /// What the holder, another node, says that it wears, for whoever chooses among an answer's addresses.
+    pub(crate) told: watch::Sender<Vec<Vip>>,
+}
+
+impl Named {
+    /// What the core has learned of others.
+    fn learn(&self, snapshot: &Snapshot) {
+        replace_by(&self.members, members(snapshot));
+        replace_by(&self.told, told(snapshot));
+    }
+}
+
+fn replace_by<T: PartialEq>(known: &watch::Sender<T>, new: T) {
+    known.send_if_modified(|old| {
+        let changed = *old != new;
+        *old = new;
+        changed
+    });
 }
 
 /// The loop's own state.
@@ -404,11 +422,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
-                let members = members(&snapshot);
-                self.edges
-                    .named
-                    .members
-                    .send_if_modified(|old| std::mem::replace(old, members.clone()) != members);
+                self.edges.named.learn(&snapshot);
                 self.edges.snapshot = snapshot;
                 self.save();
             }

@@ -49,6 +49,11 @@ pub(crate) fn members(snapshot: &Snapshot) -> Members {
     snapshot.claims.values().flat_map(|claim| claim.members.clone()).collect()
 }
 
+/// The addresses that the holder, another node, said it wears when `snapshot` was written.
+pub(crate) fn told(snapshot: &Snapshot) -> Vec<Vip> {
+    snapshot.claims.values().flat_map(|claim| claim.told.iter().copied()).collect()
+}
+
 /// What is known, for whoever follows it. The newest counts.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -58,6 +63,8 @@ pub(crate) struct Known {
     pub(crate) answers: watch::Sender<Answers>,
     /// The members, whom the loop learns.
     pub(crate) members: watch::Sender<Members>,
+    /// What the holder, another node, says that it wears. The loop learns that as well.
+    pub(crate) told: watch::Sender<Vec<Vip>>,
 }
 
 /// How the look-ups of one name go.
@@ -169,19 +176,14 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// One that begins with what an earlier run knew: the last good answers, and the members.
-    pub(crate) fn new(
-        config: &Config,
-        kept: (&Answers, Members),
-        resolver: Resolver,
-        view: NamesView,
-    ) -> Self {
-        let (answers, members) = kept;
-        let choice = Choice::new(&config.addresses, config.features.dns_mode, answers);
+    /// One that begins with what an earlier run knew: the last good answers, the members, and what the holder said.
+    pub(crate) fn new(config: &Config, kept: &Snapshot, resolver: Resolver, view: NamesView) -> Self {
+        let choice = Choice::new(&config.addresses, config.features.dns_mode, &kept.names);
         let known = Known {
             vips: watch::Sender::default(),
             answers: watch::Sender::default(),
-            members: watch::Sender::new(members),
+            members: watch::Sender::new(members(kept)),
+            told: watch::Sender::new(told(kept)),
         };
         let (interface, witnesses) = (config.interface.clone(), config.witnesses.clone());
         let choice = Mutex::new(choice);
@@ -235,7 +237,8 @@ impl Keeper {
 
     /// Takes an answer, or says why it cannot be one.
     async fn take(&self, choice: &mut Choice, name: &str, answer: &[IpAddr]) -> Result<(), String> {
-        let chosen = choice.of(name, answer)?;
+        let told = self.known.told.borrow().clone();
+        let chosen = choice.of(name, answer, &told)?;
         if chosen.iter().any(|vip| !choice.held(name).contains(vip)) {
             let host = tokio::task::spawn_blocking(self.host).await.map_err(|error| error.to_string())?;
             let new: Vec<Vip> =

@@ -36,7 +36,7 @@ use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
 use crate::log;
 use crate::metrics::Observer;
-use crate::names::{Answers, Keeper, Members, NamesView, Resolver, members};
+use crate::names::{Answers, Keeper, NamesView, Resolver};
 use crate::privileges;
 use crate::role::Role;
 use crate::service::ServiceView;
@@ -200,8 +200,7 @@ fn prepare(
     for role in Role::all(config) {
         let memory = Memory::of(config, &role, &boot_id);
         let source = if role.claim == ClaimId::control_plane() {
-            let kept = (&memory.snapshot.names, members(&memory.snapshot));
-            let keeper = Arc::new(Keeper::new(config, kept, Resolver::new(), names.clone()));
+            let keeper = Arc::new(Keeper::new(config, &memory.snapshot, Resolver::new(), names.clone()));
             parts.vips = keeper.known().vips.subscribe();
             let source = Source::of_names(&keeper);
             parts.names = Some(keeper);
@@ -275,9 +274,7 @@ fn remember(store: &Store, boot_id: &str) -> (Option<Snapshot>, Lasting) {
 
 /// Where a claim's addresses come from.
 struct Source {
-    vips: watch::Receiver<Vec<Vip>>,
-    answers: watch::Receiver<Answers>,
-    members: watch::Sender<Members>,
+    named: Named,
     services: watch::Receiver<Option<Vec<Vip>>>,
     cluster: watch::Receiver<Option<String>>,
     fitness: watch::Receiver<Option<Health>>,
@@ -289,9 +286,12 @@ impl Source {
     fn of_names(keeper: &Keeper) -> Self {
         let known = keeper.known();
         Self {
-            vips: known.vips.subscribe(),
-            answers: known.answers.subscribe(),
-            members: known.members.clone(),
+            named: Named {
+                vips: known.vips.subscribe(),
+                answers: known.answers.subscribe(),
+                members: known.members.clone(),
+                told: known.told.clone(),
+            },
             services: watch::channel(None).1,
             cluster: watch::channel(None).1,
             fitness: watch::channel(None).1,
@@ -302,9 +302,12 @@ impl Source {
     fn of_services(keeper: &services::Keeper) -> Self {
         let known = keeper.known();
         Self {
-            vips: known.beacon.subscribe(),
-            answers: watch::channel(Answers::new()).1,
-            members: known.members.clone(),
+            named: Named {
+                vips: known.beacon.subscribe(),
+                answers: watch::channel(Answers::new()).1,
+                members: known.members.clone(),
+                told: watch::Sender::default(),
+            },
             services: known.addresses.subscribe(),
             cluster: known.cluster.subscribe(),
             fitness: known.fitness.subscribe(),
@@ -324,7 +327,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let Source { vips, answers, members, services, cluster, fitness, halt } = source;
+    let Source { named, services, cluster, fitness, halt } = source;
     let edges = Edges {
         inputs,
         commands,
@@ -333,7 +336,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         saves,
         calls: Calls::new(adapter),
         held: held_sender,
-        named: Named { vips, answers, members },
+        named,
         services,
         cluster,
         fitness,

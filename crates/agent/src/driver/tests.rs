@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use mainstay_core::effect::LeaseRequest;
 use mainstay_core::input::{EffectId, LeaseOutcome, LeaseReport};
-use mainstay_core::names::{ClaimId, InstanceId};
+use mainstay_core::names::{ClaimId, InstanceId, NodeName};
+use mainstay_core::snapshot::{ClaimMemory, Member};
 use mainstay_kube::LeaseCall;
 use tokio::time::Instant;
 
@@ -128,6 +129,7 @@ struct Held {
     saves: Taker<Snapshot>,
     calls: mpsc::Receiver<LeaseCall>,
     vitals: Arc<Vitals>,
+    named: Named,
 }
 
 fn driver(
@@ -148,6 +150,12 @@ fn driver(
     let (services, service_receiver) = watch::channel(None);
     let (cluster, cluster_receiver) = watch::channel(None);
     let (fitness, fitness_receiver) = watch::channel(None);
+    let named = Named {
+        vips: vip_receiver,
+        answers: name_receiver,
+        members: watch::Sender::default(),
+        told: watch::Sender::default(),
+    };
     let edges = Box::new(Edges {
         inputs: input_receiver,
         commands: command_receiver,
@@ -156,7 +164,7 @@ fn driver(
         saves: giver,
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
-        named: Named { vips: vip_receiver, answers: name_receiver, members: watch::Sender::default() },
+        named: named.clone(),
         services: service_receiver,
         cluster: cluster_receiver,
         fitness: fitness_receiver,
@@ -179,6 +187,7 @@ fn driver(
             saves,
             calls,
             vitals,
+            named,
         },
     )
 }
@@ -313,6 +322,21 @@ async fn snapshots_carry_the_api_servers_learned_before_and_after() {
         shut_down_at(&held, at(1_000)).await;
     };
     tokio::join!(driver.run(), learn);
+}
+
+/// Whoever judges and chooses among a name's addresses is told what the core has learned of others.
+#[tokio::test(start_paused = true)]
+async fn what_the_core_learns_of_others_is_told_on() {
+    let vip = |host| Vip::from([10, 0, 0, host]);
+    let member = Member { macs: vec![], addresses: vec![vip(6)] };
+    let members: Members = [(NodeName::new("n2"), member)].into();
+    let memory = ClaimMemory { members: members.clone(), told: vec![vip(101)], ..ClaimMemory::default() };
+    let claims = [(ClaimId::control_plane(), memory)].into();
+    let saved = Effect::Save(Snapshot { claims, ..snapshot("core") });
+    let (driver, held) = driver(vec![vec![saved]], vec![], Wire::default());
+    tokio::join!(driver.run(), shut_down_at(&held, at(100)));
+    let told = (held.named.members.borrow().clone(), held.named.told.borrow().clone());
+    assert_eq!(told, (members, vec![vip(101)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Which addresses of DNS answers are the claim's VIPs. Pure.
 //!
-//! What is held stays chosen as long as the answer lists it: name servers give the addresses of one name in turns, and
+//! Of several, one that the holder says it wears is chosen: whoever takes the claim from it is to go on with that. Else
+//! what is held stays chosen as long as the answer lists it: name servers give the addresses of one name in turns, and
 //! that must not move anything. Where nothing is held, the lowest address is chosen, so that nodes that never spoke choose
 //! the same one.
 
@@ -26,7 +27,7 @@ impl Choice {
     pub(crate) fn new(addresses: &[Address], mode: DnsMode, kept: &Answers) -> Self {
         let mut choice = Self { addresses: addresses.to_vec(), mode, held: BTreeMap::new() };
         for name in choice.names() {
-            let chosen = kept.get(&name).and_then(|kept| choice.of(&name, kept).ok());
+            let chosen = kept.get(&name).and_then(|kept| choice.of(&name, kept, &[]).ok());
             chosen.into_iter().for_each(|chosen| choice.hold(&name, chosen));
         }
         choice
@@ -42,15 +43,17 @@ impl Choice {
         self.held.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Which addresses of `answer` the mode asks for.
+    /// Which addresses of `answer` the mode asks for. `told` is what another node says that it wears by its grant.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn of(&self, name: &str, answer: &[IpAddr]) -> Result<Vec<Vip>, String> {
+    pub(crate) fn of(&self, name: &str, answer: &[IpAddr], told: &[Vip]) -> Result<Vec<Vip>, String> {
         let held = self.held(name);
         let pick = |wanted: fn(&IpAddr) -> bool| {
-            let stays = held.iter().find(|vip| wanted(vip) && answer.contains(vip));
-            stays.or_else(|| lowest(answer, wanted)).copied()
+            let stays = || held.iter().find(|vip| wanted(vip) && answer.contains(vip));
+            let shared = stays().filter(|vip| told.contains(vip));
+            let worn = || answer.iter().filter(|vip| wanted(vip) && told.contains(vip)).min();
+            shared.or_else(worn).or_else(stays).or_else(|| lowest(answer, wanted)).copied()
         };
         let kept = |wanted: fn(&IpAddr) -> bool| held.iter().find(|vip| wanted(vip)).copied();
         let (one, other, family) = match self.mode {

@@ -55,7 +55,7 @@ fn the_mode_says_which_addresses_of_an_answer_become_vips() {
         (Dual, "10.0.0.1 fd00::1", "", "no address"),
         (First, "10.0.0.1", "", "no address"),
     ] {
-        let chosen = choice(mode, held).of(NAME, &ips(answer));
+        let chosen = choice(mode, held).of(NAME, &ips(answer), &[]);
         match expected.strip_prefix("no ") {
             Some(missing) => {
                 assert_eq!(
@@ -66,6 +66,25 @@ fn the_mode_says_which_addresses_of_an_answer_become_vips() {
             }
             None => assert_eq!(chosen, Ok(ips(expected)), "{mode:?} of {answer}, holding {held:?}"),
         }
+    }
+}
+
+/// Whoever takes the claim from the holder is to go on with what that wears, if its own answer names it.
+#[test]
+fn what_the_holder_wears_is_chosen_before_what_is_held() {
+    use DnsMode::{Dual, First, Ipv6};
+    for (mode, held, answer, told, expected) in [
+        (First, "", "10.0.0.1 10.0.0.2", "10.0.0.2", "10.0.0.2"),
+        (First, "", "10.0.0.1 10.0.0.3 10.0.0.2", "10.0.0.3 10.0.0.2", "10.0.0.2"),
+        (First, "10.0.0.1", "10.0.0.1 10.0.0.2", "10.0.0.2", "10.0.0.2"),
+        (First, "10.0.0.2", "10.0.0.1 10.0.0.2", "10.0.0.1 10.0.0.2", "10.0.0.2"),
+        (First, "10.0.0.1", "10.0.0.1 fd00::1", "fd00::1", "fd00::1"),
+        (First, "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.1"),
+        (Ipv6, "fd00::2", "fd00::2 10.0.0.1", "10.0.0.1", "fd00::2"),
+        (Dual, "10.0.0.1 fd00::1", "10.0.0.1 10.0.0.2 fd00::1", "10.0.0.2", "10.0.0.2 fd00::1"),
+    ] {
+        let chosen = choice(mode, held).of(NAME, &ips(answer), &ips(told));
+        assert_eq!(chosen, Ok(ips(expected)), "{mode:?} of {answer}, holding {held:?}, told {told}");
     }
 }
 
@@ -108,21 +127,22 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 proptest! {
-    /// Name servers answer in turns, and leave out and add what is not held: nothing moves.
+    /// Name servers answer in turns, and leave out and add what is not held: nothing moves, unless the holder wears it.
     #[test]
     fn what_is_held_stays_while_the_answer_lists_it(
         mode in mode(),
         mut answer in prop::collection::vec(address(), 1..8),
         more in prop::collection::vec(address(), 0..4),
+        told in prop::collection::vec(address(), 0..3),
         turns in 0..8_usize,
     ) {
         let mut choice = choice(mode, "");
-        let Ok(chosen) = choice.of(NAME, &answer) else { return Ok(()) };
+        let Ok(chosen) = choice.of(NAME, &answer, &told) else { return Ok(()) };
         choice.hold(NAME, chosen.clone());
         let by = turns % answer.len();
         answer.rotate_left(by);
-        answer.splice(0..0, more);
-        let again = choice.of(NAME, &answer).expect("an address");
+        answer.splice(0..0, more.into_iter().filter(|ip| !told.contains(ip)));
+        let again = choice.of(NAME, &answer, &told).expect("an address");
         // Of a family that was not there before, dual takes one.
         prop_assert!(chosen.iter().all(|ip| again.contains(ip)));
     }
@@ -133,10 +153,11 @@ proptest! {
         mode in mode(),
         held in prop::collection::vec(address(), 0..3),
         answer in prop::collection::vec(address(), 0..8),
+        told in prop::collection::vec(address(), 0..3),
     ) {
         let kept: Answers = [(NAME.to_owned(), held.clone())].into();
         let choice = Choice::new(&[named(NAME)], mode, &kept);
-        if let Ok(chosen) = choice.of(NAME, &answer) {
+        if let Ok(chosen) = choice.of(NAME, &answer, &told) {
             let families: BTreeSet<bool> = chosen.iter().map(IpAddr::is_ipv4).collect();
             prop_assert!(!chosen.is_empty() && families.len() == chosen.len());
             prop_assert!(chosen.iter().all(|ip| answer.contains(ip) || held.contains(ip)));
@@ -177,6 +198,7 @@ fn keeper_of(addresses: &[Address], kept: &Answers, resolver: Resolver) -> Keepe
             vips: watch::Sender::default(),
             answers: watch::Sender::default(),
             members: watch::Sender::new(members),
+            told: watch::Sender::default(),
         },
         view: NamesView::default(),
         choice: Mutex::new(Choice::new(addresses, DnsMode::First, kept)),
@@ -289,10 +311,10 @@ fn a_name_that_is_not_known_keeps_no_other_address_waiting() {
 }
 
 #[test]
-fn the_members_are_in_the_snapshot() {
+fn the_members_and_the_holders_word_are_in_the_snapshot() {
     let member = |last: u8| Member { macs: vec![], addresses: vec![IpAddr::from([10, 0, 0, last])] };
     let both: Members = [("n1", 5), ("n2", 6)].map(|(name, last)| (NodeName::new(name), member(last))).into();
-    let memory = ClaimMemory { members: both.clone(), ..ClaimMemory::default() };
+    let memory = ClaimMemory { members: both.clone(), told: ips("10.0.0.7"), ..ClaimMemory::default() };
     let snapshot = Snapshot {
         boot_id: "boot".to_owned(),
         instance: InstanceId(1),
@@ -301,7 +323,20 @@ fn the_members_are_in_the_snapshot() {
         names: Answers::new(),
         cluster: None,
     };
-    assert_eq!(members(&snapshot), both);
+    assert_eq!((members(&snapshot), told(&snapshot)), (both, ips("10.0.0.7")));
+}
+
+/// What the holder says it wears counts from the next look-up on.
+#[tokio::test]
+async fn a_look_up_chooses_what_the_holder_says_that_it_wears() {
+    let both = |_: &str| Ok(ips("10.0.0.101 10.0.0.102"));
+    let keeper = keeper(&Answers::new(), Resolver::with(both, Duration::from_secs(20)));
+    let mut choice = keeper.choice.lock().await;
+    for (told, chosen) in [("", "10.0.0.101"), ("10.0.0.102", "10.0.0.102"), ("", "10.0.0.102")] {
+        keeper.known.told.send_replace(ips(told));
+        keeper.look_up(&mut choice, NAME).await;
+        assert_eq!(choice.vips(), ips(chosen), "told {told:?}");
+    }
 }
 
 static STUCK: StdMutex<()> = StdMutex::new(());

@@ -66,7 +66,7 @@ fn edges(vips: watch::Receiver<Vec<Vip>>) -> (Edges, impl Sized) {
         names: BTreeMap::new(),
         cluster: None,
     };
-    let named = Named { vips, answers, members: watch::Sender::default() };
+    let named = Named { vips, answers, members: watch::Sender::default(), told: watch::Sender::default() };
     let held = watch::Sender::default();
     let (services, cluster) = (watch::channel(None), watch::channel(None));
     let calls = Calls::new(None);
