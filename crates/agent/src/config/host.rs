@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use mainstay_dataplane::{addresses_on, default_interface, describe};
+use mainstay_dataplane::{DescribeError, addresses_on, default_interface, describe};
 
 /// Where a Pod's service account says its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -15,6 +15,8 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 pub struct Host {
     /// All network interfaces.
     pub interfaces: Vec<String>,
+    /// Those of them that are no Ethernet: a VIP cannot be announced there.
+    pub not_ethernet: Vec<String>,
     /// The default route's interface.
     pub default_interface: Option<String>,
     /// Next hops of default routes, and the interface of each.
@@ -51,6 +53,8 @@ impl Host {
         let own = described.iter().flat_map(|link| link.addresses.iter().map(|ip| (*ip, link.name.clone())));
         // An address on the loopback answers on every interface.
         let others = interfaces.iter().filter(|name| described.iter().all(|link| link.name != **name));
+        let is_none = |name: &&String| matches!(describe(name), Err(DescribeError::NotEthernet { .. }));
+        let not_ethernet: Vec<String> = others.clone().filter(is_none).cloned().collect();
         let others = others.flat_map(|name| {
             let addresses = addresses_on(name).unwrap_or_default();
             addresses.into_iter().map(|ip| (ip, name.clone()))
@@ -63,6 +67,7 @@ impl Host {
             own_addresses: own.chain(others).collect(),
             left_over: left_over.collect(),
             interfaces,
+            not_ethernet,
             hostname: line("/proc/sys/kernel/hostname"),
             namespace: line(NAMESPACE_FILE),
             home: std::env::var_os("HOME").map(PathBuf::from),

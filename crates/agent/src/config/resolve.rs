@@ -258,6 +258,10 @@ impl Resolver<'_> {
                 )
             });
         }
+        if self.host.not_ethernet.contains(&given.text) {
+            let problem = "it is no Ethernet, and a VIP is announced by ARP or ND";
+            return self.refuse(Key::Interface, problem, &choice());
+        }
         if self.host.interfaces.contains(&given.text) {
             return Ok(given.text);
         }
@@ -266,7 +270,8 @@ impl Resolver<'_> {
 
     /// What to write for an interface.
     fn interfaces(&self, name: &str) -> String {
-        format!("set {name} to one of: {}", self.host.interfaces.join(", "))
+        let fit = self.host.interfaces.iter().filter(|name| !self.host.not_ethernet.contains(name));
+        format!("set {name} to one of: {}", fit.map(String::as_str).collect::<Vec<_>>().join(", "))
     }
 
     /// What the claim is to have, and those of it that are known: what a name means is asked when the agent runs.

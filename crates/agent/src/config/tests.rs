@@ -17,6 +17,7 @@ mod table;
 fn host() -> Host {
     Host {
         interfaces: vec!["eth0".into(), "lo".into()],
+        not_ethernet: vec!["lo".into()],
         default_interface: Some("eth0".into()),
         gateways: vec![("eth0".into(), "10.0.0.1".parse().unwrap())],
         own_addresses: on(&[("10.0.0.5", "eth0"), ("10.0.0.6", "eth0"), ("10.0.0.7", "eth1")]),
@@ -79,7 +80,8 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("address", "10.0.0.5")], r#"address="10.0.0.5": 10.0.0.5 is this host's own address on eth0; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.5 dev eth0"#.into()),
         (&[("address", "10.0.0.7")], r#"address="10.0.0.7": 10.0.0.7 is this host's own address on eth1; choose an address that no host has, or remove what another agent left: ip address del 10.0.0.7 dev eth1"#.into()),
         (&[("address", ",")], r#"address=",": no virtual address given; set address to the VIP, such as 192.0.2.10"#.into()),
-        (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0, lo"#.into()),
+        (&[("vip_interface", "lo")], r#"vip_interface="lo": it is no Ethernet, and a VIP is announced by ARP or ND; set vip_interface to one of: eth0"#.into()),
+        (&[("vip_interface", "eth9")], r#"vip_interface="eth9": there is no such interface on this host; set vip_interface to one of: eth0"#.into()),
         (&[("port", "0")], r#"port="0": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
         (&[("port", "65536")], r#"port="65536": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
         (&[("port", "https")], r#"port="https": no whole number in the range allowed; write a whole number from 1 to 65535"#.into()),
@@ -119,8 +121,8 @@ fn each_bad_value_is_refused_with_one_line_that_names_setting_value_and_remedy()
         (&[("vip_routingtable", "true")], r#"vip_routingtable="true": routing-table mode is not built yet; remove it, or set it to false"#.into()),
         (&[("vip_wireguard", "true")], r#"vip_wireguard="true": WireGuard mode is not built yet; remove it, or set it to false"#.into()),
         (&[("vip_packet", "true")], r#"vip_packet="true": Equinix Metal's API is no more, and kube-vip has dropped it as well; remove it, or set it to false"#.into()),
-        (&[("svc_enable", "true"), ("vip_servicesinterface", "auto")], r#"vip_servicesinterface="auto": choosing an interface for each Service is not built yet; set vip_servicesinterface to one of: eth0, lo"#.into()),
-        (&[("svc_enable", "true"), ("vip_servicesinterface", "eth9")], r#"vip_servicesinterface="eth9": there is no such interface on this host; set vip_servicesinterface to one of: eth0, lo"#.into()),
+        (&[("svc_enable", "true"), ("vip_servicesinterface", "auto")], r#"vip_servicesinterface="auto": choosing an interface for each Service is not built yet; set vip_servicesinterface to one of: eth0"#.into()),
+        (&[("svc_enable", "true"), ("vip_servicesinterface", "eth9")], r#"vip_servicesinterface="eth9": there is no such interface on this host; set vip_servicesinterface to one of: eth0"#.into()),
         (&[("MAINSTAY_LOG_FORMAT", "xml")], r#"MAINSTAY_LOG_FORMAT="xml": there is no such choice; write text or json"#.into()),
     ];
     for (changes, line) in cases {
@@ -191,7 +193,7 @@ fn the_interface_defaults_to_the_default_routes() {
     let refused = without("vip_interface", &routeless).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        r#"vip_interface="": there is no default route to take it from; set vip_interface to one of: eth0, lo"#
+        r#"vip_interface="": there is no default route to take it from; set vip_interface to one of: eth0"#
     );
 }
 
