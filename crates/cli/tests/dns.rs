@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use mainstay_lab::probe::{self, Probe};
 
 const NAME: &str = "api.lab.test";
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0x100);
+const NEW6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0x101);
 /// Where the name server is: beside the API server.
 const SERVER: &str = "10.77.0.10";
 const DNSMASQ: &str = "/usr/sbin/dnsmasq";
@@ -35,6 +37,10 @@ struct Bench {
 impl Bench {
     /// No agent runs yet; `None`, and why, where that cannot be.
     fn new(name: &str, nodes: u8) -> Option<Self> {
+        Self::in_mode("first", name, nodes)
+    }
+
+    fn in_mode(mode: &str, name: &str, nodes: u8) -> Option<Self> {
         if let Err(reason) = netns::ensure_privilege() {
             eprintln!("skipped: {reason}");
             return None;
@@ -45,18 +51,34 @@ impl Bench {
         }
         let scratch = Scratch::new(&format!("dns-{name}"));
         let plan = Plan { nodes, ..Plan::new(&with_resolver(&scratch.0), &scratch.0).quick() };
-        let cluster = Cluster::new(plan.with_setting("address", NAME)).expect("a cluster");
+        let plan = plan.with_setting("address", NAME).with_setting("dns_mode", mode);
+        let cluster = Cluster::new(plan).expect("a cluster");
         Some(Self { server: None, cluster, scratch })
     }
 
     /// One that holds, with a name server that answers.
     fn holding(name: &str) -> Option<(Self, usize)> {
-        let mut bench = Self::new(name, 3)?;
-        bench.answer(&[VIP]);
+        Self::holding_these("first", name, &[VIP.into()])
+    }
+
+    fn holding_these(mode: &str, name: &str, addresses: &[IpAddr]) -> Option<(Self, usize)> {
+        let mut bench = Self::in_mode(mode, name, 3)?;
+        bench.answer(addresses);
         bench.serve();
         (0..3).for_each(|node| bench.cluster.start(node).expect("started"));
-        let holder = bench.cluster.wait_settled(PATIENCE * 2).expect("settled");
+        let settled = || Ok(bench.holder_of(addresses));
+        let holder = wait_for(PATIENCE * 2, settled).expect("a look").expect("settled");
         Some((bench, holder))
+    }
+
+    /// The one node that has all of these, confirmed and with every agent among its members.
+    fn holder_of(&self, addresses: &[IpAddr]) -> Option<usize> {
+        let among = |node: &usize| addresses.iter().any(|address| self.holds(*node, *address));
+        let [holder] = (0..3).filter(among).collect::<Vec<_>>()[..] else { return None };
+        let claim = self.cluster.claim(holder);
+        let members = claim["members"].as_array().map_or(0, Vec::len);
+        let all = addresses.iter().all(|address| self.holds(holder, *address));
+        (all && claim["tenure"] == "confirmed" && members == 3).then_some(holder)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -81,7 +103,7 @@ impl Bench {
     }
 
     /// What the name means from now on.
-    fn answer(&mut self, addresses: &[Ipv4Addr]) {
+    fn answer(&mut self, addresses: &[IpAddr]) {
         let lines: String = addresses.iter().map(|address| format!("{address} {NAME}\n")).collect();
         std::fs::write(self.file("hosts"), lines).expect("written");
         if let Some(server) = &mut self.server {
@@ -95,16 +117,25 @@ impl Bench {
         log.lines().filter(|line| line.contains(&format!("query[A] {NAME}"))).count()
     }
 
-    fn holds(&self, node: usize, address: Ipv4Addr) -> bool {
-        self.cluster.nodes[node].host.holds(IpAddr::V4(address)).expect("the kernel answers")
+    fn holds(&self, node: usize, address: impl Into<IpAddr>) -> bool {
+        self.cluster.nodes[node].host.holds(address.into()).expect("the kernel answers")
     }
 
     fn name_of(&self, node: usize) -> serde_json::Value {
         self.cluster.nodes[node].agent.whole_status()["names"][0].clone()
     }
 
-    fn probe(&self, address: Ipv4Addr) -> Probe {
-        Probe::start(&self.cluster.client, probe::Plan::new(IpAddr::V4(address))).expect("a probe")
+    fn probe(&self, address: impl Into<IpAddr>) -> Probe {
+        Probe::start(&self.cluster.client, probe::Plan::new(address.into())).expect("a probe")
+    }
+
+    /// Waits until a client is answered at this address, and says by which node.
+    fn reached(&self, address: IpAddr) -> usize {
+        let ping = || probe::ping(&self.cluster.client, address, Duration::from_millis(100));
+        let mac = wait_for(TWO_INTERVALS, ping).expect("pings");
+        let mac = mac.unwrap_or_else(|| panic!("{address} is not reached within {TWO_INTERVALS:?}"));
+        let node = self.cluster.nodes.iter().position(|node| node.host.mac() == mac);
+        node.expect("a node's hardware address")
     }
 
     fn wait(&self, what: &str, limit: Duration, is_so: impl Fn(&Self) -> bool) {
@@ -146,7 +177,7 @@ fn a_new_answer_is_served_within_two_intervals_and_costs_nothing() {
     let Some((mut bench, holder)) = Bench::holding("change") else { return };
     let old = bench.probe(VIP);
     let begin = probe::now();
-    bench.answer(&[NEW]);
+    bench.answer(&[NEW.into()]);
     let reached = || probe::ping(&bench.cluster.client, IpAddr::V4(NEW), Duration::from_millis(100));
     let mac = wait_for(TWO_INTERVALS, reached).expect("pings").expect("the new address is reached");
     assert_eq!(mac, bench.cluster.nodes[holder].host.mac(), "by the same holder");
@@ -203,7 +234,7 @@ fn without_a_name_server_nothing_moves_and_a_restart_keeps_the_vip() {
 #[test]
 fn a_holder_that_is_killed_in_the_middle_of_a_change_goes_on_with_it() {
     let Some((mut bench, holder)) = Bench::holding("middle") else { return };
-    bench.answer(&[NEW]);
+    bench.answer(&[NEW.into()]);
     let both = |bench: &Bench| bench.holds(holder, NEW) && bench.holds(holder, VIP);
     bench.wait("it wears both", TWO_INTERVALS, both);
     let (probe, begin) = (bench.probe(NEW), probe::now());
@@ -217,6 +248,58 @@ fn a_holder_that_is_killed_in_the_middle_of_a_change_goes_on_with_it() {
     assert_eq!((report.lost, report.answerers.len()), (0, 1), "on the new address: {report:?}");
 }
 
+/// Make before break, announced by neighbour advertisements.
+#[test]
+fn a_new_answer_of_ipv6_costs_nothing() {
+    let Some((mut bench, holder)) = Bench::holding_these("first", "ipv6", &[VIP6.into()]) else { return };
+    assert_eq!(bench.reached(VIP6.into()), holder);
+    let (old, begin) = (bench.probe(VIP6), probe::now());
+    bench.answer(&[NEW6.into()]);
+    assert_eq!(bench.reached(NEW6.into()), holder, "by the same holder");
+    let (new, both) = (bench.probe(NEW6), probe::now());
+    bench.wait("every agent knows the new answer", TWO_INTERVALS, |bench| {
+        (0..3).all(|node| bench.name_of(node)["addresses"] == serde_json::json!([NEW6.to_string()]))
+    });
+    for (probe, from) in [(old, begin), (new, both + Duration::from_millis(500))] {
+        let report = probe.settled_report(from, probe::now());
+        assert_eq!((report.lost, report.answerers.len()), (0, 1), "{report:?}");
+    }
+    assert!(bench.holds(holder, VIP6), "the old address is worn on");
+    assert_eq!(bench.holder_of(&[NEW6.into()]), Some(holder));
+}
+
+/// One address of each family moves as one: what one family's change does, the other does not feel, a family that is
+/// missing from an answer stays, and a death takes both to one successor.
+#[test]
+fn a_name_of_both_families_is_one_claim() {
+    let vips = [VIP.into(), VIP6.into()];
+    let Some((mut bench, holder)) = Bench::holding_these("dual", "dual", &vips) else { return };
+    assert_eq!(vips.map(|vip| bench.reached(vip)), [holder; 2]);
+    let (four, six, begin) = (bench.probe(VIP), bench.probe(VIP6), probe::now());
+    bench.answer(&[VIP.into(), NEW6.into()]);
+    assert_eq!(bench.reached(NEW6.into()), holder, "by the same holder");
+    let changed = serde_json::json!([VIP.to_string(), NEW6.to_string()]);
+    let all_know = |bench: &Bench| (0..3).all(|node| bench.name_of(node)["addresses"] == changed);
+    bench.wait("every agent knows the new answer", TWO_INTERVALS, all_know);
+    let known = probe::now();
+    bench.answer(&[VIP.into()]);
+    let before = bench.questions();
+    bench.wait("every agent asks again", TWO_INTERVALS, |bench| bench.questions() >= before + 6);
+    assert!(all_know(&bench), "one family's silence takes nothing: {}", bench.name_of(holder));
+    for (probe, until) in [(four, probe::now()), (six, known)] {
+        let report = probe.settled_report(begin, until);
+        assert_eq!((report.lost, report.answerers.len()), (0, 1), "{report:?}");
+    }
+    bench.cluster.segment.partition(&bench.cluster.nodes[holder].host).expect("partitioned");
+    let others = bench.cluster.others(holder);
+    let served = [IpAddr::from(VIP), NEW6.into()];
+    bench.wait("one other node has both", PATIENCE, |bench| {
+        others.iter().any(|node| served.iter().all(|vip| bench.holds(*node, *vip)))
+    });
+    let next = bench.reached(VIP.into());
+    assert!(next != holder && bench.reached(NEW6.into()) == next);
+}
+
 /// Name servers give the addresses of one name in turns.
 #[test]
 fn answers_in_turns_move_nothing() {
@@ -224,7 +307,7 @@ fn answers_in_turns_move_nothing() {
     let probe = bench.probe(VIP);
     let begin = probe::now();
     for answer in [[NEW, VIP], [VIP, NEW], [NEW, VIP]] {
-        bench.answer(&answer);
+        bench.answer(&answer.map(IpAddr::V4));
         let before = bench.questions();
         bench.wait("every agent asks", TWO_INTERVALS, |bench| bench.questions() >= before + 3);
     }
@@ -248,7 +331,7 @@ fn an_agent_waits_for_its_first_answer() {
     assert!(bench.cluster.stop(0, PATIENCE).expect("it ends").success());
     bench.cluster.start(0).expect("started");
     bench.wait("it waits", PATIENCE, |bench| page(bench, "/readyz").contains(&why));
-    bench.answer(&[VIP]);
+    bench.answer(&[VIP.into()]);
     bench.serve();
     bench.cluster.wait_tenure(0, "confirmed", PATIENCE * 2).expect("it holds");
     assert!(bench.holds(0, VIP));
