@@ -376,7 +376,7 @@ impl Machine {
             Some(left) => now.since(*left) < ADOPTED_AFTER,
             None => self.settings.vips.contains(&asked),
         };
-        (kept && !denied) || asked == self.preferred()
+        kept && !denied
     }
 
     /// Of what the newest answer names, one that the holder says it wears; else any that it says it wears.

@@ -168,3 +168,30 @@ fn another_address_is_silent_from_when_it_is_asked_for() {
     watcher.heard_wearing(other);
     assert_eq!(watcher.evidence(at(5_400), PATIENCE), Ok(()));
 }
+
+/// Rule 14: another tenure is another holder, which was not heard yet.
+#[test]
+fn what_one_holder_was_heard_to_wear_says_nothing_of_the_next() {
+    let mut watcher = dead();
+    watcher.expect_changes();
+    watcher.heard_wearing(VIP);
+    assert!(watcher.is_heard_wearing());
+    watcher.follow(at(5_000), Target { tenure: Some(("n3".to_owned(), 2)), macs: vec![OTHER] });
+    assert!(!watcher.is_heard_wearing());
+}
+
+/// Rule 14: an address that is about to go is heard for a while yet, and its silence, which comes, is no death. One that
+/// the holder says again that it wears has to be heard again.
+#[test]
+fn the_holders_word_on_an_address_outlasts_what_is_heard_of_it() {
+    let other = IpAddr::from([10, 0, 0, 101]);
+    let mut watcher = watcher();
+    watcher.expect_changes();
+    watcher.heard_wearing(VIP);
+    for (told, heard) in [(vec![VIP, other], true), (vec![other], false), (vec![other, VIP], true)] {
+        watcher.told_worn(at(1_000), Some(&told));
+        assert!(!watcher.is_heard_wearing() || told.len() == 2, "told {told:?}");
+        watcher.heard_wearing(VIP);
+        assert_eq!(watcher.is_heard_wearing(), heard, "told {told:?}");
+    }
+}

@@ -47,6 +47,17 @@ fn two_first_answers_are_no_two_holders() {
     assert!(!world.worn, "{:?}", world.events);
 }
 
+/// Of several that it wears, one that this node would put on as well.
+#[test]
+fn what_both_know_is_asked_for_before_what_the_holder_alone_does() {
+    let mut world = follower();
+    world.give(Input::Vips(vec![OLD, THIRD]));
+    world.peer_wears.extend([NEW, THIRD]);
+    tell_worn(&mut world, &[NEW, THIRD]);
+    follow(&mut world, 20 * SECOND);
+    assert_eq!(asked_for(&mut world, SECOND / 2), set(&[THIRD]));
+}
+
 /// The last survivor, whose name server is dead as well, still takes over, and as fast as ever.
 #[test]
 fn a_holder_that_dies_is_succeeded_for_other_addresses_too() {
@@ -98,6 +109,7 @@ fn who_holds_without_a_grant_gives_way_to_a_holder_that_wears_others() {
     world.api = Api::Serves;
     world.run(10 * SECOND);
     assert_eq!(world.tenure(), Some(Tenure::Provisional), "the holder has its time to renew");
+    assert_eq!(asked_for(&mut world, SECOND), set(&[OLD]), "a rival is looked for where it would be met");
     follow(&mut world, 2 * SECOND);
     assert_eq!((world.wears.clone(), world.happened("Yielded")), (set(&[]), 1), "and lives");
     let holder = world.lease.as_ref().and_then(|lease| lease.holder.clone());
