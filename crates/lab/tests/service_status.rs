@@ -248,6 +248,44 @@ async fn a_service_made_anew_does_not_get_what_was_meant_for_the_one_before() {
     desk.until_says("a", "192.0.2.11").await;
 }
 
+/// Two hold at one moment, or one has not seen yet what the other wrote: what was written meanwhile stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_holder_wrote_meanwhile_is_not_written_over() {
+    let desk = Desk::new("meanwhile", &["annotation", "status"]).await;
+    desk.publish("status", "192.0.2.10");
+    desk.until_says("status", "192.0.2.10").await;
+    desk.settled().await;
+    let writes = desk.status.borrow().writes;
+    let hang = Fault::HangWritesBut("leases".to_owned());
+    desk.bench.fronts.iter().for_each(|front| front.inject(hang.clone()));
+    desk.publish("annotation", "192.0.2.10");
+    desk.publish("status", "192.0.2.11");
+    desk.until_status("both are under way", |status| status.under_way == 2).await;
+    let theirs = json!({"ingress": [{"ip": "192.0.2.20", "ipMode": "VIP"}]});
+    for name in ["annotation", "status"] {
+        desk.bench
+            .update_status(SERVICE, "shop", name, |object| object["status"]["loadBalancer"] = theirs.clone());
+    }
+    desk.bench.update(SERVICE, "shop", "annotation", |object| {
+        object["metadata"]["annotations"][VIP_HOST] = json!("node-2");
+    });
+    // It learns that they are another's before it could look again.
+    desk.want(|wanted| {
+        wanted.elsewhere = std::mem::take(&mut wanted.services).into_keys().collect();
+    });
+    desk.bench.heal();
+    desk.until_status("both have landed", |status| status.under_way == 0).await;
+    desk.settled().await;
+    assert_eq!(desk.object("annotation")["metadata"]["annotations"][VIP_HOST], "node-2");
+    for name in ["annotation", "status"] {
+        assert_eq!(desk.object(name)["status"]["loadBalancer"], theirs, "{name}");
+    }
+    assert_eq!(desk.status.borrow().writes, writes);
+    // Whoever holds them and has seen that, writes.
+    desk.publish("annotation", "192.0.2.10");
+    desk.until_says("annotation", "192.0.2.10").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_heals_and_reaches_nothing_else() {
     let all = names();
