@@ -8,7 +8,9 @@
 //!
 //! Nothing waits for it, and nothing depends on it: what is kept is a desired state, and a write is only what lacks of it.
 //! A Service that says already what it shall say costs nothing; one that somebody changed is mended, ever more slowly if
-//! they go on. A write names the Service by its uid: one that was made anew never gets what was meant for its predecessor.
+//! they go on. A write names the Service by its uid: one that was made anew never gets what was meant for its predecessor. And
+//! it names the version that was seen: of two that write at one moment, and of one that has not seen the other's, one is
+//! refused (409), and looks at what is there by then.
 //!
 //! The status is applied on the server's side with the field manager `mainstay` and `force`
 //! ([server-side apply](https://kubernetes.io/docs/reference/using-api/server-side-apply/)); annotations are merged in

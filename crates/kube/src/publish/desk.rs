@@ -21,6 +21,8 @@ const BACKOFF_CAP: Duration = Duration::from_secs(60);
 const GATE_BASE: Duration = Duration::from_millis(500);
 /// ... to this.
 const GATE_CAP: Duration = Duration::from_secs(30);
+/// After a 409, at least: what the watch shows is decided on anew before it is written on again.
+const SETTLES: Duration = Duration::from_millis(500);
 /// A write that has to be done again after this is no contest.
 const FORGIVE: Duration = Duration::from_secs(60);
 
@@ -215,12 +217,12 @@ impl Desk {
             Answer::Forbidden(trouble) if is_general(trouble.class) => self.shut(write.part(), trouble),
             Answer::Refused(trouble) => self.shut(write.part(), trouble),
             Answer::Forbidden(trouble) | Answer::Unknown(trouble) => {
-                self.rest(name, write.part());
+                self.rest(name, write.part(), Duration::ZERO);
                 self.failed(write.part(), trouble);
             }
             // It is another one, or gone, or changed: the watch says which.
             Answer::Absent | Answer::Conflict | Answer::Gone => {
-                self.rest(name, write.part());
+                self.rest(name, write.part(), SETTLES);
                 self.status.failures += 1;
             }
         }
@@ -264,8 +266,9 @@ impl Desk {
         gate.closed_until = Some(until);
     }
 
-    fn rest(&mut self, name: &ObjectName, part: Part) {
+    fn rest(&mut self, name: &ObjectName, part: Part, at_least: Duration) {
         let record = self.records.entry((name.clone(), part)).or_insert_with(Record::new);
+        record.backoff.retry_after(at_least);
         record.rest_until = Some(Instant::now() + record.backoff.next(&mut self.rng));
     }
 

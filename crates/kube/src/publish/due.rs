@@ -18,8 +18,8 @@ pub(super) enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) uid: String,
-    /// Where it must not be done if anything else changed meanwhile.
-    pub(super) version: Option<String>,
+    /// The resource version of which it is thought: where anything has changed since, it is not done.
+    pub(super) version: String,
     pub(super) what: What,
 }
 
@@ -42,7 +42,7 @@ impl Write {
 }
 
 /// What lacks of what is wanted, in the order in which it is to be written: who holds the addresses is said first, for that
-/// keeps the holder before from taking them off.
+/// keeps the holder before from taking them off, and from writing its own: every write names the version that was seen.
 pub(super) fn lacks(wanted: &Publication, observed: &Observed) -> Vec<Write> {
     // Another one of that name: what is wanted of it is not known yet.
     if observed.uid != wanted.uid {
@@ -57,7 +57,7 @@ pub(super) fn lacks(wanted: &Publication, observed: &Observed) -> Vec<Write> {
         .collect();
     let status = (!says(observed, &wanted.ingress)).then(|| What::Status(wanted.ingress.clone()));
     let annotations = (!annotations.is_empty()).then_some(What::Annotations(annotations));
-    let write = |what| Write { uid: wanted.uid.clone(), version: None, what };
+    let write = |what| Write { uid: wanted.uid.clone(), version: observed.version.clone(), what };
     annotations.into_iter().chain(status).map(write).collect()
 }
 
@@ -68,7 +68,7 @@ pub(super) fn leaves(was: &Publication, observed: &Observed) -> Option<Write> {
     if !ours {
         return None;
     }
-    let write = |what| Write { uid: was.uid.clone(), version: Some(observed.version.clone()), what };
+    let write = |what| Write { uid: was.uid.clone(), version: observed.version.clone(), what };
     if !was.ingress.is_empty() && says(observed, &was.ingress) {
         return Some(write(What::Status(Vec::new())));
     }

@@ -1,35 +1,45 @@
-//! Events about Services, for `kubectl describe`: told if that costs nothing, and forgotten if it does.
+//! Events about Services, for `kubectl describe`: nothing waits for them, and an API server that is away for some minutes
+//! costs none of the newest.
+//!
+//! ```text
+//!  tell ─► limiter (one of a kind a minute, a few texts) ─► queue, 64 at most ─► POST, one at a time
+//!                                                              └─ outage, 429, 5xx: again, up to five minutes
+//! ```
 //!
 //! Core `v1` Events: every API server has them, `kubectl describe` finds them by the object that they are about, and one
 //! rule on one resource allows them (`events`, `create`). kube-vip writes none and its role allows none, so that there is
 //! no older rule to fit.
 
-use std::collections::BTreeMap;
+mod limiter;
+mod queue;
+
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
+use mainstay_core::backoff::Backoff;
 use mainstay_core::intent::ObjectName;
 use mainstay_core::rng::Rng;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::request::{LIMIT, MANAGER, request};
 use crate::answer::Answer;
 use crate::chance;
-use crate::fleet::{Fleet, JSON};
+use crate::fleet::{Ask, Fleet, JSON};
 use crate::microtime::wall_text;
+use queue::{Happening, Queue, Taken};
 
-/// Events that wait. Policy when they are that many: the newest is dropped, and counted.
-const WAITING: usize = 64;
-/// At most one of a kind for each Service in this time; the others are counted in the next.
-const ONE_EACH: Duration = Duration::from_secs(60);
-/// Kinds of Events of Services that are remembered for that. Policy when they are that many: what comes is dropped.
-const REMEMBERED: usize = 4096;
+/// Between attempts, with full jitter: from this ...
+const BACKOFF_BASE: Duration = Duration::from_millis(250);
+/// ... to this.
+const BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// An Event that could not be delivered for this long after it happened is dropped, and counted.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 /// The longest message; the API server takes 1,024 bytes.
 const LONGEST: usize = 1000;
 /// The longest name that a Service has, and an Event begins with.
@@ -62,7 +72,9 @@ pub struct ServiceEvent {
 /// Where Events are told. It never waits.
 #[derive(Clone, Debug)]
 pub struct EventSink {
-    events: mpsc::Sender<ServiceEvent>,
+    queue: Arc<Mutex<Queue>>,
+    /// Wakes the writer; full is as good.
+    bell: mpsc::Sender<()>,
     counts: Arc<Counts>,
 }
 
@@ -73,10 +85,13 @@ struct Counts {
 }
 
 impl EventSink {
-    /// Tells an Event, if there is room.
+    /// Tells an Event, as of now, if there is room.
     pub fn tell(&self, event: ServiceEvent) {
-        if self.events.try_send(event).is_err() {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        let wall = wall_text(std::time::Instant::now());
+        match lock(&self.queue).take(Instant::now(), wall, event) {
+            Taken::Waits => drop(self.bell.try_send(())),
+            Taken::CountedInTheNext => {}
+            Taken::NoRoom => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -93,14 +108,10 @@ impl EventSink {
     }
 }
 
-/// Delivers Events by way of a lease adapter's API servers, one after the other.
+/// Delivers Events by way of a lease adapter's API servers, one after the other, in the order in which they happened.
 pub struct EventWriter {
     fleet: Arc<Fleet>,
-    node: String,
-    events: mpsc::Receiver<ServiceEvent>,
-    counts: Arc<Counts>,
-    limiter: Limiter,
-    rng: Rng,
+    courier: Courier,
 }
 
 impl fmt::Debug for EventWriter {
@@ -111,54 +122,134 @@ impl fmt::Debug for EventWriter {
 
 impl EventWriter {
     pub(crate) fn new(fleet: Arc<Fleet>, node: &str) -> (EventSink, Self) {
-        let (events, taken) = mpsc::channel(WAITING);
-        let counts = Arc::<Counts>::default();
-        let sink = EventSink { events, counts: Arc::clone(&counts) };
-        let (limiter, rng) = (Limiter::default(), chance::rng());
-        (sink, Self { fleet, node: node.to_owned(), events: taken, counts, limiter, rng })
+        let (sink, courier) = Courier::new(node, chance::rng());
+        (sink, Self { fleet, courier })
     }
 
-    /// Delivers until cancelled, or until nobody tells any more.
+    /// Delivers until cancelled, or until nobody tells any more and nothing waits.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let deliver = async {
-            while let Some(event) = self.events.recv().await {
-                match self.limiter.passes(Instant::now(), &event) {
-                    Passes::Now { count } => self.deliver(&event, count).await,
-                    Passes::CountedInTheNext => {}
-                    Passes::NoRoom => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
-                }
-            }
-        };
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = deliver => {}
-        }
-    }
-
-    async fn deliver(&mut self, event: &ServiceEvent, count: u32) {
-        let namespace = event.service.namespace();
-        let path = format!(
-            "/api/v1/namespaces/{namespace}/events?fieldManager={MANAGER}&timeout={}s",
-            LIMIT.as_secs()
-        );
-        let tag = self.rng.next_u64();
-        let body = object(event, &self.node, (tag, count));
-        let (answer, _) = self.fleet.in_turn(&request(Method::POST, path, &body, JSON)).await;
-        let counter =
-            if matches!(answer, Answer::Success(_)) { &self.counts.sent } else { &self.counts.dropped };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(trouble) = answer.complaint() {
-            tracing::debug!(service = %event.service, "an Event is not delivered: {}", trouble.text);
+            () = self.courier.deliver_all(&self.fleet) => {}
         }
     }
 }
 
-/// The Event as an object.
-fn object(event: &ServiceEvent, node: &str, (tag, count): (u64, u32)) -> Value {
+/// Who takes an Event to the API; a test has one of its own.
+trait Post {
+    /// The answer, and who gave it.
+    async fn post(&self, ask: &Ask) -> (Answer<Value>, Option<String>);
+}
+
+impl Post for Arc<Fleet> {
+    async fn post(&self, ask: &Ask) -> (Answer<Value>, Option<String>) {
+        self.in_turn(ask).await
+    }
+}
+
+/// What became of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Delivered,
+    /// It will never be.
+    Dropped,
+    /// Not yet; the server asks for this long a pause, if for any.
+    Again(Duration),
+}
+
+/// Delivers what waits, one at a time.
+struct Courier {
+    node: String,
+    queue: Arc<Mutex<Queue>>,
+    bell: mpsc::Receiver<()>,
+    counts: Arc<Counts>,
+    backoff: Backoff,
+    rng: Rng,
+    /// The server that left a request without a good end: asked after the others.
+    avoid: Option<String>,
+}
+
+impl Courier {
+    fn new(node: &str, mut rng: Rng) -> (EventSink, Self) {
+        let (bell, rung) = mpsc::channel(1);
+        let counts = Arc::<Counts>::default();
+        let queue = Arc::new(Mutex::new(Queue::new(Rng::new(rng.next_u64()))));
+        let sink = EventSink { queue: Arc::clone(&queue), bell, counts: Arc::clone(&counts) };
+        let backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        (sink, Self { node: node.to_owned(), queue, bell: rung, counts, backoff, rng, avoid: None })
+    }
+
+    async fn deliver_all(&mut self, post: &impl Post) {
+        loop {
+            let first = lock(&self.queue).first();
+            match first {
+                Some(happening) if happening.since.elapsed() >= KEPT => self.end(Attempt::Dropped),
+                Some(happening) => self.attempt(&happening, post).await,
+                None if self.bell.recv().await.is_some() => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, happening: &Happening, post: &impl Post) {
+        let mut ask = ask(happening, &self.node);
+        ask.last.clone_from(&self.avoid);
+        let (answer, by) = post.post(&ask).await;
+        if let Some(trouble) = answer.complaint() {
+            tracing::debug!(service = %happening.event.service, "an Event is not delivered: {}", trouble.text);
+        }
+        self.avoid = by.filter(|_| matches!(answer, Answer::Unknown(_)));
+        match outcome(&answer, happening.attempts) {
+            Attempt::Again(pause) => {
+                lock(&self.queue).attempted();
+                self.backoff.retry_after(pause);
+                sleep(self.backoff.next(&mut self.rng)).await;
+            }
+            end => {
+                self.backoff.reset();
+                self.end(end);
+            }
+        }
+    }
+
+    /// The first has come to its end.
+    fn end(&self, end: Attempt) {
+        lock(&self.queue).pop();
+        let counter = if end == Attempt::Delivered { &self.counts.sent } else { &self.counts.dropped };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the answer means for an Event that was sent that often before.
+fn outcome(answer: &Answer<Value>, attempts: u32) -> Attempt {
+    match answer {
+        Answer::Success(_) => Attempt::Delivered,
+        // One of this name is there: ours, for no other draws the same.
+        Answer::Conflict if attempts > 0 => Attempt::Delivered,
+        // Not allowed, not valid, or its namespace is gone: another time it is the same.
+        Answer::Conflict | Answer::Forbidden(_) | Answer::Absent | Answer::Gone => Attempt::Dropped,
+        Answer::Throttled(pause) => Attempt::Again(pause.unwrap_or_default()),
+        Answer::Refused(_) | Answer::Unknown(_) => Attempt::Again(Duration::ZERO),
+    }
+}
+
+fn ask(happening: &Happening, node: &str) -> Ask {
+    let namespace = happening.event.service.namespace();
+    let query = format!("fieldManager={MANAGER}&timeout={}s", LIMIT.as_secs());
+    let path = format!("/api/v1/namespaces/{namespace}/events?{query}");
+    request(Method::POST, path, &object(happening, node), JSON)
+}
+
+/// The Event as an object. Its name and its times are those of the happening, however often it is sent.
+fn object(happening: &Happening, node: &str) -> Value {
+    let Happening { event, tag, wall, count, .. } = happening;
     let (namespace, name) = (event.service.namespace(), event.service.name());
     let short: String = name.chars().take(LONGEST_NAME).collect();
     let message: String = event.note.chars().take(LONGEST).collect();
-    let now = wall_text(std::time::Instant::now());
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -170,93 +261,11 @@ fn object(event: &ServiceEvent, node: &str, (tag, count): (u64, u32)) -> Value {
         "reason": event.reason,
         "message": message,
         "source": {"component": MANAGER, "host": node},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
+        "firstTimestamp": wall,
+        "lastTimestamp": wall,
         "count": count,
     })
 }
 
-/// Whether an Event is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passes {
-    /// With how many like it.
-    Now {
-        count: u32,
-    },
-    CountedInTheNext,
-    NoRoom,
-}
-
-/// Lets one of a kind pass for each Service and minute.
-#[derive(Debug, Default)]
-struct Limiter(BTreeMap<(ObjectName, &'static str), (Instant, u32)>);
-
-impl Limiter {
-    fn passes(&mut self, now: Instant, event: &ServiceEvent) -> Passes {
-        let key = (event.service.clone(), event.reason);
-        if let Some((told, counted)) = self.0.get_mut(&key) {
-            if now.duration_since(*told) < ONE_EACH {
-                *counted = counted.saturating_add(1);
-                return Passes::CountedInTheNext;
-            }
-            let count = std::mem::take(counted).saturating_add(1);
-            *told = now;
-            return Passes::Now { count };
-        }
-        if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, (told, _)| now.duration_since(*told) < ONE_EACH);
-        }
-        if self.0.len() >= REMEMBERED {
-            return Passes::NoRoom;
-        }
-        self.0.insert(key, (now, 0));
-        Passes::Now { count: 1 }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(name: &str, reason: &'static str) -> ServiceEvent {
-        let service = format!("shop/{name}").parse().expect("a name");
-        ServiceEvent { service, uid: "u".into(), kind: EventKind::Warning, reason, note: "x".repeat(2000) }
-    }
-
-    #[test]
-    fn one_of_a_kind_passes_each_minute_and_counts_the_others() {
-        let (mut limiter, start) = (Limiter::default(), Instant::now());
-        let mut at = |seconds, name, reason| {
-            limiter.passes(start + Duration::from_secs(seconds), &event(name, reason))
-        };
-        assert_eq!(at(0, "a", "Refused"), Passes::Now { count: 1 });
-        assert_eq!(at(1, "a", "Refused"), Passes::CountedInTheNext);
-        assert_eq!(at(1, "a", "Held"), Passes::Now { count: 1 });
-        assert_eq!(at(1, "b", "Refused"), Passes::Now { count: 1 });
-        assert_eq!(at(59, "a", "Refused"), Passes::CountedInTheNext);
-        assert_eq!(at(60, "a", "Refused"), Passes::Now { count: 3 });
-        assert_eq!(at(61, "a", "Refused"), Passes::CountedInTheNext);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_makes_room() {
-        let (mut limiter, start) = (Limiter::default(), Instant::now());
-        for number in 0..REMEMBERED {
-            let passes = limiter.passes(start, &event(&number.to_string(), "Refused"));
-            assert_eq!(passes, Passes::Now { count: 1 });
-        }
-        assert_eq!(limiter.passes(start, &event("more", "Refused")), Passes::NoRoom);
-        let later = start + ONE_EACH;
-        assert_eq!(limiter.passes(later, &event("more", "Refused")), Passes::Now { count: 1 });
-        assert_eq!(limiter.0.len(), 1);
-    }
-
-    #[test]
-    fn an_event_names_its_service_and_fits() {
-        let object = object(&event("a", "Refused"), "node-1", (7, 3));
-        assert_eq!(object["metadata"]["name"], "a.0000000000000007");
-        assert_eq!(object["involvedObject"]["uid"], "u");
-        assert_eq!((&object["type"], &object["count"]), (&json!("Warning"), &json!(3)));
-        assert_eq!(object["message"].as_str().map(str::len), Some(LONGEST));
-    }
-}
+mod tests;

@@ -26,11 +26,8 @@ pub(super) const MANAGER: &str = "mainstay";
 pub(super) fn ask(name: &ObjectName, write: &Write) -> Ask {
     let path = format!("/api/v1/namespaces/{}/services/{}", name.namespace(), name.name());
     let common = format!("fieldManager={MANAGER}&timeout={}s", LIMIT.as_secs());
-    // By its uid the API server knows one that was made anew, and answers 409.
-    let mut metadata = json!({"uid": write.uid});
-    if let Some(version) = &write.version {
-        metadata["resourceVersion"] = json!(version);
-    }
+    // By these the API server knows one that was made anew, or that somebody has written since, and answers 409.
+    let mut metadata = json!({"uid": write.uid, "resourceVersion": write.version});
     match &write.what {
         What::Annotations(annotations) => {
             metadata["annotations"] = json!(annotations);

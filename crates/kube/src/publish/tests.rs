@@ -52,7 +52,9 @@ fn status(addresses: &[&str]) -> What {
 fn only_what_lacks_is_written_and_the_holder_first() {
     let wanted = publication("192.0.2.1");
     let lack = |observed: &Observed| -> Vec<What> {
-        lacks(&wanted, observed).into_iter().map(|write| write.what).collect()
+        let writes = lacks(&wanted, observed);
+        assert!(writes.iter().all(|write| write.version == observed.version));
+        writes.into_iter().map(|write| write.what).collect()
     };
     assert_eq!(lack(&observed(1, &["192.0.2.1"], Some("node-1"))), []);
     assert_eq!(lack(&observed(1, &[], None)), [set("node-1"), status(&["192.0.2.1"])]);
@@ -69,7 +71,7 @@ fn only_what_is_ours_is_cleaned_the_status_first() {
     let was = publication("192.0.2.1");
     let left = |observed: &Observed| leaves(&was, observed).map(|write| (write.what, write.version));
     let gone = What::Annotations([(VIP_HOST.to_owned(), None)].into());
-    let at = |what: What| Some((what, Some("7".to_owned())));
+    let at = |what: What| Some((what, "7".to_owned()));
     assert_eq!(left(&observed(7, &["192.0.2.1"], Some("node-1"))), at(status(&[])));
     assert_eq!(
         left(&observed(7, &["192.0.2.2"], Some("node-1"))),
@@ -87,26 +89,27 @@ fn only_what_is_ours_is_cleaned_the_status_first() {
 }
 
 #[test]
-fn writes_name_the_uid_and_cleaning_the_version() {
-    let body = |what, version: Option<&str>| {
-        let write = Write { uid: "u".to_owned(), version: version.map(str::to_owned), what };
+fn writes_name_the_uid_and_the_version() {
+    let body = |what| {
+        let write = Write { uid: "u".to_owned(), version: "7".to_owned(), what };
         let ask = request::ask(&name("a"), &write);
         let body: serde_json::Value = serde_json::from_slice(&ask.body).expect("JSON");
         (ask.path, ask.content, body)
     };
-    let (path, content, object) = body(status(&["192.0.2.1", "2001:db8::1"]), None);
+    let (path, content, object) = body(status(&["192.0.2.1", "2001:db8::1"]));
     assert_eq!(path, "/api/v1/namespaces/shop/services/a/status?fieldManager=mainstay&timeout=5s&force=true");
     assert_eq!(content, "application/apply-patch+yaml");
     let ingress = json!([{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1", "ipMode": "VIP"}]);
     assert_eq!(object["status"], json!({"loadBalancer": {"ingress": ingress}}));
-    assert_eq!(object["metadata"], json!({"namespace": "shop", "name": "a", "uid": "u"}));
-    let (_, _, object) = body(status(&[]), Some("7"));
+    let metadata = json!({"namespace": "shop", "name": "a", "uid": "u", "resourceVersion": "7"});
+    assert_eq!(object["metadata"], metadata);
+    let (_, _, object) = body(status(&[]));
     assert_eq!(object["status"], json!({}));
-    assert_eq!(object["metadata"]["resourceVersion"], "7");
-    let (path, content, object) = body(set("node-1"), None);
+    let (path, content, object) = body(set("node-1"));
     assert_eq!(path, "/api/v1/namespaces/shop/services/a?fieldManager=mainstay&timeout=5s");
     assert_eq!(content, "application/merge-patch+json");
-    assert_eq!(object, json!({"metadata": {"uid": "u", "annotations": {VIP_HOST: "node-1"}}}));
+    let metadata = json!({"uid": "u", "resourceVersion": "7", "annotations": {VIP_HOST: "node-1"}});
+    assert_eq!(object, json!({"metadata": metadata}));
 }
 
 /// A desk, what is wanted, and what is seen.
@@ -136,7 +139,7 @@ impl Office {
     }
 
     fn landed(&mut self, one: &str, answer: &Answer<()>) {
-        let write = Write { uid: "u".to_owned(), version: None, what: status(&["192.0.2.1"]) };
+        let write = Write { uid: "u".to_owned(), version: "1".to_owned(), what: status(&["192.0.2.1"]) };
         self.desk.landed(&name(one), &write, answer);
     }
 
@@ -204,6 +207,22 @@ async fn a_service_that_fails_does_not_keep_the_others() {
     assert_eq!(next.map(|next| next.0), Some("a".to_owned()), "and it is tried again");
 }
 
+/// What another wrote is seen, and decided on, before it is written on again.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_another_was_before_looks_again_after_a_moment() {
+    let mut office = Office::new(&["a"]);
+    assert!(office.next().is_some());
+    office.landed("a", &Answer::Conflict);
+    office.observed.note(&name("a"), Some(observed(2, &["192.0.2.7"], Some("node-1"))));
+    office.desk.look_at([name("a")].into());
+    let (waited, next) = office.wait().await;
+    assert_eq!(next, Some(("a".to_owned(), status(&["192.0.2.1"]))));
+    assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&waited), "{waited:?}");
+    office.landed("a", &Answer::Conflict);
+    office.observed.note(&name("a"), Some(observed(3, &["192.0.2.1"], Some("node-1"))));
+    assert_eq!(office.wait().await.1, None, "another has written the same");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_changes_it_again_and_again_is_answered_ever_more_slowly() {
     let mut office = Office::new(&["a"]);
@@ -244,15 +263,15 @@ async fn what_leaves_is_cleaned_once_whoever_else_owns_it() {
     let now = office.wanted.clone();
     office.desk.adopt(&was, &now);
     assert_eq!(office.next(), Some(("a".to_owned(), status(&[]))), "b is another agent's");
-    let write = Write { uid: "u".to_owned(), version: Some("2".to_owned()), what: status(&[]) };
+    let write = Write { uid: "u".to_owned(), version: "2".to_owned(), what: status(&[]) };
     // It says the same still: kube-vip had written it too.
     office.desk.landed(&name("a"), &write, &Answer::Success(()));
     let gone = What::Annotations([(VIP_HOST.to_owned(), None)].into());
     let Some((one, what)) = office.next() else { panic!("the annotation") };
     assert_eq!((one.as_str(), &what), ("a", &gone));
-    assert_eq!(Write { uid: String::new(), version: None, what }.part(), Part::Annotations);
+    assert_eq!(Write { uid: String::new(), version: String::new(), what }.part(), Part::Annotations);
     office.observed.note(&name("a"), Some(observed(3, &["192.0.2.1"], None)));
-    let write = Write { uid: "u".to_owned(), version: Some("2".to_owned()), what: gone };
+    let write = Write { uid: "u".to_owned(), version: "2".to_owned(), what: gone };
     office.desk.landed(&name("a"), &write, &Answer::Success(()));
     assert_eq!(office.next(), None);
 }
