@@ -172,7 +172,7 @@ impl Dataplane {
                 self.order(now, id, Order::Assign { id, index, vips, lifetime });
             }
             Effect::Withdraw { id, vips, .. } => {
-                self.books.withdrawing(now, &vips);
+                self.books.withdrawing(&vips);
                 self.faults.withdrawing(&vips);
                 self.order(now, id, Order::Withdraw { id, index: self.segment.own.index, vips });
             }
