@@ -229,13 +229,15 @@ impl Machine {
     pub(crate) fn new(mut settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let memory = found.memory.clone().unwrap_or_default();
         let addresses = Addresses::new(now, &settings, &memory, &found.addresses);
-        let services = Services::new(&settings, &memory);
+        let mut services = Services::new(now, &settings, &memory);
         let watched = watched_vip(&settings.vips);
         settings.vips.extend(addresses.leaving());
+        // Rule 1: a strict singleton's address must not outlive its agent's right to it.
+        let few = settings.lifetime;
+        settings.lifetime = lifetime_for(&settings, settings.vips.len(), few);
+        services.live_for(&settings, few);
         settings.vips.extend(services.in_force());
         settings.own = settings.own.for_vips(&settings.vips);
-        // Rule 1: a strict singleton's address must not outlive its agent's right to it.
-        settings.lifetime = lifetime_for(&settings, settings.lifetime);
         let mut lease =
             LeaseMachine::new(settings.node.clone(), settings.instance, settings.lease, memory.epoch, now);
         if settings.authority == Authority::Standalone {

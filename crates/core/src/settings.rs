@@ -44,10 +44,10 @@ pub struct Settings {
 /// Between two refreshes of one address, a third of its lifetime, there is this for each address: 50 refreshes a second.
 const LIFETIME_PER_ADDRESS: Duration = Duration::from_millis(60);
 
-/// The lifetime as it has to be for the addresses that there are: what `few` have, longer when there are many, and never
-/// longer than a strict singleton's right to them (rules 1 and 10).
-pub(crate) fn lifetime_for(settings: &Settings, few: Duration) -> Duration {
-    let addresses = u32::try_from(settings.vips.len()).unwrap_or(u32::MAX);
+/// The lifetime as it has to be for so many addresses: what `few` have, longer when there are many, and never longer than
+/// a strict singleton's right to them (rules 1 and 10).
+pub(crate) fn lifetime_for(settings: &Settings, addresses: usize, few: Duration) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX);
     let lifetime = few.max(LIFETIME_PER_ADDRESS.saturating_mul(addresses));
     match settings.on_authority_loss {
         OnAuthorityLoss::Hold => lifetime,

@@ -4,7 +4,7 @@
 //! of a conflict announces now and once more 1.1 s after (rule 5): Linux ignores for a second (`locktime`) what it
 //! could take for a flapping neighbour, so the later one is what settles a client that heard the loser last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -70,10 +70,19 @@ impl Hash for Pacer {
     }
 }
 
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 struct Claim {
     mark: Mark,
     schedules: BTreeMap<Vip, Schedule>,
+    /// When each is due, so that nobody looks at thousands to find the next.
+    agenda: BTreeSet<(Moment, Vip)>,
+}
+
+/// The agenda follows from the schedules.
+impl Hash for Claim {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.mark, &self.schedules).hash(state);
+    }
 }
 
 /// One address's. Three clocks run side by side and disturb each other only in that what is due together is sent once.
@@ -112,25 +121,31 @@ impl Pacer {
         reason = "the moment, and the fields of the one effect it carries out"
     )]
     pub fn set(&mut self, now: Moment, claim: &ClaimId, vips: &[Vip], mark: Mark, pace: Pace) {
-        let mut before = self.claims.remove(claim).map(|claim| claim.schedules).unwrap_or_default();
-        let mut schedules = BTreeMap::new();
-        for vip in vips {
-            let mut schedule = before.remove(vip).unwrap_or_else(|| Schedule::new(now));
-            match pace {
-                Pace::Burst => schedule.burst = Some(Burst { began: now, step: 0 }),
+        let these: BTreeSet<Vip> = vips.iter().copied().collect();
+        let claim = self.claims.entry(claim.clone()).or_insert_with(|| Claim::new(mark));
+        claim.mark = mark;
+        claim.keep(&these);
+        for vip in these {
+            claim.change(now, vip, |schedule| match pace {
+                Pace::Burst => schedule.begin_burst(now),
                 Pace::Steady => {}
                 Pace::Defend => schedule.defence.ask(now),
-            }
-            schedules.insert(*vip, schedule);
+            });
         }
-        self.claims.insert(claim.clone(), Claim { mark, schedules });
     }
 
     /// Announces these of the claim's addresses as at a take-over; the others go on as they are.
     pub fn burst(&mut self, now: Moment, claim: &ClaimId, vips: &[Vip]) {
-        let schedules = self.claims.get_mut(claim).map(|claim| &mut claim.schedules);
-        for (_, schedule) in schedules.into_iter().flatten().filter(|(vip, _)| vips.contains(vip)) {
-            schedule.burst = Some(Burst { began: now, step: 0 });
+        let Some(claim) = self.claims.get_mut(claim) else { return };
+        for vip in vips.iter().filter(|vip| claim.schedules.contains_key(vip)).collect::<Vec<_>>() {
+            claim.change(now, *vip, |schedule| schedule.begin_burst(now));
+        }
+    }
+
+    /// Announces one of the claim's addresses no more; the others go on as they are.
+    pub fn drop_one(&mut self, claim: &ClaimId, vip: Vip) {
+        if let Some(claim) = self.claims.get_mut(claim) {
+            claim.drop_one(vip);
         }
     }
 
@@ -142,7 +157,7 @@ impl Pacer {
     /// When [`Self::due`] has something to say; `None` when nothing is announced.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.claims.values().flat_map(|claim| claim.schedules.values()).map(Schedule::deadline).min()
+        self.claims.values().filter_map(|claim| claim.agenda.first()).map(|(at, _)| *at).min()
     }
 
     /// What is to be sent `now`. What was missed is not made up for: each address is announced once, however late.
@@ -150,23 +165,67 @@ impl Pacer {
         let Self { interval, random, claims } = self;
         let mut out = Vec::new();
         for claim in claims.values_mut() {
-            for (vip, schedule) in &mut claim.schedules {
-                let Some(forms) = schedule.take(now, || jittered(*interval, random)) else { continue };
-                let forms = if vip.is_ipv6() { &[Form::Reply] } else { forms };
-                out.extend(forms.iter().map(|form| Announcement {
-                    vip: *vip,
-                    mark: claim.mark,
-                    form: *form,
-                }));
+            let mark = claim.mark;
+            for vip in claim.due(now) {
+                let taken = claim.change(now, vip, |one| one.take(now, || jittered(*interval, random)));
+                let forms = if vip.is_ipv6() { taken.map(|_| &[Form::Reply][..]) } else { taken };
+                out.extend(forms.into_iter().flatten().map(|form| Announcement { vip, mark, form: *form }));
             }
         }
         out
     }
 }
 
+impl Claim {
+    fn new(mark: Mark) -> Self {
+        Self { mark, schedules: BTreeMap::new(), agenda: BTreeSet::new() }
+    }
+
+    /// Changes one address's schedule, which begins `now` if there is none.
+    fn change<R>(&mut self, now: Moment, vip: Vip, how: impl FnOnce(&mut Schedule) -> R) -> R {
+        let mut before = None;
+        let schedule = self
+            .schedules
+            .entry(vip)
+            .and_modify(|schedule| before = Some(schedule.deadline()))
+            .or_insert_with(|| Schedule::new(now));
+        let result = how(schedule);
+        let after = schedule.deadline();
+        if before != Some(after) {
+            before.map(|at| self.agenda.remove(&(at, vip)));
+            self.agenda.insert((after, vip));
+        }
+        result
+    }
+
+    /// Drops all but `these`.
+    fn keep(&mut self, these: &BTreeSet<Vip>) {
+        let gone: Vec<Vip> = self.schedules.keys().copied().filter(|vip| !these.contains(vip)).collect();
+        gone.into_iter().for_each(|vip| self.drop_one(vip));
+    }
+
+    fn drop_one(&mut self, vip: Vip) {
+        if let Some(schedule) = self.schedules.remove(&vip) {
+            self.agenda.remove(&(schedule.deadline(), vip));
+        }
+    }
+
+    /// Those due `now`, in the addresses' order.
+    fn due(&self, now: Moment) -> Vec<Vip> {
+        let mut due: Vec<Vip> =
+            self.agenda.iter().take_while(|(at, _)| *at <= now).map(|(_, vip)| *vip).collect();
+        due.sort_unstable();
+        due
+    }
+}
+
 impl Schedule {
     fn new(now: Moment) -> Self {
         Self { burst: None, steady_at: now, steady_form: Form::Request, defence: Defence::default() }
+    }
+
+    fn begin_burst(&mut self, now: Moment) {
+        self.burst = Some(Burst { began: now, step: 0 });
     }
 
     fn deadline(&self) -> Moment {

@@ -1,7 +1,7 @@
 //! What should be announced, and what is there to be announced: an address is announced only while it is on the
 //! interface, whatever the order in which orders, outcomes and removals come. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mainstay_core::effect::Pace;
@@ -29,10 +29,10 @@ pub(crate) struct Books {
 
 #[derive(Debug)]
 struct Desired {
-    vips: Vec<Vip>,
+    vips: BTreeSet<Vip>,
     mark: Mark,
     /// Those that are announced: the ones that are there.
-    shown: Vec<Vip>,
+    shown: BTreeSet<Vip>,
     /// How those that are missing will start when they come.
     owed: Option<Pace>,
 }
@@ -43,10 +43,13 @@ impl Desired {
         self.vips.iter().copied().filter(|vip| present.contains_key(vip)).collect()
     }
 
-    /// Notes which are announced from now on; whether that is all of them.
-    fn show(&mut self, there: Vec<Vip>) -> bool {
-        self.shown = there;
-        self.shown.len() == self.vips.len()
+    /// Announces those that are there at this pace from now on.
+    fn show(&mut self, now: Moment, there: Vec<Vip>, (claim, pacer): (&ClaimId, &mut Pacer), pace: Pace) {
+        pacer.set(now, claim, &there, self.mark, pace);
+        if there.len() == self.vips.len() {
+            self.owed = None;
+        }
+        self.shown = there.into_iter().collect();
     }
 }
 
@@ -58,23 +61,19 @@ impl Books {
     /// Announce those of them that are there, and the others as soon as they are. An address that the claim did not have
     /// before is taken over, whatever the pace: it begins with a burst of its own.
     pub(crate) fn announce(&mut self, now: Moment, claim: &ClaimId, wanted: (&[Vip], Mark), pace: Pace) {
-        let (vips, mark) = wanted;
+        let (vips, mark) = (wanted.0.iter().copied().collect::<BTreeSet<Vip>>(), wanted.1);
         let before = self.desired.remove(claim);
-        let new: Vec<Vip> = before.as_ref().map_or_else(Vec::new, |before| {
-            vips.iter().copied().filter(|vip| !before.vips.contains(vip)).collect()
-        });
-        let (shown, owed) = before.map_or((Vec::new(), None), |before| (before.shown, before.owed));
+        let new: Vec<Vip> =
+            before.as_ref().map_or_else(Vec::new, |before| vips.difference(&before.vips).copied().collect());
+        let (shown, owed) = before.map_or((BTreeSet::new(), None), |before| (before.shown, before.owed));
         let owed = owed.map_or(pace, |owed| stronger(owed, pace));
         let owed = if new.is_empty() { owed } else { Pace::Burst };
-        let mut desired = Desired { vips: vips.to_vec(), mark, shown, owed: Some(owed) };
+        let mut desired = Desired { vips, mark, shown, owed: Some(owed) };
         let there = desired.there(&self.present);
         if !there.is_empty() {
             let pace = if desired.shown.is_empty() { owed } else { pace };
-            self.pacer.set(now, claim, &there, mark, pace);
+            desired.show(now, there, (claim, &mut self.pacer), pace);
             self.pacer.burst(now, claim, &new);
-            if desired.show(there) {
-                desired.owed = None;
-            }
         }
         self.desired.insert(claim.clone(), desired);
     }
@@ -94,21 +93,20 @@ impl Books {
         self.present.extend(vips.iter().map(|vip| (*vip, until)));
         let Self { present, desired, pacer } = self;
         for (claim, desired) in desired {
-            let there = desired.there(present);
-            if there == desired.shown {
+            let Desired { vips: wanted, shown, .. } = &*desired;
+            let is_new = |vip: &&Vip| wanted.contains(vip) && !shown.contains(vip);
+            let new: Vec<Vip> = vips.iter().filter(is_new).copied().collect();
+            if new.is_empty() {
                 continue;
             }
-            let new: Vec<Vip> = there.iter().copied().filter(|vip| !desired.shown.contains(vip)).collect();
+            let there = desired.there(present);
             match desired.owed.unwrap_or(Pace::Steady) {
                 // Those that were there before have had theirs.
                 Pace::Burst if !desired.shown.is_empty() => {
-                    pacer.set(now, claim, &there, desired.mark, Pace::Steady);
+                    desired.show(now, there, (claim, pacer), Pace::Steady);
                     pacer.burst(now, claim, &new);
                 }
-                pace => pacer.set(now, claim, &there, desired.mark, pace),
-            }
-            if desired.show(there) {
-                desired.owed = None;
+                pace => desired.show(now, there, (claim, pacer), pace),
             }
         }
     }
@@ -117,27 +115,29 @@ impl Books {
     pub(crate) fn announce_anew(&mut self, now: Moment) {
         let Self { desired, pacer, .. } = self;
         for (claim, desired) in desired.iter().filter(|(_, one)| !one.shown.is_empty()) {
-            pacer.set(now, claim, &desired.shown, desired.mark, Pace::Burst);
+            let shown: Vec<Vip> = desired.shown.iter().copied().collect();
+            pacer.set(now, claim, &shown, desired.mark, Pace::Burst);
         }
     }
 
     /// These addresses are going, by order: announced no more.
-    pub(crate) fn withdrawing(&mut self, now: Moment, vips: &[Vip]) {
+    pub(crate) fn withdrawing(&mut self, vips: &[Vip]) {
         for vip in vips {
-            self.gone(now, *vip);
+            self.gone(*vip);
         }
     }
 
     /// An address went. `Some(expired)` if it should have been there; `zero_left` is the kernel's own word, if any.
     pub(crate) fn removed(&mut self, now: Moment, vip: Vip, zero_left: Option<bool>) -> Option<bool> {
-        let until = self.gone(now, vip)?;
+        let until = self.gone(vip)?;
         Some(zero_left.unwrap_or_else(|| until.since(now) < NEARLY_OVER))
     }
 
     /// Compares with all that the kernel has: what should be there and is not, and whether it expired.
     pub(crate) fn compare(&mut self, now: Moment, present: &[Present]) -> Vec<(Vip, bool)> {
-        let is_there = |vip: Vip| present.iter().any(|one| one.ip == vip && one.owner == Owner::Ours);
-        let missing: Vec<_> = self.present.keys().copied().filter(|vip| !is_there(*vip)).collect();
+        let ours = present.iter().filter(|one| one.owner == Owner::Ours);
+        let there: BTreeSet<Vip> = ours.map(|one| one.ip).collect();
+        let missing: Vec<_> = self.present.keys().copied().filter(|vip| !there.contains(vip)).collect();
         missing.into_iter().filter_map(|vip| Some((vip, self.removed(now, vip, None)?))).collect()
     }
 
@@ -146,15 +146,15 @@ impl Books {
         self.compare(now, &[])
     }
 
-    fn gone(&mut self, now: Moment, vip: Vip) -> Option<Moment> {
+    fn gone(&mut self, vip: Vip) -> Option<Moment> {
         let until = self.present.remove(&vip)?;
-        let Self { present, desired, pacer } = self;
+        let Self { desired, pacer, .. } = self;
         // What is left of a claim goes on; the rest begins again when it is back.
-        for (claim, desired) in desired.iter_mut().filter(|(_, one)| one.vips.contains(&vip)) {
-            let left = desired.there(present);
+        let concerned = |one: &Desired| one.vips.contains(&vip) || one.shown.contains(&vip);
+        for (claim, desired) in desired.iter_mut().filter(|(_, one)| concerned(one)) {
             desired.owed = Some(desired.owed.map_or(Pace::Steady, |owed| stronger(owed, Pace::Steady)));
-            pacer.set(now, claim, &left, desired.mark, Pace::Steady);
-            desired.show(left);
+            pacer.drop_one(claim, vip);
+            desired.shown.remove(&vip);
         }
         Some(until)
     }

@@ -35,15 +35,23 @@ pub enum FaultNews {
     },
 }
 
+/// Orders remembered beside those that something refused is tried again by: a claim's own addresses and those of Services
+/// are ordered apart, and the report of one may come after the next was given.
+const ORDERS_KEPT: usize = 8;
+
 /// The addresses refused, and when they are tried again.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
+    /// Each with the kernel's words.
     refused: BTreeMap<Vip, String>,
+    /// By which order each was refused last: the one that the next attempt repeats.
+    refused_in: BTreeMap<Vip, EffectId>,
     news: Vec<FaultNews>,
-    /// The order that the last attempt repeats.
-    order: Option<(EffectId, Duration)>,
-    /// Addresses withdrawn since: what becomes of the order is no longer asked of these.
-    withdrawn: BTreeSet<Vip>,
+    /// Orders whose reports count, each with its lifetime. Ids grow.
+    orders: BTreeMap<EffectId, Duration>,
+    /// Addresses withdrawn, each with the last order before that: what becomes of that one and of those before it is no
+    /// longer asked of them.
+    withdrawn: BTreeMap<Vip, EffectId>,
     retry: Option<Retry>,
 }
 
@@ -56,35 +64,48 @@ struct Retry {
 impl Faults {
     /// An order that puts addresses there.
     pub(crate) fn ordered(&mut self, id: EffectId, lifetime: Duration) {
-        self.order = Some((id, lifetime));
-        self.withdrawn.clear();
+        self.orders.insert(id, lifetime);
+        let repeated: BTreeSet<EffectId> = self.refused_in.values().copied().collect();
+        let surplus = self.orders.len().saturating_sub(ORDERS_KEPT + repeated.len());
+        let old: Vec<EffectId> =
+            self.orders.keys().copied().filter(|id| !repeated.contains(id)).take(surplus).collect();
+        old.iter().for_each(|id| drop(self.orders.remove(id)));
+        let oldest = self.orders.keys().next().copied().unwrap_or(id);
+        self.withdrawn.retain(|_, last| *last >= oldest);
     }
 
     /// These are to be there no more: nobody tries them, and nobody needs to know.
     pub(crate) fn withdrawing(&mut self, vips: &[Vip]) {
-        self.refused.retain(|vip, _| !vips.contains(vip));
-        self.withdrawn.extend(vips);
+        for vip in vips {
+            self.forget(vip);
+        }
+        if let Some((last, _)) = self.orders.last_key_value() {
+            self.withdrawn.extend(vips.iter().map(|vip| (*vip, *last)));
+        }
         if self.refused.is_empty() {
             self.retry = None;
         }
     }
 
+    fn forget(&mut self, vip: &Vip) -> Option<String> {
+        self.refused_in.remove(vip);
+        self.refused.remove(vip)
+    }
+
     /// What became of order `id`, or of an attempt of ours that repeats it. An address that was withdrawn meanwhile is
     /// nobody's any more: it is not tried again on a node that no longer holds, or holds others.
     pub(crate) fn note(&mut self, now: Moment, id: EffectId, applied: &Applied) {
-        if self.order.is_none_or(|(last, _)| last != id) {
+        if !self.orders.contains_key(&id) {
             return;
         }
         for vip in &applied.done {
-            if self.refused.remove(vip).is_some() {
+            if self.forget(vip).is_some() {
                 self.news.push(FaultNews::Accepted { vip: *vip });
             }
         }
         if !applied.done.is_empty() {
-            for (vip, cause) in applied.failed.iter().filter(|(vip, _)| !self.withdrawn.contains(vip)) {
-                if self.refused.insert(*vip, cause.clone()).as_ref() != Some(cause) {
-                    self.news.push(FaultNews::Refused { vip: *vip, cause: cause.clone() });
-                }
+            for (vip, cause) in &applied.failed {
+                self.note_refused(id, *vip, cause);
             }
         }
         if self.refused.is_empty() {
@@ -94,13 +115,26 @@ impl Faults {
         }
     }
 
-    /// What is to be tried again now, by which order and with which lifetime.
-    pub(crate) fn due(&mut self, now: Moment) -> Option<(EffectId, Duration, Vec<Vip>)> {
-        let (id, lifetime) = self.order?;
-        let retry = self.retry.filter(|retry| retry.at <= now)?;
+    fn note_refused(&mut self, id: EffectId, vip: Vip, cause: &str) {
+        if self.withdrawn.get(&vip).is_some_and(|last| id <= *last) {
+            return;
+        }
+        self.refused_in.insert(vip, id);
+        if self.refused.insert(vip, cause.to_owned()).is_none_or(|before| before != cause) {
+            self.news.push(FaultNews::Refused { vip, cause: cause.to_owned() });
+        }
+    }
+
+    /// What is to be tried again now, by which orders and with which lifetimes.
+    pub(crate) fn due(&mut self, now: Moment) -> Vec<(EffectId, Duration, Vec<Vip>)> {
+        let Some(retry) = self.retry.filter(|retry| retry.at <= now) else { return Vec::new() };
         let wait = (retry.wait * 2).min(RETRY_LAST);
         self.retry = Some(Retry { at: now + wait, wait });
-        Some((id, lifetime, self.refused.keys().copied().collect()))
+        let mut tried: BTreeMap<EffectId, Vec<Vip>> = BTreeMap::new();
+        for (vip, id) in &self.refused_in {
+            tried.entry(*id).or_default().push(*vip);
+        }
+        tried.into_iter().filter_map(|(id, vips)| Some((id, *self.orders.get(&id)?, vips))).collect()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
@@ -148,8 +182,8 @@ mod tests {
         for _ in 0..7 {
             let at = faults.next_deadline().expect("it is tried again");
             waits.push(at.since(before).as_secs());
-            assert_eq!(faults.due(before), None, "not before");
-            assert_eq!(faults.due(at), Some((EffectId(1), Duration::from_secs(15), vec![vip(9)])));
+            assert_eq!(faults.due(before), [], "not before");
+            assert_eq!(faults.due(at), [(EffectId(1), Duration::from_secs(15), vec![vip(9)])]);
             faults.note(at, EffectId(1), &applied(&[], &[9]));
             faults.note(at, EffectId(1), &applied(&[8], &[9]));
             before = at;
@@ -181,12 +215,42 @@ mod tests {
         faults.take_news();
         faults.withdrawing(&[vip(9)]);
         faults.note(Moment::ZERO, EffectId(1), &applied(&[7], &[8, 9]));
-        let (.., tried) = faults.due(Moment::from_millis(1_000)).expect("the other is tried");
-        assert_eq!((tried, faults.take_news()), (vec![vip(8)], vec![]));
+        let tried = faults.due(Moment::from_millis(1_000));
+        assert_eq!(tried, [(EffectId(1), Duration::from_secs(15), vec![vip(8)])]);
+        assert!(faults.take_news().is_empty());
         faults.withdrawing(&[vip(8)]);
         faults.note(Moment::ZERO, EffectId(1), &applied(&[], &[8]));
         faults.ordered(EffectId(2), Duration::from_secs(15));
         faults.note(Moment::ZERO, EffectId(2), &applied(&[7], &[9]));
         assert_eq!(faults.take_news().len(), 1, "unless it is ordered anew");
+    }
+
+    /// The claim's own address lives shorter than those of Services, and is ordered between two orders of theirs.
+    #[test]
+    fn one_is_tried_again_with_the_lifetime_of_its_own_order_whatever_else_is_ordered() {
+        let mut faults = Faults::default();
+        faults.ordered(EffectId(1), Duration::from_secs(60));
+        faults.ordered(EffectId(2), Duration::from_secs(15));
+        faults.note(Moment::ZERO, EffectId(2), &applied(&[1], &[]));
+        faults.note(Moment::ZERO, EffectId(1), &applied(&[7], &[8]));
+        assert_eq!(faults.refused().len(), 1, "its report came after the next order");
+        for later in 3..40 {
+            faults.ordered(EffectId(later), Duration::from_secs(15));
+        }
+        assert!(faults.orders.len() <= ORDERS_KEPT + 1);
+        let tried = faults.due(Moment::from_millis(1_000));
+        assert_eq!(tried, [(EffectId(1), Duration::from_secs(60), vec![vip(8)])]);
+        faults.note(Moment::from_millis(1_000), EffectId(1), &applied(&[8], &[]));
+        assert!(faults.refused().is_empty() && faults.next_deadline().is_none());
+    }
+
+    #[test]
+    fn what_was_withdrawn_is_not_kept_for_ever() {
+        let mut faults = faults();
+        faults.withdrawing(&[vip(8)]);
+        for later in 2..40 {
+            faults.ordered(EffectId(later), Duration::from_secs(15));
+        }
+        assert!(faults.withdrawn.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::vip::Vip;
 
-use crate::plan::{self, Present, Step};
+use crate::plan::{self, Owner, Present, Step};
 
 #[cfg(test)]
 mod tests;
@@ -151,14 +151,37 @@ type Planned = Result<Option<Step>, String>;
 fn carry_out(kernel: &mut impl Kernel, vips: &[Vip], plan: impl Fn(Vip, &[Present]) -> Planned) -> Applied {
     let mut applied = Applied::default();
     let present = match kernel.addresses() {
-        Ok(present) => present,
+        Ok(present) => Inventory::new(present),
         Err(error) => return Applied::refused(vips, &error.to_string()),
     };
     for vip in vips {
-        let result = one(kernel, *vip, &present, &plan);
+        let result = one(kernel, *vip, &present.about(*vip), &plan);
         applied.note(*vip, result);
     }
     applied
+}
+
+/// What is on the interface, ready to be asked for one address after another: of thousands, most are ours.
+struct Inventory {
+    /// By address.
+    ours: Vec<Present>,
+    others: Vec<Present>,
+}
+
+impl Inventory {
+    fn new(present: Vec<Present>) -> Self {
+        let (mut ours, others): (Vec<Present>, Vec<Present>) =
+            present.into_iter().partition(|one| one.owner == Owner::Ours);
+        ours.sort_by_key(|one| one.ip);
+        Self { ours, others }
+    }
+
+    /// All that a plan for one address depends on: what there is of it, and what is not ours.
+    fn about(&self, vip: Vip) -> Vec<Present> {
+        let from = self.ours.partition_point(|one| one.ip < vip);
+        let named = self.ours.iter().skip(from).take_while(|one| one.ip == vip);
+        named.chain(&self.others).copied().collect()
+    }
 }
 
 /// One address; read again and planned anew once, should somebody have been faster.

@@ -172,7 +172,7 @@ impl Dataplane {
                 self.order(now, id, Order::Assign { id, index, vips, lifetime });
             }
             Effect::Withdraw { id, vips, .. } => {
-                self.books.withdrawing(now, &vips);
+                self.books.withdrawing(&vips);
                 self.faults.withdrawing(&vips);
                 self.order(now, id, Order::Withdraw { id, index: self.segment.own.index, vips });
             }
@@ -402,7 +402,7 @@ impl Dataplane {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_worker();
         }
-        if let Some((id, lifetime, vips)) = self.faults.due(now) {
+        for (id, lifetime, vips) in self.faults.due(now) {
             let index = self.segment.own.index;
             // Refused at once only when the kernel has not answered for long; there is a next time.
             let _ = self.worker.order(Order::Assign { id, index, vips, lifetime });

@@ -89,8 +89,13 @@ impl Machine {
         !matches!(self.state, State::Released | State::Stopped)
     }
 
-    /// The dead-man switch, set anew every third of the lifetime.
+    /// The dead-man switch, set anew every third of the lifetime; for those of Services apart, whose lifetime is another.
     pub(super) fn refresh(&mut self, now: Moment, out: &mut Output) {
+        self.refresh_own(now, out);
+        self.refresh_services(now, out);
+    }
+
+    fn refresh_own(&mut self, now: Moment, out: &mut Output) {
         // What was found before a restart is refreshed; what is not there is only added by a holder.
         let absent_and_unsure = self.address == Address::Absent && !matches!(self.state, State::Holding(_));
         if !self.wears() || now < self.refresh_due || absent_and_unsure {
@@ -99,10 +104,14 @@ impl Machine {
         self.refresh_due = now + self.settings.lifetime / 3;
         if self.address == Address::Absent {
             self.address = Address::Ordered;
+            self.expect_services(now);
         }
         // Nothing new while it is unsure whether the claim is ours, or another's soon (rule 14).
         let holds = matches!(self.state, State::Holding(_));
-        let vips = if holds { self.settings.vips.clone() } else { self.announceable() };
+        let vips: Vec<Vip> = self.own_vips().filter(|vip| holds || !self.addresses.is_coming(*vip)).collect();
+        if vips.is_empty() {
+            return;
+        }
         let id = self.effect_id();
         self.pending.insert(id, Pending::Assign);
         let (claim, lifetime) = (self.settings.claim.clone(), self.settings.lifetime);
@@ -124,7 +133,7 @@ impl Machine {
     pub(super) fn on_appeared(&mut self, now: Moment, vip: Vip, out: &mut Output) {
         let own = self.settings.node.as_str();
         let elsewhere = matches!(self.lease.standing(), Standing::Denied { ref holder, .. } if holder != own);
-        let waits = self.withdraw_due.is_some() || !self.settings.vips.contains(&vip);
+        let waits = self.withdraw_due.is_some() || !self.claims(vip);
         if self.state != State::Released || !elsewhere || waits {
             return;
         }
@@ -142,7 +151,7 @@ impl Machine {
     }
 
     pub(super) fn on_removed(&mut self, now: Moment, vip: Vip, expired: bool, out: &mut Output) {
-        if !self.wears() || !self.settings.vips.contains(&vip) {
+        if !self.wears() || !self.claims(vip) {
             return;
         }
         let claim = self.settings.claim.clone();
@@ -160,30 +169,38 @@ impl Machine {
     /// was not answered. The claim's other addresses are announced on: which of several are there, the data plane knows.
     fn restore(&mut self, now: Moment, vip: Vip, out: &mut Output) {
         self.missing.insert(vip);
-        let absent = |vip: &Vip| self.missing.contains(vip) || self.addresses.is_coming(*vip);
-        let gone = self.settings.vips.iter().all(absent);
-        if gone && self.address == Address::Present {
+        if self.address == Address::Present && self.nothing_is_left() {
             self.address = Address::Ordered;
         }
-        // What was ordered before it was deleted says nothing about it now.
-        self.pending.retain(|_, pending| *pending != Pending::Assign);
         let (since, count) =
             self.restores.filter(|(since, _)| now.since(*since) < RESTORE_WINDOW).unwrap_or((now, 0));
         self.restores = Some((since, count.saturating_add(1)));
         if usize::try_from(count).is_ok_and(|count| count < self.settings.vips.len()) {
             out.events.push(Event::AddressRestored { claim: self.settings.claim.clone(), vip });
         }
-        self.refresh_due = if count < RESTORES_AT_ONCE { now } else { since + RESTORE_WINDOW };
+        let due = if count < RESTORES_AT_ONCE { now } else { since + RESTORE_WINDOW };
+        if self.services.has(vip) {
+            return self.services.order_again(vip, due);
+        }
+        // What was ordered before it was deleted says nothing about it now.
+        self.pending.retain(|_, pending| *pending != Pending::Assign);
+        self.refresh_due = due;
+    }
+
+    /// Not one of the claim's addresses is on the interface.
+    fn nothing_is_left(&self) -> bool {
+        let absent = |vip: &Vip| self.missing.contains(vip) || self.addresses.is_coming(*vip);
+        self.missing.len() + self.addresses.coming() >= self.settings.vips.len()
+            && self.settings.vips.iter().all(absent)
     }
 
     pub(super) fn on_kernel_done(&mut self, id: EffectId, out: &mut Output) {
         match self.pending.remove(&id) {
             Some(Pending::Assign) if self.wears() => {
                 self.address = Address::Present;
-                self.missing.clear();
+                self.missing.retain(|vip| self.services.has(*vip));
                 if matches!(self.state, State::Holding(_)) {
-                    self.addresses.settle();
-                    self.expect_services();
+                    self.addresses.settle_but(&self.services);
                 }
                 self.refused_since = None;
             }
@@ -280,7 +297,10 @@ impl Machine {
     fn own_deadline(&self) -> Option<Moment> {
         let refresh =
             (self.wears() && self.address != Address::Absent) || matches!(self.state, State::Holding(_));
-        [refresh.then_some(self.refresh_due), self.withdraw_due].into_iter().flatten().min()
+        [refresh.then_some(self.refresh_due), self.withdraw_due, self.services_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Moments at which a condition of time alone turns true.

@@ -238,6 +238,7 @@ impl Machine {
         // What was ordered before may not have named all of them.
         self.pending.retain(|_, pending| *pending != Pending::Assign);
         self.refresh_due = now;
+        self.services.refresh_all(now);
         self.refused_since = None;
         out.events.push(Event::Took { claim: self.settings.claim.clone(), tenure, epoch, reason });
     }
@@ -306,6 +307,7 @@ impl Machine {
         self.address = Address::Absent;
         self.missing.clear();
         self.addresses.nothing_is_worn();
+        self.services.nothing_is_worn();
         let id = self.order_withdrawal(out);
         out.events.push(Event::Yielded { claim, epoch, reason });
         if reason == YieldReason::HandOver {

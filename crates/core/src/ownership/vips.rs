@@ -49,6 +49,8 @@ pub(super) struct Addresses {
     remembered: Vec<Vip>,
     /// The claim's addresses as they were announced last.
     announced: Vec<Vip>,
+    /// Others may be announced since then: not known until they are compared.
+    uncompared: bool,
     /// This host's addresses as it has them, virtual ones among them.
     own: Member,
     /// The lifetime that few addresses have.
@@ -73,7 +75,8 @@ impl Addresses {
         let left = memory.leaving.iter().filter(|vip| found.contains(vip) && !settings.vips.contains(vip));
         let leaving: BTreeMap<Vip, Moment> = left.map(|vip| (*vip, now)).collect();
         // What came while it was not running waits until it is known whether the claim is still ours.
-        let changed = !found.is_empty() && !memory.leaving.is_empty();
+        // So does a claim's own address whose lifetime ended before those of its Services.
+        let changed = !found.is_empty() && !(memory.leaving.is_empty() && memory.services.is_empty());
         let new = settings.vips.iter().filter(|vip| changed && !found.contains(vip));
         let (coming, own, lifetime) = (new.copied().collect(), settings.own.clone(), settings.lifetime);
         let remembered = memory.told.clone();
@@ -93,9 +96,14 @@ impl Addresses {
         self.leaving.contains_key(&vip)
     }
 
-    /// On the interface by a word of the kernel's: a withdrawal, or what was ordered is there.
-    pub(super) fn settle(&mut self) {
-        self.coming.clear();
+    /// The kernel has all but `these`.
+    pub(super) fn settle_but(&mut self, these: &Services) {
+        self.drop_coming(|vip| !these.has(*vip));
+    }
+
+    /// How many are ordered, and not known to be there.
+    pub(super) fn coming(&self) -> usize {
+        self.coming.len()
     }
 
     pub(super) fn is_coming(&self, vip: Vip) -> bool {
@@ -103,17 +111,25 @@ impl Addresses {
     }
 
     /// Ordered: announced when the kernel has them.
-    pub(super) fn expect(&mut self, vips: &[Vip]) {
+    pub(super) fn expect(&mut self, vips: impl IntoIterator<Item = Vip>) {
+        self.uncompared = true;
         self.coming.extend(vips);
     }
 
     /// The kernel has them.
-    pub(super) fn arrived(&mut self, vips: &[Vip]) {
-        self.coming.retain(|vip| !vips.contains(vip));
+    pub(super) fn arrived(&mut self, vips: &BTreeSet<Vip>) {
+        self.drop_coming(|vip| vips.contains(vip));
+    }
+
+    fn drop_coming(&mut self, which: impl Fn(&Vip) -> bool) {
+        let before = self.coming.len();
+        self.coming.retain(|vip| !which(vip));
+        self.uncompared |= self.coming.len() != before;
     }
 
     /// The claim's no more.
     pub(super) fn forget(&mut self, vips: &BTreeSet<Vip>) {
+        self.uncompared = true;
         self.coming.retain(|vip| !vips.contains(vip));
         self.refused.retain(|vip| !vips.contains(vip));
     }
@@ -130,6 +146,7 @@ impl Addresses {
 
     /// Everything was ordered off the interface: nothing is refused there.
     pub(super) fn nothing_is_worn(&mut self) {
+        self.uncompared = true;
         self.coming.clear();
         self.refused.clear();
     }
@@ -221,7 +238,7 @@ impl Machine {
         let wears = matches!(self.state, State::Holding(_)) && self.address != Address::Absent;
         let new = answer.iter().filter(|vip| !self.settings.vips.contains(vip));
         if wears {
-            self.addresses.coming.extend(new);
+            self.addresses.expect(new.copied());
             // What was ordered before says nothing about the new ones.
             self.pending.retain(|_, pending| *pending != Pending::Assign);
         }
@@ -233,7 +250,10 @@ impl Machine {
     /// What follows from which addresses the claim has.
     pub(super) fn addresses_changed(&mut self) {
         self.settings.own = self.addresses.own.clone().for_vips(&self.settings.vips);
-        self.settings.lifetime = lifetime_for(&self.settings, self.addresses.lifetime);
+        let few = self.addresses.lifetime;
+        self.settings.lifetime = lifetime_for(&self.settings, self.own_vips().count(), few);
+        self.services.live_for(&self.settings, few);
+        self.addresses.uncompared = true;
         self.listening = false;
         self.saved = None;
     }
@@ -246,7 +266,7 @@ impl Machine {
 
     /// The kernel refuses one of several.
     pub(super) fn on_refused(&mut self, vip: Vip) {
-        if self.settings.vips.contains(&vip) && self.wears() {
+        if self.claims(vip) && self.wears() {
             self.addresses.refused.insert(vip);
         }
     }
@@ -282,8 +302,7 @@ impl Machine {
             return;
         }
         self.addresses.leaving.retain(|vip, _| !vips.contains(vip));
-        self.addresses.coming.retain(|vip| !vips.contains(vip));
-        self.addresses.refused.retain(|vip| !vips.contains(vip));
+        self.addresses.forget(&vips.iter().copied().collect());
         self.missing.retain(|vip| !vips.contains(vip));
         self.settings.vips.retain(|vip| !vips.contains(vip));
         if matches!(self.state, State::Holding(_)) {
@@ -341,7 +360,17 @@ impl Machine {
 
     /// One of the claim's addresses, as this node or the holder that it follows knows them.
     pub(super) fn is_of_the_claim(&self, address: IpAddr) -> bool {
-        self.settings.vips.contains(&address) || self.addresses.elsewhere.contains(&address)
+        self.claims(address) || self.addresses.elsewhere.contains(&address)
+    }
+
+    /// One of the claim's addresses, as this node knows them.
+    pub(super) fn claims(&self, address: IpAddr) -> bool {
+        self.services.has(address) || self.own_vips().any(|own| own == address)
+    }
+
+    /// The claim's own addresses: they stand before those of Services.
+    pub(super) fn own_vips(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.settings.vips.iter().copied().take_while(|vip| !self.services.has(*vip))
     }
 
     /// The record's holder, another node, says that it wears none of the addresses that this one does.
@@ -438,14 +467,19 @@ impl Machine {
     }
 
     /// Others can be announced than were.
-    pub(super) fn announces_others(&self) -> bool {
-        (self.addresses.named || self.services.are_there() || !self.addresses.going.is_empty())
-            && self.addresses.announced != self.announceable()
+    pub(super) fn announces_others(&mut self) -> bool {
+        let may = self.addresses.named || self.services.are_there() || !self.addresses.going.is_empty();
+        // Compared once for each change: there may be thousands, and this is asked at every input.
+        if may && self.addresses.uncompared {
+            self.addresses.uncompared = self.addresses.announced != self.announceable();
+        }
+        may && self.addresses.uncompared
     }
 
-    /// What is announced from now on.
+    /// What is announced from now on: all that can be.
     pub(super) fn note_announced(&mut self, vips: &[Vip]) {
         vips.clone_into(&mut self.addresses.announced);
+        self.addresses.uncompared = false;
     }
 
     pub(super) fn listen(&mut self, out: &mut Output) {

@@ -177,4 +177,31 @@ proptest! {
         let steady = usize::try_from(now.since(Moment::ZERO).as_millis() / 2_700).unwrap_or(0) + 4;
         prop_assert!(sent.len() <= 2 * (asked * BURST.len() + steady), "{} sent", sent.len());
     }
+
+    /// What the pacer keeps to find the next address quickly is what its schedules say.
+    #[test]
+    fn the_agenda_says_what_the_schedules_say(
+        seed in any::<u64>(),
+        steps in proptest::collection::vec((0_u64..4_000, 0_u8..5, 0_u8..64, any_pace()), 1..60),
+    ) {
+        let mut pacer = Pacer::new(Duration::from_secs(3), seed);
+        let mut now = ms(0);
+        for (wait, what, which, pace) in steps {
+            now = now + Duration::from_millis(wait);
+            let vips: Vec<IpAddr> = (0..6).filter(|bit| which & (1 << bit) != 0).map(v4).collect();
+            match what {
+                0 => pacer.set(now, &claim(), &vips, mark(1), pace),
+                1 => pacer.burst(now, &claim(), &vips),
+                2 => pacer.drop_one(&claim(), v4(which % 6)),
+                3 if which == 0 => pacer.silence(&claim()),
+                _ => drop(pacer.due(now)),
+            }
+            for claim in pacer.claims.values() {
+                let kept: Vec<_> = claim.agenda.iter().copied().collect();
+                let mut right: Vec<_> = claim.schedules.iter().map(|(vip, one)| (one.deadline(), *vip)).collect();
+                right.sort_unstable();
+                prop_assert_eq!(kept, right);
+            }
+        }
+    }
 }

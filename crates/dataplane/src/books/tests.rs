@@ -96,7 +96,7 @@ fn a_withdrawal_is_no_removal() {
     let mut books = books();
     books.assigned(ms(0), &[vip(9)], ms(15_000));
     books.announce(ms(0), &claim(), (&[vip(9)], mark()), Pace::Steady);
-    books.withdrawing(ms(1), &[vip(9)]);
+    books.withdrawing(&[vip(9)]);
     assert_eq!(books.removed(ms(2), vip(9), Some(false)), None);
     assert!(books.compare(ms(3), &[]).is_empty());
     assert!(books.pacer.due(ms(4_000)).is_empty(), "and not announced any more");
@@ -155,11 +155,49 @@ fn an_address_that_is_dropped_leaves_the_schedule_of_the_others_alone() {
     books.announce(ms(0), &claim(), (&[vip(9), vip(8)], mark()), Pace::Steady);
     books.pacer.due(ms(0));
     books.announce(ms(500), &claim(), (&[vip(9)], mark()), Pace::Steady);
-    books.withdrawing(ms(500), &[vip(8)]);
+    books.withdrawing(&[vip(8)]);
     assert!(books.pacer.next_deadline().is_some_and(|at| (ms(2_700)..=ms(3_300)).contains(&at)));
     assert!(!books.has(vip(8)) && books.has(vip(9)));
     // A report of an order from before it was dropped comes late.
     books.assigned(ms(501), &[vip(8), vip(9)], ms(15_501));
     let due = books.pacer.due(ms(9_000));
     assert!(due.iter().all(|one| one.vip == vip(9)), "{due:?}");
+}
+
+/// Removals and reports one by one come to the same as a claim that begins with what is there.
+#[test]
+fn what_is_announced_is_what_is_there_and_wanted_whatever_came_before() {
+    let hosts = |bits: u64| (0..6).filter(|bit| bits & (1 << bit) != 0).map(vip).collect::<Vec<_>>();
+    let mut books = books();
+    let (mut wanted, mut there) = (BTreeSet::new(), BTreeSet::new());
+    let mut random = 7_u64;
+    for step in 0..2_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (what, some, one) =
+            (random >> 61, hosts(random >> 40), vip(u8::try_from((random >> 34) % 6).expect("small")));
+        match what {
+            0 | 1 => {
+                // One of them at least is there, as the core has it.
+                wanted = some.iter().copied().chain(there.first().copied()).collect();
+                let vips: Vec<Vip> = wanted.iter().copied().collect();
+                books.announce(ms(step), &claim(), (&vips, mark()), Pace::Steady);
+            }
+            2 | 3 => {
+                there.extend(some.iter().copied());
+                books.assigned(ms(step), &some, ms(1_000_000));
+            }
+            4 => {
+                there.retain(|vip| !some.contains(vip));
+                books.withdrawing(&some);
+            }
+            _ => {
+                there.remove(&one);
+                books.removed(ms(step), one, None);
+            }
+        }
+        let announced = books.pacer.clone().due(ms(1_000_000));
+        let announced: BTreeSet<Vip> = announced.into_iter().map(|one| one.vip).collect();
+        let right: BTreeSet<Vip> = wanted.intersection(&there).copied().collect();
+        assert_eq!(announced, right, "step {step}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::plan::Owner;
 
@@ -116,4 +118,37 @@ fn what_is_there_at_once_is_reported_once() {
     let taken = assign(&mut model, &[vip(9)], LIFE);
     let applied = await_delivery(&mut model, taken, |_| panic!("nothing is ready"), || true);
     assert_eq!(applied.done, [vip(9)]);
+}
+
+fn any_present() -> impl Strategy<Value = Present> {
+    let left = prop_oneof![Just(None), Just(Some(LIFE))];
+    (0_u8..6, any::<bool>(), any::<bool>(), any::<bool>(), left).prop_map(
+        |(host, is_v4, is_host, is_ours, remaining)| {
+            let ip = if is_v4 { vip(host) } else { IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, host.into()]) };
+            let prefix = if is_host { plan::host_prefix(ip) } else { 24 };
+            let owner = if is_ours { Owner::Ours } else { Owner::Other };
+            Present { ip, prefix, owner, remaining }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_planned_for_one_address_follows_from_what_it_is_told_of(
+        all in proptest::collection::vec(any_present(), 0..12),
+    ) {
+        let mut present: Vec<Present> = Vec::new();
+        for one in all {
+            // A kernel has one address once with one prefix.
+            if !present.iter().any(|other| (other.ip, other.prefix) == (one.ip, one.prefix)) {
+                present.push(one);
+            }
+        }
+        let inventory = Inventory::new(present.clone());
+        for vip in present.iter().map(|one| one.ip).chain([vip(7)]) {
+            let about = inventory.about(vip);
+            prop_assert_eq!(plan::assign(vip, LIFE, &about), plan::assign(vip, LIFE, &present));
+            prop_assert_eq!(plan::withdraw(vip, &about), plan::withdraw(vip, &present));
+        }
+    }
 }

@@ -36,6 +36,24 @@ fn orders(world: &World) -> Vec<(&'static str, Vec<Vip>)> {
     world.effects.iter().filter_map(one).collect()
 }
 
+/// Those that were ordered for this address.
+fn lifetimes(world: &World, of: Vip) -> Vec<Duration> {
+    let one = |effect: &Effect| match effect {
+        Effect::Assign { vips, lifetime, .. } if vips.contains(&of) => Some(*lifetime),
+        _ => None,
+    };
+    world.effects.iter().filter_map(one).collect()
+}
+
+fn many(count: u32) -> Vec<Vip> {
+    (0..count).map(|place| IpAddr::from((0x0a02_0000 + place).to_be_bytes())).collect()
+}
+
+fn delete(world: &mut World, vip: Vip) {
+    world.wears.remove(&vip);
+    world.give(Input::Address(AddressChange::Removed { vip, expired: false }));
+}
+
 fn saved(world: &World) -> Vec<Vip> {
     let one = |effect: &Effect| match effect {
         Effect::Save(snapshot) => Some(snapshot.claims[&ClaimId::control_plane()].services.clone()),
@@ -85,8 +103,13 @@ fn a_thousand_services_are_refreshed_all_together_and_seldom() {
     world.run(30 * SECOND);
     world.effects.clear();
     world.run(60 * SECOND);
-    let refreshed: usize = orders(&world).iter().map(|(_, vips)| vips.len()).sum();
-    assert_eq!(refreshed, 3 * 1_001, "50 a second");
+    let refreshed = |of: &dyn Fn(&Vip) -> bool| -> usize {
+        orders(&world).iter().map(|(_, vips)| vips.iter().filter(|vip| of(vip)).count()).sum()
+    };
+    assert_eq!(refreshed(&|vip| *vip != VIP), 3 * 1_000, "50 a second");
+    assert_eq!(refreshed(&|vip| *vip == VIP), 12, "the claim's own as often as if it were alone");
+    assert_eq!(lifetimes(&world, VIP), [15 * SECOND; 12], "and with the lifetime of one that is alone");
+    assert_eq!(lifetimes(&world, IpAddr::from([10, 2, 0, 0])), [60 * SECOND; 3]);
     assert_eq!(world.announces.len(), 1_001);
 }
 
@@ -98,17 +121,13 @@ fn an_address_is_announced_only_when_the_kernel_has_it() {
     tell(&mut world, &[1, 2]);
     assert_eq!(world.announces, with_own(&[1]));
     let refresh = |effect: &Effect| match effect {
-        Effect::Assign { id, vips, .. } if vips.len() > 1 => Some(*id),
+        Effect::Assign { id, vips, .. } if *vips == [VIP] => Some(*id),
         _ => None,
     };
     world.run(6 * SECOND);
     let refresh = world.effects.iter().find_map(refresh).expect("due by now");
     world.give(Input::Outcome { id: refresh, outcome: Outcome::Done });
-    assert_eq!(
-        world.announces,
-        with_own(&[1]),
-        "an order for the rest says nothing of what was ordered alone"
-    );
+    assert_eq!(world.announces, with_own(&[1]), "an order for the claim's own says nothing of theirs");
     let Some(Effect::Assign { id, .. }) =
         world.effects.iter().find(|one| matches!(one, Effect::Assign { .. }))
     else {
@@ -266,4 +285,127 @@ fn a_deleted_service_address_is_put_back() {
     world.effects.clear();
     world.give(Input::Address(AddressChange::Removed { vip: service(1), expired: false }));
     assert_eq!(orders(&world), [], "not one that is no Service's any more");
+}
+
+#[test]
+fn of_many_one_that_is_deleted_is_ordered_alone() {
+    let mut world = World::holder();
+    world.give(Input::Services(many(1_000)));
+    world.run(3 * SECOND);
+    world.effects.clear();
+    delete(&mut world, many(9)[7]);
+    delete(&mut world, many(9)[8]);
+    assert_eq!(orders(&world), [("assign", vec![many(9)[7]]), ("assign", vec![many(9)[8]])]);
+    delete(&mut world, VIP);
+    assert_eq!(
+        orders(&world).last(),
+        Some(&("assign", vec![VIP])),
+        "nor does the claim's own take them along"
+    );
+}
+
+#[test]
+fn all_that_are_deleted_at_once_are_put_back_once_each_and_in_few_orders() {
+    let mut world = World::holder();
+    world.give(Input::Services(many(1_000)));
+    world.run(3 * SECOND);
+    world.effects.clear();
+    for vip in many(1_000).into_iter().chain([VIP]) {
+        delete(&mut world, vip);
+    }
+    world.run(SECOND);
+    let ordered: Vec<Vip> = orders(&world).into_iter().flat_map(|(_, vips)| vips).collect();
+    assert!(
+        ordered.len() < 1_005 && orders(&world).len() <= 12,
+        "{} in {}",
+        ordered.len(),
+        orders(&world).len()
+    );
+    assert_eq!((world.wears.len(), world.announces.len()), (1_001, 1_001));
+}
+
+#[test]
+fn an_order_from_before_it_was_deleted_does_not_put_it_back() {
+    let mut world = World::holder();
+    world.kernel_hangs = true;
+    tell(&mut world, &[1, 2]);
+    let before = world.machine.next_id - 1;
+    for host in [1, 2] {
+        world.give(Input::Address(AddressChange::Removed { vip: service(host), expired: false }));
+    }
+    world.give(Input::Outcome { id: EffectId(before), outcome: Outcome::Done });
+    assert_eq!(world.machine.missing, set(&services(&[1, 2])));
+    assert_eq!(orders(&world)[1..], [("assign", vec![service(1)]), ("assign", vec![service(2)])]);
+}
+
+#[test]
+fn an_order_from_before_a_withdrawal_says_nothing_of_what_is_ordered_after_it() {
+    let mut world = World::holder();
+    world.kernel_hangs = true;
+    tell(&mut world, &[1]);
+    let before = world.machine.next_id - 1;
+    world.kernel_hangs = false;
+    world.grant_peer(9);
+    world.peer_announces(Tenure::Confirmed, 9);
+    assert_eq!((world.tenure(), world.wears.len()), (None, 0));
+    world.vip_answers = false;
+    world.run(SECOND / 2);
+    world.kernel_hangs = true;
+    world.run(30 * SECOND);
+    assert!(world.tenure().is_some(), "taken back");
+    world.give(Input::Outcome { id: EffectId(before), outcome: Outcome::Done });
+    assert!(world.machine.addresses.is_coming(service(1)));
+}
+
+#[test]
+fn services_are_ordered_when_the_claims_own_address_is_there() {
+    let mut world = World::follower();
+    tell(&mut world, &[1, 2]);
+    world.effects.clear();
+    world.kernel_hangs = true;
+    world.vip_answers = false;
+    world.run(2 * SECOND);
+    assert!(world.tenure().is_some(), "{:?}", world.events);
+    assert_eq!(orders(&world), [("assign", vec![VIP])]);
+    let own = EffectId(
+        world.machine.pending.iter().find(|(_, what)| **what == Pending::Assign).expect("ordered").0.0,
+    );
+    world.wears.insert(VIP);
+    world.give(Input::Outcome { id: own, outcome: Outcome::Done });
+    assert_eq!(orders(&world)[1..], [("assign", services(&[1, 2]))]);
+    assert_eq!(world.announces, [VIP], "the others when they are there");
+}
+
+#[test]
+fn what_comes_when_many_have_gone_is_refreshed_before_its_own_lifetime_ends() {
+    let mut world = World::holder();
+    world.give(Input::Services(many(1_000)));
+    world.run(90 * SECOND);
+    world.give(Input::Services(vec![]));
+    tell(&mut world, &[1]);
+    world.run(10 * SECOND);
+    assert_eq!(lifetimes(&world, service(1))[..2], [15 * SECOND; 2], "ordered, and refreshed");
+    world.give(Input::Services(many(1_000)));
+    world.run(9 * SECOND);
+    world.effects.clear();
+    world.give(Input::Services(many(3)));
+    world.give(Input::Services(many(4)));
+    world.run(5 * SECOND);
+    assert_eq!(lifetimes(&world, many(4)[3])[..2], [15 * SECOND; 2]);
+}
+
+/// Its lifetime is the shorter one: the claim may be another's by now.
+#[test]
+fn a_restart_that_finds_services_without_the_claims_own_address_asks_before_it_puts_that_back() {
+    let memory = ClaimMemory { epoch: 4, held: true, services: services(&[1, 2]), ..ClaimMemory::default() };
+    let found = || Found { memory: Some(memory.clone()), addresses: services(&[1, 2]), link_up: true };
+    let mut world = World::under(Api::Refuses, settings(), found());
+    assert_eq!(orders(&world), [("assign", services(&[1, 2]))], "what is there stays for as long");
+    world.run(60 * SECOND);
+    assert_eq!((world.announces.clone(), world.wears.clone()), (with_own(&[1, 2]), set(&with_own(&[1, 2]))));
+    let mut world = World::under(Api::Hangs, settings(), found());
+    world.grant_peer(9);
+    world.run(2 * SECOND);
+    assert_eq!((world.tenure(), world.wears.clone()), (None, set(&[])), "another has it");
+    assert!(lifetimes(&world, VIP).is_empty());
 }
