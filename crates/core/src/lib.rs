@@ -23,6 +23,7 @@ pub mod recording;
 pub mod rng;
 pub mod settings;
 pub mod snapshot;
+pub mod spread;
 pub mod status;
 pub mod time;
 pub mod vip;

@@ -33,7 +33,7 @@ pub fn score(claim: &ClaimId, node: NodeId) -> u64 {
 }
 
 /// [`score`] of many nodes, with the claim's part of it done once.
-fn scores(claim: &ClaimId) -> impl Fn(NodeId) -> u64 {
+pub(crate) fn scores(claim: &ClaimId) -> impl Fn(NodeId) -> u64 {
     let claim = hash(claim.as_str().as_bytes());
     move |node| mix(claim ^ node.0)
 }

@@ -143,13 +143,18 @@ impl<'a> Survey<'a> {
     /// Who should hold `claim`, and why; `holder` is who does now.
     #[must_use]
     pub fn choose(&self, claim: &Claim, holder: Option<&NodeName>) -> Option<Choice> {
+        choose(&claim.id, self.candidates(claim), holder)
+    }
+
+    /// The nodes that could hold `claim`, ordered by name, each with how much it is preferred.
+    #[must_use]
+    pub fn candidates(&self, claim: &Claim) -> Vec<Candidate> {
         let weights = self.weights(claim);
-        let eligible = self.eligibility(claim).nodes;
-        let candidates = eligible.into_iter().filter_map(|(node, verdict)| {
+        let candidate = |(node, verdict): (NodeName, Result<Fitness, Ineligible>)| {
             let weight = weights.get(&node).copied().unwrap_or(0);
             Some(Candidate { node, fitness: verdict.ok()?, weight })
-        });
-        choose(&claim.id, candidates, holder)
+        };
+        self.eligibility(claim).nodes.into_iter().filter_map(candidate).collect()
     }
 
     /// Who should hold `claim`, where several nodes hold parts of it: one Service came to name addresses of several

@@ -63,6 +63,9 @@ pub struct Service {
     /// `kube-vip.io/vipHost`: the node that last wrote that it holds the Service's addresses.
     #[serde(skip_serializing_if = "is_default")]
     pub vip_host: Option<NodeName>,
+    /// `mainstay.io/seat`: the home of the seat that its claim is placed at ([`crate::spread`]).
+    #[serde(skip_serializing_if = "is_default")]
+    pub seat: Option<NodeName>,
     /// `kube-vip.io/allow-reconcile-without-endpoints`.
     #[serde(skip_serializing_if = "is_default")]
     pub without_endpoints: bool,

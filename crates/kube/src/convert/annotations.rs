@@ -18,6 +18,7 @@ const LEASE: &str = "kube-vip.io/leaseName";
 const VIP_HOST: &str = "kube-vip.io/vipHost";
 const WITHOUT_ENDPOINTS: &str = "kube-vip.io/allow-reconcile-without-endpoints";
 const FORCE_ELECTION: &str = "kube-vip.io/forcePerServiceElection";
+const SEAT: &str = "mainstay.io/seat";
 const PREFERRED_NODES: &str = "mainstay.io/preferred-nodes";
 const NODE_SELECTOR: &str = "mainstay.io/node-selector";
 
@@ -49,6 +50,7 @@ impl<'a> Annotations<'a> {
             interface: self.get(INTERFACE).map(interface).transpose()?,
             lease: self.lease(name, service.traffic_policy, told),
             vip_host: self.get(VIP_HOST).map(NodeName::new),
+            seat: self.seat(told),
             without_endpoints: self.switch(WITHOUT_ENDPOINTS, told),
             force_election: self.switch(FORCE_ELECTION, told),
             preferred_nodes: self.preferred_nodes(told),
@@ -79,6 +81,16 @@ impl<'a> Annotations<'a> {
         lease
     }
 
+    /// A name that no node can have counts as none: the claim is placed anew.
+    fn seat(&self, told: &mut Vec<Flaw>) -> Option<NodeName> {
+        let text = self.get(SEAT)?;
+        let seat = node_name(text);
+        if seat.is_none() {
+            told.push(remark(SEAT, text, "a node's name, or nothing: the agents write it"));
+        }
+        seat
+    }
+
     fn preferred_nodes(&self, told: &mut Vec<Flaw>) -> BTreeMap<NodeName, u32> {
         let text = self.get(PREFERRED_NODES).unwrap_or_default();
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -102,6 +114,20 @@ fn preferred(part: &str) -> Option<(NodeName, u32)> {
     let weight: u32 = digits?.parse().ok()?;
     let node = node.trim();
     (!node.is_empty() && (1..=WEIGHT_MAX).contains(&weight)).then(|| (NodeName::new(node), weight))
+}
+
+/// The longest name of a node, in bytes: a DNS subdomain's (RFC 1123, and Kubernetes' `IsDNS1123Subdomain`).
+const NODE_NAME_MAX: usize = 253;
+
+/// The name of a node, if one can have it; upper case becomes lower case, as with every name of a node.
+fn node_name(text: &str) -> Option<NodeName> {
+    let at_the_end = |one: Option<char>| one.is_some_and(|one| one.is_ascii_alphanumeric());
+    let inner = |one: char| one.is_ascii_alphanumeric() || one == '-';
+    let label = |part: &str| {
+        at_the_end(part.chars().next()) && at_the_end(part.chars().last()) && part.chars().all(inner)
+    };
+    let good = text.len() <= NODE_NAME_MAX && text.split('.').all(label);
+    good.then(|| NodeName::new(text))
 }
 
 fn interface(text: &str) -> Result<InterfaceWish, Flaw> {

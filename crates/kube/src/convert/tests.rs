@@ -147,6 +147,7 @@ fn services_that_can_be_read() {
                 interface: Some(InterfaceWish::Named("eth1.200".into())),
                 lease: Some(name("leases/shared")),
                 vip_host: Some(node("node-1")),
+                seat: Some(node("node-2.example.org")),
                 without_endpoints: true,
                 force_election: true,
                 preferred_nodes: [(node("node-1"), 100), (node("node-2"), 1)].into(),
@@ -184,6 +185,11 @@ fn services_with_something_to_be_told_though_they_count() {
             auto,
             vec![
                 lease("a/b/c"),
+                remark(
+                    "mainstay.io/seat",
+                    "node-1, node-2",
+                    "a node's name, or nothing: the agents write it",
+                ),
                 switch("kube-vip.io/forcePerServiceElection", "yes"),
                 remark("mainstay.io/preferred-nodes", "node-1=0", weights),
             ],
@@ -295,6 +301,31 @@ fn a_weight_is_digits_and_no_sign() {
         object["metadata"]["annotations"]["mainstay.io/preferred-nodes"] = format!("n1={weight}").into();
         let preferred = convert::service(&object).value.expect("it can be read").preferred_nodes;
         assert_eq!(!preferred.is_empty(), understood, "{weight:?}");
+    }
+}
+
+#[test]
+fn a_seat_is_a_name_that_a_node_can_have() {
+    let longest = ["n"; 127].join(".");
+    let too_long = format!("{longest}.n");
+    for (text, seat) in [
+        ("n1", Some("n1")),
+        (" Node-1.example.org ", Some("node-1.example.org")),
+        (longest.as_str(), Some(longest.as_str())),
+        (too_long.as_str(), None),
+        ("-n1", None),
+        ("n1-", None),
+        ("n1..org", None),
+        ("n1.", None),
+        ("n_1", None),
+        ("n 1", None),
+        ("", None),
+    ] {
+        let mut object = one("plain");
+        object["metadata"]["annotations"]["mainstay.io/seat"] = text.into();
+        let read = convert::service(&object);
+        assert_eq!(read.value.expect("it can be read").seat, seat.map(NodeName::new), "{text:?}");
+        assert_eq!(read.problems.is_empty(), seat.is_some() || text.is_empty(), "{text:?}");
     }
 }
 
