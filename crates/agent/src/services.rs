@@ -18,6 +18,7 @@ mod tests;
 mod view;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,10 @@ use mainstay_core::names::NodeName;
 use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::vip::Vip;
+use mainstay_dataplane::memory;
 use mainstay_kube::{EventSink, Feed, Following, Handles, Objects, PublishStatus, Wanted};
 use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +52,8 @@ pub(crate) use view::View;
 const ASK_FIRST: Duration = Duration::from_millis(500);
 /// ... to that.
 const ASK_LAST: Duration = Duration::from_secs(10);
+/// When nothing has changed for so long, memory is given back.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What is known, for the Services' loop. The newest counts.
 #[derive(Debug)]
@@ -252,8 +257,13 @@ impl Keeper {
                 self.stop_writing();
             }
             let reserved = self.reserved(&vips.borrow_and_update(), api);
-            let decided = reserved.and_then(|reserved| self.decide(&mut feed, &reserved, &agents));
+            let decided = match reserved {
+                Some(reserved) => self.heeding(&mut held, self.decide(&mut feed, &reserved, agents)).await,
+                None => None,
+            };
+            let holds = *held.borrow_and_update() == Some(true);
             let again = decided.and_then(|decided| self.take_in(decided, holds, events, memory));
+            let quiet = Instant::now() + QUIET;
             let later = async {
                 match again {
                     Some(at) => sleep_until(at).await,
@@ -268,6 +278,26 @@ impl Keeper {
                 Ok(()) = members.changed() => {}
                 Ok(()) = held.changed() => {}
                 () = later => {}
+                () = async { sleep_until(quiet).await; give_back().await } => {}
+            }
+        }
+    }
+
+    /// Waits for what is being decided; who loses the claim meanwhile writes no more.
+    async fn heeding<T>(
+        &self,
+        held: &mut watch::Receiver<Option<bool>>,
+        deciding: impl Future<Output = T>,
+    ) -> T {
+        let mut deciding = std::pin::pin!(deciding);
+        loop {
+            tokio::select! {
+                decided = &mut deciding => return decided,
+                Ok(()) = held.changed() => {
+                    if *held.borrow_and_update() != Some(true) {
+                        self.stop_writing();
+                    }
+                }
             }
         }
     }
@@ -283,13 +313,24 @@ impl Keeper {
         });
     }
 
-    fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: &Members) -> Option<Decided> {
+    /// On a thread of its own: with thousands of Services it takes long, and the Leases' requests go out from this one.
+    async fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
         let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
         let rules = rules::rules(&self.settings, reserved);
-        // Not held on to: see `Feed`.
-        let intent = feed.intent.borrow_and_update();
-        let facts = Facts { intent: &intent, pools: &pools, rules: &rules, node: &self.node, agents };
-        Decided::of(&facts)
+        let (intent, node) = (Arc::clone(&feed.intent.borrow_and_update()), self.node.clone());
+        let task = spawn_blocking(move || {
+            // Held on to no longer: see `Feed`.
+            let facts = Facts { intent: &intent, pools: &pools, rules: &rules, node: &node, agents: &agents };
+            Decided::of(&facts)
+        });
+        match task.await {
+            Ok(decided) => decided,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The agent ends.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Addresses that no Service gets: the control plane's, and those that API servers are reached at. `None` as long as a
@@ -339,6 +380,14 @@ impl Keeper {
             tracing::warn!("this node leaves Services to another where one could hold them: {why}");
         }
     }
+}
+
+/// What was read and decided is let go of: nothing changes any more, for a while.
+async fn give_back() {
+    if let Err(error) = spawn_blocking(memory::give_back).await {
+        tracing::debug!(%error, "memory is not given back");
+    }
+    std::future::pending::<()>().await;
 }
 
 /// What is written on Services is left to another agent.

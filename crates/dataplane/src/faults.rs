@@ -67,9 +67,10 @@ impl Faults {
         self.orders.insert(id, lifetime);
         let repeated: BTreeSet<EffectId> = self.refused_in.values().copied().collect();
         let surplus = self.orders.len().saturating_sub(ORDERS_KEPT + repeated.len());
-        let old: Vec<EffectId> =
-            self.orders.keys().copied().filter(|id| !repeated.contains(id)).take(surplus).collect();
-        old.iter().for_each(|id| drop(self.orders.remove(id)));
+        let old = self.orders.keys().copied().filter(|id| !repeated.contains(id)).take(surplus);
+        for id in old.collect::<Vec<_>>() {
+            self.orders.remove(&id);
+        }
         let oldest = self.orders.keys().next().copied().unwrap_or(id);
         self.withdrawn.retain(|_, last| *last >= oldest);
     }

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub mod clock;
 pub(crate) mod filter;
 pub(crate) mod links;
+pub mod memory;
 pub(crate) mod message;
 pub(crate) mod monitor;
 pub(crate) mod packet;

@@ -66,8 +66,8 @@ pub struct Publication {
     /// `status.loadBalancer.ingress`, in this order, each in mode VIP (KEP-1860).
     pub ingress: Vec<IpAddr>,
     /// Annotations, of those that [`crate::Following`] names. Others are written once, for they are not seen. One that is
-    /// not wanted any more goes when the Service leaves.
-    pub annotations: BTreeMap<String, String>,
+    /// not wanted any more goes when the Service leaves. Thousands of Services share them.
+    pub annotations: Arc<BTreeMap<String, String>>,
 }
 
 /// Writes on Services by way of a lease adapter's API servers.

@@ -53,7 +53,7 @@ impl Desk {
         Publication {
             uid: self.object(name)["metadata"]["uid"].as_str().unwrap().to_owned(),
             ingress: vec![address.parse().unwrap()],
-            annotations: [(VIP_HOST.to_owned(), "node-1".to_owned())].into(),
+            annotations: Arc::new([(VIP_HOST.to_owned(), "node-1".to_owned())].into()),
         }
     }
 

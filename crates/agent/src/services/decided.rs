@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::Arc;
 
 use mainstay_core::intent::{Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
 use mainstay_core::ipam::Pools;
@@ -79,13 +80,14 @@ impl Decided {
         let Some(node) = by else {
             return Wanted { services: BTreeMap::new(), elsewhere: self.uids.keys().cloned().collect() };
         };
+        let annotations = Arc::new(BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]));
         let granted = self.decisions.grants.iter();
         let ours = granted.filter(|(name, _)| !self.decisions.elsewhere.contains(*name));
         let services = ours.filter_map(|(name, grants)| {
             let publication = Publication {
                 uid: self.uids.get(name)?.clone(),
                 ingress: grants.iter().map(|grant| grant.address).collect(),
-                annotations: BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]),
+                annotations: Arc::clone(&annotations),
             };
             Some((name.clone(), publication))
         });

@@ -76,7 +76,8 @@ impl Addresses {
         let leaving: BTreeMap<Vip, Moment> = left.map(|vip| (*vip, now)).collect();
         // What came while it was not running waits until it is known whether the claim is still ours.
         // So does a claim's own address whose lifetime ended before those of its Services.
-        let changed = !found.is_empty() && !(memory.leaving.is_empty() && memory.services.is_empty());
+        let others = !memory.leaving.is_empty() || !memory.services.is_empty();
+        let changed = others && !found.is_empty();
         let new = settings.vips.iter().filter(|vip| changed && !found.contains(vip));
         let (coming, own, lifetime) = (new.copied().collect(), settings.own.clone(), settings.lifetime);
         let remembered = memory.told.clone();

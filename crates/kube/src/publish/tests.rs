@@ -2,8 +2,8 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::intent::ObjectName;
@@ -27,7 +27,7 @@ fn name(text: &str) -> ObjectName {
 }
 
 fn publication(address: &str) -> Publication {
-    let annotations = [(VIP_HOST.to_owned(), "node-1".to_owned())].into();
+    let annotations = Arc::new([(VIP_HOST.to_owned(), "node-1".to_owned())].into());
     Publication { uid: "u".to_owned(), ingress: vec![ip(address)], annotations }
 }
 
@@ -83,7 +83,7 @@ fn only_what_is_ours_is_cleaned_the_status_first() {
     assert_eq!(left(&observed(7, &["192.0.2.1"], None)), None);
     let another = Observed { uid: "another".to_owned(), ..observed(7, &["192.0.2.1"], Some("node-1")) };
     assert_eq!(left(&another), None, "made anew");
-    let nameless = Publication { annotations: BTreeMap::new(), ..was };
+    let nameless = Publication { annotations: Arc::default(), ..was };
     let left = leaves(&nameless, &observed(7, &["192.0.2.1"], None)).map(|write| write.what);
     assert_eq!(left, Some(status(&[])), "where no holder is written");
 }

@@ -16,6 +16,8 @@ use super::step::{Aside, Changed, Step, apply};
 const AT_ONCE: usize = 100;
 /// Steps kept back while somebody holds the published value. Policy when they are that many: the watches wait.
 const KEPT_BACK: usize = 256;
+/// How often a publication is put off for somebody who holds the last.
+const HELD_AT_MOST: usize = 20;
 
 /// The ends at which others look.
 pub(super) type Published =
@@ -59,6 +61,7 @@ impl Hub {
         while let Some(step) = self.steps.recv().await {
             self.absorb(step);
             self.gather(due).await;
+            self.await_release().await;
             if self.publish() {
                 due = Instant::now() + self.every;
             }
@@ -103,8 +106,23 @@ impl Hub {
         }
     }
 
+    /// Waits while somebody decides on what is published, and something is kept back for it: with thousands of Services a
+    /// copy takes as long, and as much memory again.
+    async fn await_release(&self) {
+        for _ in 0..HELD_AT_MOST {
+            let held = Arc::strong_count(&self.intent.borrow()) > 1;
+            if !held || self.kept_back.is_empty() {
+                return;
+            }
+            tokio::time::sleep(self.every).await;
+        }
+    }
+
     /// Tells of what changed. Whether anything did.
     fn publish(&mut self) -> bool {
+        for step in std::mem::take(&mut self.kept_back) {
+            self.absorb(step);
+        }
         if !self.kept_back.is_empty() {
             // Whoever holds it keeps what they have, and the others get a copy.
             let mut copy = Intent::clone(&self.intent.borrow());

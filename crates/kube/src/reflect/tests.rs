@@ -276,6 +276,20 @@ async fn the_value_changes_in_place_unless_somebody_holds_it() {
     assert_eq!((place(&intent), names(&intent.borrow()).concat()), (second, "bcd".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_holds_the_value_for_a_moment_costs_no_copy() {
+    let (steps, mut intent) = hub();
+    let place = |intent: &watch::Receiver<Arc<Intent>>| Arc::as_ptr(&intent.borrow());
+    let first = place(&intent);
+    let held = Arc::clone(&intent.borrow());
+    steps.send(present(&[service("a", "1")])).await.expect("the hub");
+    advance(EVERY * 3).await;
+    assert!(!intent.has_changed().expect("the hub"), "it is waited for");
+    drop(held);
+    intent.changed().await.expect("the hub");
+    assert_eq!((place(&intent), names(&intent.borrow()).concat()), (first, "a".to_owned()));
+}
+
 proptest! {
     /// However steps are cut and whoever holds the value meanwhile, all come to the same.
     #[test]
@@ -300,7 +314,8 @@ proptest! {
                 settle().await;
                 held = if hold { Some(Arc::clone(&intent.borrow())) } else { held.filter(|_| one.2) };
             }
-            tokio::time::sleep(EVERY * 2).await;
+            // Longer than a publication waits for whoever holds the last.
+            tokio::time::sleep(EVERY * 100).await;
             drop(held);
             Intent::clone(&intent.borrow())
         });
