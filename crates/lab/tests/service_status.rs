@@ -5,12 +5,13 @@
 
 mod services;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_core::effect::LeaseRequest;
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, Outcome};
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port, Protocol};
 use mainstay_kube::{
     ErrorClass, EventKind, EventSink, LeaseCall, Publication, PublishStatus, ServiceEvent, VIP_HOST, Wanted,
 };
@@ -53,6 +54,7 @@ impl Desk {
         Publication {
             uid: self.object(name)["metadata"]["uid"].as_str().unwrap().to_owned(),
             ingress: vec![address.parse().unwrap()],
+            ports: BTreeSet::new(),
             annotations: [(VIP_HOST.to_owned(), "node-1".to_owned())].into(),
         }
     }
@@ -284,6 +286,25 @@ async fn what_another_holder_wrote_meanwhile_is_not_written_over() {
     // Whoever holds them and has seen that, writes.
     desk.publish("annotation", "192.0.2.10");
     desk.until_says("annotation", "192.0.2.10").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_are_published_with_the_address_and_read_back() {
+    let desk = Desk::new("ports", &["a"]).await;
+    let port = |protocol, port| Port { protocol, port };
+    let ports = BTreeSet::from([port(Protocol::Tcp, 80), port(Protocol::Udp, 53)]);
+    let publication = Publication { ports: ports.clone(), ..desk.publication("a", "192.0.2.10") };
+    desk.want(|wanted| drop(wanted.services.insert(named("a"), publication)));
+    let said = json!([{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]);
+    desk.until("a", "the ports", |object| object["status"]["loadBalancer"]["ingress"][0]["ports"] == said)
+        .await;
+    let read = |intent: &mainstay_core::intent::Intent| {
+        let published = intent.services.get(&named("a")).map(|service| service.published.clone());
+        published.is_some_and(|all| all.len() == 1 && all[0].ports == ports)
+    };
+    desk.bench.until("they are read back", read).await;
+    desk.settled().await;
+    assert_eq!(desk.patches(), 2, "and seen as they were written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

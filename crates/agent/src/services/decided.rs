@@ -85,6 +85,7 @@ impl Decided {
             let publication = Publication {
                 uid: self.uids.get(name)?.clone(),
                 ingress: grants.iter().map(|grant| grant.address).collect(),
+                ports: grants.iter().flat_map(|grant| &grant.ports).copied().collect(),
                 annotations: BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]),
             };
             Some((name.clone(), publication))

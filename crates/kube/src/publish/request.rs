@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port};
 use serde_json::{Value, json};
 
-use super::due::{What, Write};
+use super::due::{Ingress, What, Write};
 use crate::access::Traffic;
 use crate::fleet::Ask;
 use crate::race::Pace;
@@ -44,11 +44,19 @@ pub(super) fn ask(name: &ObjectName, write: &Write) -> Ask {
 }
 
 /// Without addresses it says nothing, and the server takes away what we had said.
-fn status(ingress: &[IpAddr]) -> Value {
-    let entry = |address: &IpAddr| json!({"ip": address.to_string(), "ipMode": "VIP"});
-    match ingress {
+fn status(ingress: &Ingress) -> Value {
+    let port = |port: &Port| json!({"port": port.port, "protocol": port.protocol.to_string()});
+    let ports: Vec<Value> = ingress.ports.iter().map(port).collect();
+    let entry = |address: &IpAddr| {
+        let mut entry = json!({"ip": address.to_string(), "ipMode": "VIP"});
+        if !ports.is_empty() {
+            entry["ports"] = json!(ports);
+        }
+        entry
+    };
+    match &ingress.addresses[..] {
         [] => json!({}),
-        ingress => json!({"loadBalancer": {"ingress": ingress.iter().map(entry).collect::<Vec<_>>()}}),
+        addresses => json!({"loadBalancer": {"ingress": addresses.iter().map(entry).collect::<Vec<_>>()}}),
     }
 }
 
