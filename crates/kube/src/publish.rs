@@ -12,9 +12,9 @@
 //! it names the version that was seen: of two that write at one moment, and of one that has not seen the other's, one is
 //! refused (409), and looks at what is there by then.
 //!
-//! The status is applied on the server's side with the field manager `mainstay` and `force`
-//! ([server-side apply](https://kubernetes.io/docs/reference/using-api/server-side-apply/)); annotations are merged in
-//! ([RFC 7386](https://www.rfc-editor.org/rfc/rfc7386)), for an apply to the Service itself would make one that is not there.
+//! Both are merged in ([RFC 7386](https://www.rfc-editor.org/rfc/rfc7386)) with the field manager `mainstay`. Not applied on
+//! the server's side: that would make a Service that is not there, and is refused whole by a server that does not know one
+//! field of it (`ipMode` before 1.29); from a merge patch such a server leaves the field out.
 
 mod desk;
 mod due;

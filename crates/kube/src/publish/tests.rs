@@ -148,18 +148,18 @@ fn writes_name_the_uid_and_the_version() {
         (ask.path, ask.content, body)
     };
     let (path, content, object) = body(status(&["192.0.2.1", "2001:db8::1"]));
-    assert_eq!(path, "/api/v1/namespaces/shop/services/a/status?fieldManager=mainstay&timeout=5s&force=true");
-    assert_eq!(content, "application/apply-patch+yaml");
+    assert_eq!(path, "/api/v1/namespaces/shop/services/a/status?fieldManager=mainstay&timeout=5s");
+    assert_eq!(content, "application/merge-patch+json");
     let ingress = json!([{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1", "ipMode": "VIP"}]);
     assert_eq!(object["status"], json!({"loadBalancer": {"ingress": ingress}}));
-    let metadata = json!({"namespace": "shop", "name": "a", "uid": "u", "resourceVersion": "7"});
+    let metadata = json!({"uid": "u", "resourceVersion": "7"});
     assert_eq!(object["metadata"], metadata);
     let with_ports = Ingress { addresses: vec![ip("192.0.2.1")], ports: ports(&[80]) };
     let (_, _, object) = body(What::Status(with_ports));
     let ingress = json!([{"ip": "192.0.2.1", "ipMode": "VIP", "ports": [{"port": 80, "protocol": "TCP"}]}]);
     assert_eq!(object["status"], json!({"loadBalancer": {"ingress": ingress}}));
     let (_, _, object) = body(status(&[]));
-    assert_eq!(object["status"], json!({}));
+    assert_eq!(object["status"], json!({"loadBalancer": {"ingress": null}}));
     let (path, content, object) = body(set("node-1"));
     assert_eq!(path, "/api/v1/namespaces/shop/services/a?fieldManager=mainstay&timeout=5s");
     assert_eq!(content, "application/merge-patch+json");
