@@ -238,6 +238,33 @@ fn an_address_from_a_pool_is_published_before_it_is_held_and_given_to_one_servic
     });
 }
 
+/// The ports that are published with an address go before those that a Service got since, whichever is older.
+#[test]
+fn an_older_service_that_is_edited_to_a_younger_ones_port_leaves_the_address() {
+    on("ports", |bench| {
+        let address = vip(150);
+        let on_443 = |object: &mut Value| object["spec"]["ports"] = json!([{"port": 443, "protocol": "TCP"}]);
+        bench.serve("a-older", Some(address));
+        let mut younger = service("b-younger", Some(address));
+        on_443(&mut younger);
+        bench.create(ENDPOINT_SLICE, SHOP, slice("b-younger", true));
+        bench.create(SERVICE, SHOP, younger);
+        let ports = |bench: &Bench, name| {
+            bench.service(name)["status"]["loadBalancer"]["ingress"][0]["ports"][0]["port"].as_u64()
+        };
+        bench.wait("ports are published", |bench| {
+            (ports(bench, "a-older"), ports(bench, "b-younger")) == (Some(80), Some(443))
+        });
+        bench.update(SERVICE, "a-older", on_443);
+        bench.wait("it leaves", |bench| bench.status("a-older").is_empty());
+        assert_eq!(bench.status("b-younger"), [address.to_string()]);
+        bench.wait("and it is told", |bench| {
+            bench.events("a-older").iter().any(|(reason, _)| reason == "AddressRefused")
+        });
+        bench.holder(address);
+    });
+}
+
 #[test]
 fn services_move_together_when_their_holder_dies_and_a_hand_over_loses_next_to_nothing() {
     on("moves", |bench| {

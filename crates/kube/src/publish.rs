@@ -12,9 +12,9 @@
 //! it names the version that was seen: of two that write at one moment, and of one that has not seen the other's, one is
 //! refused (409), and looks at what is there by then.
 //!
-//! The status is applied on the server's side with the field manager `mainstay` and `force`
-//! ([server-side apply](https://kubernetes.io/docs/reference/using-api/server-side-apply/)); annotations are merged in
-//! ([RFC 7386](https://www.rfc-editor.org/rfc/rfc7386)), for an apply to the Service itself would make one that is not there.
+//! Both are merged in ([RFC 7386](https://www.rfc-editor.org/rfc/rfc7386)) with the field manager `mainstay`. Not applied on
+//! the server's side: that would make a Service that is not there, and is refused whole by a server that does not know one
+//! field of it (`ipMode` before 1.29); from a merge patch such a server leaves the field out.
 
 mod desk;
 mod due;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -65,6 +65,8 @@ pub struct Publication {
     pub uid: String,
     /// `status.loadBalancer.ingress`, in this order, each in mode VIP (KEP-1860).
     pub ingress: Vec<IpAddr>,
+    /// The `ports` of each of them (KEP-1435), by which is told later which of the Service's ports are new.
+    pub ports: BTreeSet<Port>,
     /// Annotations, of those that [`crate::Following`] names. Others are written once, for they are not seen. One that is
     /// not wanted any more goes when the Service leaves. Thousands of Services share them.
     pub annotations: Arc<BTreeMap<String, String>>,
@@ -161,7 +163,9 @@ impl Publisher {
         let Landed { name, write, answer, by } = landed;
         if let Answer::Success(object) = &answer {
             // What the watch says of it comes later, and is the same.
-            self.observed.note(&name, self.observed.read(object));
+            let seen = self.observed.read(object);
+            self.desk.learn(&write, seen.as_ref());
+            self.observed.note(&name, seen);
         }
         self.avoid = by.filter(|_| matches!(answer, Answer::Unknown(_)));
         self.desk.landed(&name, &write, &answer.without_payload().unwrap_or(Answer::Success(())));

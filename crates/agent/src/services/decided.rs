@@ -87,6 +87,7 @@ impl Decided {
             let publication = Publication {
                 uid: self.uids.get(name)?.clone(),
                 ingress: grants.iter().map(|grant| grant.address).collect(),
+                ports: grants.iter().flat_map(|grant| &grant.ports).copied().collect(),
                 annotations: Arc::clone(&annotations),
             };
             Some((name.clone(), publication))

@@ -8,10 +8,11 @@ use mainstay_core::intent::ObjectName;
 use mainstay_core::rng::Rng;
 use tokio::time::Instant;
 
-use super::due::{Part, What, Write, lacks, leaves};
+use super::due::{Part, PortsAre, What, Write, lacks, leaves};
 use super::{Publication, Wanted, remedy};
 use crate::answer::{Answer, ErrorClass, Trouble};
 use crate::reflect::ObservedServices;
+use crate::reflect::observed::Observed;
 
 /// Between attempts at one Service, with full jitter: from this ...
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
@@ -84,6 +85,8 @@ pub(super) struct Desk {
     leaving: BTreeMap<ObjectName, Publication>,
     records: BTreeMap<(ObjectName, Part), Record>,
     gates: BTreeMap<Part, Gate>,
+    /// What the last status was like that came back.
+    ports: PortsAre,
     rng: Rng,
     status: PublishStatus,
 }
@@ -98,6 +101,7 @@ impl Desk {
             leaving: BTreeMap::new(),
             records: BTreeMap::new(),
             gates: [(Part::Annotations, gate()), (Part::Status, gate())].into(),
+            ports: PortsAre::Kept,
             rng,
             status: PublishStatus::default(),
         }
@@ -162,7 +166,7 @@ impl Desk {
     fn due(&mut self, name: &ObjectName, wanted: &Wanted, observed: &ObservedServices) -> Vec<Write> {
         let observed = observed.get(name);
         let writes = match (wanted.services.get(name), &observed) {
-            (Some(publication), Some(observed)) => lacks(publication, observed),
+            (Some(publication), Some(observed)) => lacks(publication, observed, self.ports),
             (None, Some(observed)) => {
                 self.leaving.get(name).and_then(|was| leaves(was, observed)).into_iter().collect()
             }
@@ -199,6 +203,17 @@ impl Desk {
             record.rest_until = Some(Instant::now() + record.backoff.next(&mut self.rng));
         }
         gate.max(record.rest_until)
+    }
+
+    /// Learns from how a write came back whether ports stay where they are written.
+    pub(super) fn learn(&mut self, write: &Write, seen: Option<&Observed>) {
+        if let (What::Status(ingress), Some(seen)) = (&write.what, seen)
+            && !ingress.ports.is_empty()
+            && !ingress.addresses.is_empty()
+        {
+            let none = seen.ports.as_ref().is_some_and(BTreeSet::is_empty);
+            self.ports = if none { PortsAre::Dropped } else { PortsAre::Kept };
+        }
     }
 
     /// Takes in what became of a write.
@@ -242,7 +257,7 @@ impl Desk {
         (record.done, record.rest_until) = (Some((write.what.clone(), now)), None);
         // Our fields are given up, whoever else owns them.
         if let (What::Status(given), Some(was)) = (&write.what, self.leaving.get_mut(name)) {
-            was.ingress = given.clone();
+            was.ingress.clone_from(&given.addresses);
         }
     }
 

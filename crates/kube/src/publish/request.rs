@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port};
 use serde_json::{Value, json};
 
-use super::due::{What, Write};
+use super::due::{Ingress, What, Write};
 use crate::access::Traffic;
 use crate::fleet::Ask;
 use crate::race::Pace;
@@ -17,8 +17,6 @@ use crate::race::Pace;
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// What [RFC 7386](https://www.rfc-editor.org/rfc/rfc7386) calls a merge patch: it changes what is there, and makes nothing.
 const MERGE_PATCH: &str = "application/merge-patch+json";
-/// Server-side apply; JSON is YAML.
-const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// Who writes, in `managedFields`.
 pub(super) const MANAGER: &str = "mainstay";
 
@@ -31,29 +29,34 @@ pub(super) fn ask(name: &ObjectName, write: &Write) -> Ask {
     match &write.what {
         What::Annotations(annotations) => {
             metadata["annotations"] = json!(annotations);
-            patch(format!("{path}?{common}"), &json!({"metadata": metadata}), MERGE_PATCH)
+            patch(format!("{path}?{common}"), &json!({"metadata": metadata}))
         }
         What::Status(ingress) => {
-            (metadata["namespace"], metadata["name"]) = (json!(name.namespace()), json!(name.name()));
-            let object = json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": metadata, "status": status(ingress),
-            });
-            patch(format!("{path}/status?{common}&force=true"), &object, APPLY_PATCH)
+            let object = json!({"metadata": metadata, "status": status(ingress)});
+            patch(format!("{path}/status?{common}"), &object)
         }
     }
 }
 
-/// Without addresses it says nothing, and the server takes away what we had said.
-fn status(ingress: &[IpAddr]) -> Value {
-    let entry = |address: &IpAddr| json!({"ip": address.to_string(), "ipMode": "VIP"});
-    match ingress {
-        [] => json!({}),
-        ingress => json!({"loadBalancer": {"ingress": ingress.iter().map(entry).collect::<Vec<_>>()}}),
+/// Without addresses it takes away what is there: what we had said.
+fn status(ingress: &Ingress) -> Value {
+    let port = |port: &Port| json!({"port": port.port, "protocol": port.protocol.to_string()});
+    let ports: Vec<Value> = ingress.ports.iter().map(port).collect();
+    let entry = |address: &IpAddr| {
+        let mut entry = json!({"ip": address.to_string(), "ipMode": "VIP"});
+        if !ports.is_empty() {
+            entry["ports"] = json!(ports);
+        }
+        entry
+    };
+    match &ingress.addresses[..] {
+        [] => json!({"loadBalancer": {"ingress": null}}),
+        addresses => json!({"loadBalancer": {"ingress": addresses.iter().map(entry).collect::<Vec<_>>()}}),
     }
 }
 
-fn patch(path: String, body: &Value, content: &'static str) -> Ask {
-    request(Method::PATCH, path, body, content)
+fn patch(path: String, body: &Value) -> Ask {
+    request(Method::PATCH, path, body, MERGE_PATCH)
 }
 
 /// A request that nothing waits for.

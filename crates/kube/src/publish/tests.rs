@@ -2,17 +2,18 @@
 
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port, Protocol};
 use mainstay_core::rng::Rng;
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
 use super::desk::{Desk, Look};
-use super::due::{Part, What, Write, lacks, leaves};
+use super::due::{Ingress, Part, PortsAre, What, Write, lacks, leaves};
 use super::{Publication, Wanted, request};
 use crate::answer::{Answer, ErrorClass, Trouble};
 use crate::reflect::observed::Observed;
@@ -28,7 +29,7 @@ fn name(text: &str) -> ObjectName {
 
 fn publication(address: &str) -> Publication {
     let annotations = Arc::new([(VIP_HOST.to_owned(), "node-1".to_owned())].into());
-    Publication { uid: "u".to_owned(), ingress: vec![ip(address)], annotations }
+    Publication { uid: "u".to_owned(), ingress: vec![ip(address)], ports: BTreeSet::new(), annotations }
 }
 
 fn observed(version: u32, ingress: &[&str], host: Option<&str>) -> Observed {
@@ -36,6 +37,7 @@ fn observed(version: u32, ingress: &[&str], host: Option<&str>) -> Observed {
         uid: "u".to_owned(),
         version: version.to_string(),
         ingress: ingress.iter().map(|text| text.parse().ok()).collect(),
+        ports: Some(BTreeSet::new()),
         annotations: host.map(|host| (VIP_HOST.to_owned(), host.to_owned())).into_iter().collect(),
     }
 }
@@ -45,14 +47,19 @@ fn set(host: &str) -> What {
 }
 
 fn status(addresses: &[&str]) -> What {
-    What::Status(addresses.iter().map(|text| ip(text)).collect())
+    let addresses = addresses.iter().map(|text| ip(text)).collect();
+    What::Status(Ingress { addresses, ports: BTreeSet::new() })
+}
+
+fn ports(numbers: &[u16]) -> BTreeSet<Port> {
+    numbers.iter().map(|port| Port { protocol: Protocol::Tcp, port: *port }).collect()
 }
 
 #[test]
 fn only_what_lacks_is_written_and_the_holder_first() {
     let wanted = publication("192.0.2.1");
     let lack = |observed: &Observed| -> Vec<What> {
-        let writes = lacks(&wanted, observed);
+        let writes = lacks(&wanted, observed, PortsAre::Kept);
         assert!(writes.iter().all(|write| write.version == observed.version));
         writes.into_iter().map(|write| write.what).collect()
     };
@@ -64,6 +71,51 @@ fn only_what_lacks_is_written_and_the_holder_first() {
     }
     let another = Observed { uid: "another".to_owned(), ..observed(1, &[], None) };
     assert_eq!(lack(&another), [], "made anew");
+}
+
+#[test]
+fn other_ports_are_written_anew_and_none_are_well_where_servers_drop_them() {
+    let wanted = Publication { ports: ports(&[80, 443]), ..publication("192.0.2.1") };
+    let write = What::Status(Ingress { addresses: wanted.ingress.clone(), ports: wanted.ports.clone() });
+    for (seen, kept, dropped) in [
+        (Some(&[80, 443][..]), false, false),
+        (Some(&[80]), true, true),
+        (Some(&[80, 443, 8080]), true, true),
+        (Some(&[]), true, false),
+        (None, true, true),
+    ] {
+        let seen_ports = seen.map(ports);
+        let observed = Observed { ports: seen_ports, ..observed(1, &["192.0.2.1"], Some("node-1")) };
+        for (are, lack) in [(PortsAre::Kept, kept), (PortsAre::Dropped, dropped)] {
+            let writes: Vec<What> =
+                lacks(&wanted, &observed, are).into_iter().map(|write| write.what).collect();
+            assert_eq!(writes, Vec::from_iter(lack.then(|| write.clone())), "{seen:?} {are:?}");
+        }
+    }
+    let nothing = Publication { ingress: vec![], ..wanted };
+    assert_eq!(lacks(&nothing, &observed(1, &[], Some("node-1")), PortsAre::Kept), [], "ports of what?");
+}
+
+/// API servers before 1.24 take ports away from what they are given, and say so in their answer.
+#[tokio::test(start_paused = true)]
+async fn ports_that_a_server_drops_are_written_once_and_again_when_it_keeps_them() {
+    let mut office = Office::new(&["a", "b"]);
+    office.want_ports(&[80]);
+    let Look::Write(_, write) = office.desk.next(&office.wanted, &office.observed) else { panic!("a write") };
+    let come_back = |office: &mut Office, one: &str, write: &Write, version, numbers: &[u16]| {
+        let seen =
+            Observed { ports: Some(ports(numbers)), ..observed(version, &["192.0.2.1"], Some("node-1")) };
+        office.desk.learn(write, Some(&seen));
+        office.observed.note(&name(one), Some(seen));
+        office.desk.landed(&name(one), write, &Answer::Success(()));
+    };
+    come_back(&mut office, "a", &write, 2, &[]);
+    let Look::Write(next, write) = office.desk.next(&office.wanted, &office.observed) else { panic!("b") };
+    assert_eq!(next, name("b"), "a says what it can");
+    come_back(&mut office, "b", &write, 2, &[80]);
+    office.desk.look_at([name("a")].into());
+    let (_, next) = office.wait().await;
+    assert_eq!(next.map(|next| next.0), Some("a".to_owned()), "they are kept now");
 }
 
 #[test]
@@ -97,14 +149,18 @@ fn writes_name_the_uid_and_the_version() {
         (ask.path, ask.content, body)
     };
     let (path, content, object) = body(status(&["192.0.2.1", "2001:db8::1"]));
-    assert_eq!(path, "/api/v1/namespaces/shop/services/a/status?fieldManager=mainstay&timeout=5s&force=true");
-    assert_eq!(content, "application/apply-patch+yaml");
+    assert_eq!(path, "/api/v1/namespaces/shop/services/a/status?fieldManager=mainstay&timeout=5s");
+    assert_eq!(content, "application/merge-patch+json");
     let ingress = json!([{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "2001:db8::1", "ipMode": "VIP"}]);
     assert_eq!(object["status"], json!({"loadBalancer": {"ingress": ingress}}));
-    let metadata = json!({"namespace": "shop", "name": "a", "uid": "u", "resourceVersion": "7"});
+    let metadata = json!({"uid": "u", "resourceVersion": "7"});
     assert_eq!(object["metadata"], metadata);
+    let with_ports = Ingress { addresses: vec![ip("192.0.2.1")], ports: ports(&[80]) };
+    let (_, _, object) = body(What::Status(with_ports));
+    let ingress = json!([{"ip": "192.0.2.1", "ipMode": "VIP", "ports": [{"port": 80, "protocol": "TCP"}]}]);
+    assert_eq!(object["status"], json!({"loadBalancer": {"ingress": ingress}}));
     let (_, _, object) = body(status(&[]));
-    assert_eq!(object["status"], json!({}));
+    assert_eq!(object["status"], json!({"loadBalancer": {"ingress": null}}));
     let (path, content, object) = body(set("node-1"));
     assert_eq!(path, "/api/v1/namespaces/shop/services/a?fieldManager=mainstay&timeout=5s");
     assert_eq!(content, "application/merge-patch+json");
@@ -129,6 +185,12 @@ impl Office {
         }
         desk.adopt(&Wanted::default(), &wanted);
         Self { desk, wanted, observed }
+    }
+
+    fn want_ports(&mut self, numbers: &[u16]) {
+        let was = self.wanted.clone();
+        self.wanted.services.values_mut().for_each(|one| one.ports = ports(numbers));
+        self.desk.adopt(&was, &self.wanted);
     }
 
     fn next(&mut self) -> Option<(String, What)> {

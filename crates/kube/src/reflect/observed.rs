@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mainstay_core::intent::ObjectName;
+use mainstay_core::intent::{ObjectName, Port};
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -17,6 +17,8 @@ pub(crate) struct Observed {
     pub(crate) version: String,
     /// `status.loadBalancer.ingress`: an address in mode VIP each, or `None` for anything else.
     pub(crate) ingress: Vec<Option<IpAddr>>,
+    /// The ports that each of them says; `None` where they say different ones, or none that can be read.
+    pub(crate) ports: Option<BTreeSet<Port>>,
     /// Those annotations that somebody writes here.
     pub(crate) annotations: BTreeMap<String, String>,
 }
@@ -26,18 +28,37 @@ pub(crate) fn read(object: &Value, annotations: &BTreeSet<String>) -> Option<Obs
     let metadata = &object["metadata"];
     let entries = object["status"]["loadBalancer"]["ingress"].as_array();
     let ingress: Vec<Option<IpAddr>> = entries.into_iter().flatten().map(plain).collect();
+    let ports = common_ports(entries.map(Vec::as_slice).unwrap_or_default());
     let written = |name: &String| Some((name.clone(), metadata["annotations"][name].as_str()?.to_owned()));
     let annotations: BTreeMap<String, String> = annotations.iter().filter_map(written).collect();
     let matters = object["spec"]["type"] == "LoadBalancer" || !ingress.is_empty() || !annotations.is_empty();
     let uid = metadata["uid"].as_str().filter(|_| matters)?.to_owned();
-    Some(Observed { uid, version: version(object).to_owned(), ingress, annotations })
+    Some(Observed { uid, version: version(object).to_owned(), ingress, ports, annotations })
 }
 
-/// An entry that says no more than an address. One without a mode means VIP: API servers before 1.29 have no modes
+fn common_ports(entries: &[Value]) -> Option<BTreeSet<Port>> {
+    let Some((first, others)) = entries.split_first() else { return Some(BTreeSet::new()) };
+    let ports = ports(first)?;
+    others.iter().all(|entry| self::ports(entry).as_ref() == Some(&ports)).then_some(ports)
+}
+
+/// The ports that an entry says, each with no more than a number and a protocol.
+fn ports(entry: &Value) -> Option<BTreeSet<Port>> {
+    let Some(listed) = entry.get("ports") else { return Some(BTreeSet::new()) };
+    let port = |one: &Value| -> Option<Port> {
+        let known = one.as_object()?.keys().all(|field| matches!(field.as_str(), "port" | "protocol"));
+        let number = u16::try_from(one["port"].as_u64()?).ok()?;
+        let protocol = serde_json::from_value(one["protocol"].clone()).ok()?;
+        known.then_some(Port { protocol, port: number })
+    };
+    listed.as_array()?.iter().map(port).collect()
+}
+
+/// An entry that says no more than an address, and its ports. One without a mode means VIP: API servers before 1.29 have no modes
 /// ([KEP-1860](https://github.com/kubernetes/enhancements/issues/1860)).
 fn plain(entry: &Value) -> Option<IpAddr> {
     let fields = entry.as_object()?;
-    let known = fields.keys().all(|field| matches!(field.as_str(), "ip" | "ipMode"));
+    let known = fields.keys().all(|field| matches!(field.as_str(), "ip" | "ipMode" | "ports"));
     let is_vip = matches!(entry["ipMode"].as_str(), None | Some("VIP"));
     entry["ip"].as_str()?.parse().ok().filter(|_| known && is_vip)
 }

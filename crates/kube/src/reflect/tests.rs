@@ -169,6 +169,28 @@ fn what_is_written_on_a_service_is_seen_as_it_is() {
     ]);
     let expected = vec![ip("192.0.2.1"), ip("2001:db8::1"), None, None, None, None, None];
     assert_eq!(read(ingress(all)), Some(expected));
+    let ports = |entries: Value| {
+        let mut object = service("a", "1");
+        object["status"] = ingress(entries);
+        let observed = observed::read(&object, &[].into()).expect("a LoadBalancer");
+        observed.ports.map(|ports| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    let with = |ports: Value| json!({"ip": "192.0.2.1", "ports": ports});
+    let (web, dns) = (json!({"port": 80, "protocol": "TCP"}), json!({"port": 53, "protocol": "UDP"}));
+    for (entries, expected) in [
+        (json!([]), Some("")),
+        (json!([{"ip": "192.0.2.1"}]), Some("")),
+        (json!([with(json!([web, dns])), with(json!([dns, web]))]), Some("80/TCP 53/UDP")),
+        (json!([with(json!([web])), with(json!([dns]))]), None),
+        (json!([with(json!([web])), {"ip": "192.0.2.2"}]), None),
+        (json!([with(json!([{"port": 80, "protocol": "TCP", "error": "no"}]))]), None),
+        (json!([with(json!([{"port": 80, "protocol": "XYZ"}]))]), None),
+        (json!([with(json!([{"port": 70_000, "protocol": "TCP"}]))]), None),
+        (json!([with(json!("80"))]), None),
+    ] {
+        assert_eq!(ports(entries.clone()).as_deref(), expected, "{entries}");
+    }
+    assert_eq!(read(ingress(json!([with(json!([web]))]))), Some(vec![ip("192.0.2.1")]));
     let mut other = service("a", "1");
     other["spec"]["type"] = json!("ClusterIP");
     assert_eq!(observed::read(&other, &[VIP_HOST.to_owned()].into()), None);

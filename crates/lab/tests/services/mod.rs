@@ -245,11 +245,15 @@ impl Drop for Bench {
 
 /// The first one is this host's own.
 pub fn settings(config: &std::path::Path, fronts: &[FrontEndHandle]) -> Settings {
+    settings_of(config, &fronts.iter().map(FrontEndHandle::url).collect::<Vec<_>>())
+}
+
+pub fn settings_of(config: &std::path::Path, urls: &[String]) -> Settings {
     Settings {
         source: Source::Kubeconfig(config.to_owned()),
         server: None,
-        local: Some(fronts[0].url()),
-        learned: fronts[1..].iter().map(FrontEndHandle::url).collect(),
+        local: Some(urls[0].clone()),
+        learned: urls[1..].to_vec(),
         vips: watch::channel(Vec::new()).1,
         vip_names: Vec::new(),
         lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-cp-lock".to_owned() },
