@@ -499,7 +499,7 @@ async fn a_real_api_server_is_written_on_and_then_left_alone() {
         uid: made.body["metadata"]["uid"].as_str().unwrap().to_owned(),
         ingress: vec!["192.0.2.10".parse().unwrap()],
         ports: [port].into(),
-        annotations: [(VIP_HOST.to_owned(), "node-1".to_owned())].into(),
+        annotations: Arc::new([(VIP_HOST.to_owned(), "node-1".to_owned())].into()),
     };
     let services = [(name, publication)].into();
     real.wanted.send_replace(Arc::new(Wanted { services, ..Wanted::default() }));
