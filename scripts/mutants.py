@@ -127,8 +127,8 @@ MUTANTS = [
            "                if self.may_hold(now) {",
            "                if self.may_hold(now) && self.watcher.silence(now, self.watcher.long_silence()).is_ok() {"),
     mutant("03-both-forms", "announces as request only", ANNOUNCE,
-           "let forms = if vip.is_ipv6() { &[Form::Reply] } else { forms };",
-           "let forms: &[Form] = if vip.is_ipv6() { &[Form::Reply] } else { &forms[..1] };"),
+           "let forms = if vip.is_ipv6() { taken.map(|_| &[Form::Reply][..]) } else { taken };",
+           "let forms = if vip.is_ipv6() { taken.map(|_| &[Form::Reply][..]) } else { taken.map(|forms| &forms[..1]) };"),
     # --- 4: denied by a later grant
     mutant("04-denied", "a denied holder goes on", TRANSITIONS,
            "if epoch > holding.basis && holder != self.settings.node.as_str() && !self.is_another_lease()",
@@ -322,7 +322,7 @@ MUTANTS = [
     mutant("10-put-back", "a deleted address is not put back at once", DUTIES,
            "if count < RESTORES_AT_ONCE { now } else", "if count > RESTORES_AT_ONCE { now } else"),
     mutant("10-announced-deleted", "goes on announcing an address that was deleted, and not anew when it is back", DUTIES,
-           "        if gone && self.address == Address::Present {\n            self.address = Address::Ordered;\n        }\n", ""),
+           "        if self.address == Address::Present && self.nothing_is_left() {\n            self.address = Address::Ordered;\n        }\n", ""),
     mutant("10-expired", "an expired address is put back as a deleted one is", DUTIES, "if !expired {", "if true {"),
     # --- 11: hand over
     mutant("11-make-before-break", "withdraws, then releases", TRANSITIONS,
