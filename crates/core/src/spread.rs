@@ -72,7 +72,7 @@ impl Demand {
 }
 
 /// The seats that the Services of `claim` are recorded at, each once: by address, the lowest first, and in the order of
-/// seats on it. The first is where the claim is, for every node the same; there are several only where claims joined, or
+/// Services on it. The first is where the claim is, for every node the same; there are several only where claims joined, or
 /// while the Services are being written.
 #[must_use]
 pub fn records<'a>(claim: &Claim, intent: &'a Intent) -> Vec<&'a NodeName> {

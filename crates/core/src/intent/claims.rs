@@ -21,7 +21,7 @@ pub struct Claim {
 /// Who is on an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressUse {
-    /// The Services, in the order of seats: those whose status has the address, then the oldest. Not empty.
+    /// The Services, in their order on it: those whose status has the address, then the oldest. Not empty.
     pub services: Vec<ObjectName>,
     /// The interface, as the first Service that says one has it, or else the pools' `ConfigMap` for the first Service's
     /// namespace.

@@ -1,7 +1,7 @@
 //! All that follows from the intent for Services: which are ours, who has which address, and what moves together.
 //!
 //! Who has which address is [`crate::ipam`]'s verdict, for what is named as for what comes from pools. There is one order
-//! of seats on an address: who has it in the status, then the older Service, then the name.
+//! of Services on an address: who has it in the status, then the older Service, then the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -79,7 +79,7 @@ pub fn decide(intent: &Intent, pools: &Pools, rules: &Rules) -> Result<Decisions
     for (name, verdict) in verdicts {
         decisions.take(name, ours.get(&name), verdict);
     }
-    decisions.claims = join(seats(&decisions.grants, &ours, pools));
+    decisions.claims = join(uses(&decisions.grants, &ours, pools));
     Ok(decisions)
 }
 
@@ -141,31 +141,31 @@ fn is_published(service: &Service, grants: &[Grant]) -> bool {
     published == granted
 }
 
-/// A Service on an address, behind its place in the order of seats: whether it is new there, its age, its name.
-type Seat<'a> = ((bool, i64, &'a ObjectName), &'a Service);
+/// A Service on an address, behind what puts it in order there: whether it is new, its age, its name.
+type Ordered<'a> = ((bool, i64, &'a ObjectName), &'a Service);
 
 /// Who is on each address that is to be held.
-fn seats(
+fn uses(
     grants: &BTreeMap<ObjectName, Vec<Grant>>,
     services: &BTreeMap<&ObjectName, &Service>,
     pools: &Pools,
 ) -> BTreeMap<Vip, AddressUse> {
-    let mut seats: BTreeMap<Vip, Vec<Seat<'_>>> = BTreeMap::new();
+    let mut services_on: BTreeMap<Vip, Vec<Ordered<'_>>> = BTreeMap::new();
     for (name, grants) in grants {
         let Some(service) = services.get(name) else { continue };
         for grant in grants.iter().filter(|grant| grant.basis != Basis::Pool) {
             let is_new = !service.addresses_published().contains(&grant.address);
-            let place = (is_new, service.created, name);
-            seats.entry(grant.address).or_default().push((place, *service));
+            let order = (is_new, service.created, name);
+            services_on.entry(grant.address).or_default().push((order, *service));
         }
     }
-    let seated = |(vip, mut on): (Vip, Vec<Seat<'_>>)| {
-        on.sort_by_key(|(place, _)| *place);
+    let in_order = |(vip, mut on): (Vip, Vec<Ordered<'_>>)| {
+        on.sort_by_key(|(order, _)| *order);
         let interface = on.iter().find_map(|(_, service)| service.interface.clone());
         let first = on.first().map(|((.., name), _)| name.namespace());
         let by_pools = || Some(InterfaceWish::Named(pools.interface(first?)?.to_owned()));
         let services = on.iter().map(|((.., name), _)| (*name).clone()).collect();
         (vip, AddressUse { services, interface: interface.or_else(by_pools) })
     };
-    seats.into_iter().map(seated).collect()
+    services_on.into_iter().map(in_order).collect()
 }

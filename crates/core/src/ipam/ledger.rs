@@ -34,7 +34,7 @@ struct Claim<'a> {
     /// Who had it first.
     by: &'a ObjectName,
     /// How many are on it.
-    seats: usize,
+    services: usize,
     /// Whether others may join: everybody on it agrees to that and has ports to tell them apart.
     is_open: bool,
     ports: BTreeMap<Port, &'a ObjectName>,
@@ -204,7 +204,7 @@ impl<'a> Ledger<'a> {
 
     /// Whether `candidate` is on `address` with others, and does not agree to that.
     pub(super) fn is_shared_unasked(&self, candidate: &Candidate<'_>, address: IpAddr) -> bool {
-        let is_shared = self.claims.get(&address).is_some_and(|claim| claim.seats > 1);
+        let is_shared = self.claims.get(&address).is_some_and(|claim| claim.services > 1);
         is_shared && !self.shares(candidate, address)
     }
 
@@ -219,11 +219,11 @@ impl<'a> Ledger<'a> {
         let agrees = self.shares(candidate, address);
         let claim = self.claims.entry(address).or_insert(Claim {
             by: candidate.name,
-            seats: 0,
+            services: 0,
             is_open: true,
             ports: BTreeMap::new(),
         });
-        claim.seats += 1;
+        claim.services += 1;
         claim.is_open &= agrees;
         claim.ports.extend(ports.iter().map(|port| (*port, candidate.name)));
         self.taken.insert(address);

@@ -1,5 +1,8 @@
 //! What Services share, and where ports of it are free.
 //!
+//! Of IPv4 alone: nobody is put with others on an IPv6 address unasked (`docs/ipam.md`, rule 4), and the first address
+//! in search order means nothing across families.
+//!
 //! Nothing becomes free while decisions are made, so that a search goes on where the last one for that port ended; but
 //! for addresses that were offered since. Without that, thousands of Services on a pool in thousands of pieces would
 //! take the square of it.
@@ -53,8 +56,11 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// Offers `address`, whose `ports` are taken since the last time.
+    /// Offers `address`, whose `ports` are taken since the last time. Of an IPv6 one nothing is kept.
     pub(super) fn offer<'b>(&mut self, address: IpAddr, ports: impl IntoIterator<Item = &'b Port>) {
+        if Family::of(address) != Family::Ipv4 {
+            return;
+        }
         if !self.shared.contains(address) {
             self.shared.insert(address);
             self.offered.push(address);

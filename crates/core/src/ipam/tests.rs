@@ -7,10 +7,10 @@ use super::*;
 use crate::intent::{FamilyPolicy, Named, Port, Protocol, Published, ServiceType};
 
 mod allocation;
+mod ledger;
 mod parsing;
 mod properties;
 mod scale;
-mod seats;
 mod sets;
 mod shares;
 

@@ -92,7 +92,7 @@ fn who_has_it_in_the_status_goes_before_age() {
     assert_eq!(why(&edited.decide(), "a-old"), [taken]);
     let consenting = Service { named: service("10.0.0.1").named, ..young() };
     let shared = World::new(&[]).service("a-old", old(&[443])).service("z-young", consenting.clone());
-    assert_eq!(shared.claims(), ["svc/10.0.0.1 10.0.0.1=z-young+a-old"], "in the order of seats");
+    assert_eq!(shared.claims(), ["svc/10.0.0.1 10.0.0.1=z-young+a-old"], "in their order on it");
     let clashing = World::new(&[]).service("a-old", old(&[80])).service("z-young", consenting);
     assert_eq!(clashing.claims(), ["svc/10.0.0.1 10.0.0.1=z-young"]);
     assert_eq!(why(&clashing.decide(), "a-old"), [clash("10.0.0.1", 80, "z-young")]);
@@ -284,6 +284,6 @@ fn the_first_service_that_names_an_interface_has_its_way() {
     assert_eq!(interface(&silent, &pools), named("eth9"), "as the ConfigMap has it");
     let world = silent.service("b", on(2, 2, Some("eth1"))).service("a", on(3, 3, Some("eth2")));
     assert_eq!(interface(&world, &pools), named("eth1"));
-    let seated = Service { published: assigned("10.0.0.1").published, ..on(3, 3, Some("eth2")) };
-    assert_eq!(interface(&world.service("a", seated), &pools), named("eth2"), "whose status has it");
+    let published = Service { published: assigned("10.0.0.1").published, ..on(3, 3, Some("eth2")) };
+    assert_eq!(interface(&world.service("a", published), &pools), named("eth2"), "whose status has it");
 }

@@ -9,7 +9,7 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Offer(u8, BTreeSet<Port>),
+    Offer(IpAddr, BTreeSet<Port>),
     Find(usize, BTreeSet<Port>),
 }
 
@@ -19,13 +19,15 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|ports| ports.into_iter().collect())
     };
     prop_oneof![
-        (0_u8..24, ports(0)).prop_map(|(last, ports)| Step::Offer(last, ports)),
+        (address(), ports(0)).prop_map(|(address, ports)| Step::Offer(address, ports)),
         (0_usize..2, ports(1)).prop_map(|(pool, ports)| Step::Find(pool, ports)),
     ]
 }
 
-fn address(last: u8) -> IpAddr {
-    IpAddr::from([10, 0, 0, last])
+/// Mostly IPv4, for nothing else is found.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let six = |last| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);
+    prop_oneof![4 => (0_u8..24).prop_map(|last| IpAddr::from([10, 0, 0, last])), 1 => (0_u16..4).prop_map(six)]
 }
 
 proptest! {
@@ -35,8 +37,8 @@ proptest! {
     fn what_is_found_is_the_first(steps in prop::collection::vec(step(), 0..40), descending: bool) {
         let order = if descending { "desc" } else { "asc" };
         let pools = pools(&[
-            ("cidr-a", "10.0.0.1-10.0.0.3,10.0.0.6/32,10.0.0.9-10.0.0.20"),
-            ("cidr-b", "10.0.0.3-10.0.0.4,10.0.0.8-10.0.0.10,10.0.0.22/32"),
+            ("cidr-a", "10.0.0.1-10.0.0.3,10.0.0.6/32,10.0.0.9-10.0.0.20,fd00::1-fd00::2"),
+            ("cidr-b", "10.0.0.3-10.0.0.4,10.0.0.8-10.0.0.10,10.0.0.22/32,fd00::2/127"),
             ("search-order", order),
         ]);
         let of = ["a", "b"].map(|namespace| pools.serving(namespace).expect("a pool"));
@@ -44,13 +46,13 @@ proptest! {
         let mut taken: BTreeMap<IpAddr, BTreeSet<Port>> = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Offer(last, ports) => {
-                    shares.offer(address(last), &ports);
-                    taken.entry(address(last)).or_default().extend(ports);
+                Step::Offer(address, ports) => {
+                    shares.offer(address, &ports);
+                    taken.entry(address).or_default().extend(ports);
                 }
                 Step::Find(pool, ports) => {
                     let free = |(at, taken): &(&IpAddr, &BTreeSet<Port>)| of[pool].1.addresses.contains(**at) && taken.is_disjoint(&ports);
-                    let mut all = taken.iter();
+                    let mut all = taken.iter().filter(|(at, _)| at.is_ipv4());
                     let expected = if descending { all.rfind(free) } else { all.find(free) };
                     prop_assert_eq!(shares.first(of[pool], &ports), expected.map(|(at, _)| *at));
                 }

@@ -3,7 +3,7 @@
 use super::allocation::{V4_ONLY, alone};
 use super::*;
 use crate::intent::Family::Ipv6 as V6;
-use crate::intent::FamilyPolicy::SingleStack;
+use crate::intent::FamilyPolicy::{PreferDualStack, SingleStack};
 
 const TAKEN: &str = "10.0.0.9 is taken by web/a; name another address, or let both share it: allow-share for both \
                      namespaces, or the address named by both, and ports on both";
@@ -228,4 +228,46 @@ fn nothing_that_is_avoided_or_in_use_is_shared_unasked() {
     let buggy =
         World::new(&[("cidr-global", "10.0.0.0/24"), sharing[1]]).with("web/a", web().has(&["10.0.0.0"]));
     assert_eq!(buggy.with("web/b", web().created(1).on(&["443/TCP"])).lines("web/b"), ["assign 10.0.0.1"]);
+}
+
+#[test]
+fn what_is_given_of_ipv6_hides_nothing_that_is_shared() {
+    let entries = [("allow-share-global", "true"), ("search-order", "desc")];
+    let pool = ("cidr-web", "10.0.0.1-10.0.0.2,fd00::1-fd00::2");
+    let world = World::new(&[entries[0], entries[1], pool])
+        .with("web/a", web().created(1).on(&["53/UDP"]).has(&["10.0.0.1"]))
+        .with("web/b", dual(PreferDualStack, &[]).created(2).on(&["53/TCP", "53/UDP"]))
+        .with("web/c", web().created(3).on(&["53/TCP"]));
+    // web/a has a port of web/b's, but none of web/c's.
+    assert_eq!(world.lines("web/b"), ["assign 10.0.0.2,fd00::2"]);
+    assert_eq!(world.lines("web/c"), ["assign 10.0.0.1"]);
+}
+
+#[test]
+fn what_is_given_of_ipv6_is_not_shared_in_place_of_ipv4() {
+    let world = World::new(&[("cidr-web", "10.0.0.1/32,fd00::1/128"), ("allow-share-global", "true")])
+        .with("web/a", web().created(1).on(&["53/UDP"]).has(&["10.0.0.1"]))
+        .with("web/b", web().created(2).on(&["53/UDP"]))
+        .with("web/c", dual(PreferDualStack, &[]).created(3).on(&["80/TCP"]))
+        .with("web/d", web().created(4).on(&["53/UDP"]));
+    assert_eq!(world.lines("web/c"), ["assign 10.0.0.1,fd00::1"]);
+    // The port that web/b did not find free is free on web/c's second address only.
+    assert_eq!([world.lines("web/b").remove(0), world.lines("web/d").remove(0)], ["refuse", "refuse"]);
+}
+
+#[test]
+fn what_is_given_up_goes_on_from_one_to_the_next() {
+    // web/b's first address is web/a's to leave, which it does for the one that web/b leaves for its second.
+    let world = World::new(&[])
+        .with("web/a", web().specified("10.0.0.5").has(&["10.0.0.1"]))
+        .with("web/b", web().annotated("10.0.0.1,10.0.0.9").has(&["10.0.0.5", "fd00::2"]));
+    let steps = std::iter::successors(Some(world), |world| Some(world.after(&world.allocate())));
+    let verdicts = |world: World| ["web/a", "web/b"].map(|name| world.lines(name).remove(0));
+    let expected = [
+        ["keep 10.0.0.1", "assign 10.0.0.9,fd00::2"],
+        ["assign 10.0.0.5", "keep 10.0.0.9,fd00::2"],
+        ["keep 10.0.0.5", "assign 10.0.0.1,10.0.0.9"],
+        ["keep 10.0.0.5", "keep 10.0.0.1,10.0.0.9"],
+    ];
+    assert_eq!(steps.take(expected.len()).map(verdicts).collect::<Vec<_>>(), expected);
 }
