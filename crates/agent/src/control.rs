@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::api_log::{ApiLog, Loud};
 use crate::config::Config;
-use crate::driver::CALL_QUEUE;
+use crate::driver::{CALL_QUEUE, SeatCall};
 use crate::insight::{ApiView, Insight};
 use crate::label;
 use crate::names;
 use crate::probes;
 use crate::role::Role;
 use crate::run::Ended;
+use crate::seats;
 use crate::service::{self, ServiceCheck, ServiceView};
 use crate::services;
 
@@ -34,6 +35,8 @@ pub(crate) struct Edges {
     pub(crate) role: Role,
     /// What the loop asks of the API servers.
     pub(crate) calls: mpsc::Receiver<LeaseCall>,
+    /// What its seats ask of them.
+    pub(crate) seat_calls: mpsc::Receiver<SeatCall>,
     /// What they say.
     pub(crate) inputs: mpsc::Sender<Input>,
     /// API servers learned.
@@ -70,6 +73,7 @@ pub(crate) async fn run(
     spawn_services(&mut tasks, insight, (&edges, &parts));
     let mut view = Some(insight.api.clone());
     for one in edges.into_iter().filter(|one| one.role.authority == Authority::Lease) {
+        let one = spawn_seats(&mut tasks, (config, insight), one, &parts);
         spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), view.take());
     }
     let ended = await_loops(&mut end, loops).await;
@@ -155,6 +159,31 @@ fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts
         let held = held.clone();
         async move { keeper.run(&api, &held).await }
     }));
+}
+
+/// The Leases of the seats that Services are spread over, if they are.
+fn spawn_seats(
+    tasks: &mut JoinSet<()>,
+    (config, insight): (&Config, &Arc<Insight>),
+    mut edges: Edges,
+    parts: &Parts,
+) -> Edges {
+    let keeper = parts.services.as_ref().filter(|_| edges.role.claim == ClaimId::services());
+    let Some(names) = keeper.and_then(|keeper| keeper.seating()) else { return edges };
+    let calls = std::mem::replace(&mut edges.seat_calls, mpsc::channel(1).1);
+    let leases = Arc::new(seats::Leases {
+        settings: settings(config, &edges.role, parts.vips.clone()),
+        timing: mainstay_core::seats::timing(config.timing),
+        names: names.clone(),
+        placed: keeper.map(|keeper| keeper.known().placed.subscribe()).expect("it is there"),
+        calls: Mutex::new(calls),
+        inputs: edges.inputs.clone(),
+    });
+    tasks.spawn(insight.supervisor.clone().keep("seats", 8, move || {
+        let leases = Arc::clone(&leases);
+        async move { leases.serve().await }
+    }));
+    edges
 }
 
 /// One loop's Lease. The first one's adapter has the view: it is what people are told of, and what others ask by.

@@ -9,17 +9,20 @@
 
 mod calls;
 mod refusals;
+mod seats;
 mod tenancy;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::Effect;
-use mainstay_core::input::{AddressChange, Health, Input, Link, Outcome};
+use mainstay_core::event::Event;
+use mainstay_core::input::{AddressChange, EffectId, Health, Input, Link, Outcome};
+use mainstay_core::names::ClaimId;
 use mainstay_core::node::Output;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::status::ClaimStatus;
@@ -28,15 +31,17 @@ use mainstay_core::vip::Vip;
 use mainstay_dataplane::FaultNews;
 use mainstay_dataplane::counters::Counters;
 use mainstay_dataplane::plane::Dataplane;
+use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use calls::{CALL_QUEUE, Calls};
+pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE, SeatCall};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
 use crate::names::{Answers, Members, members, told};
 use crate::vitals::Vitals;
 use refusals::Refusals;
+pub(crate) use seats::{Holders, Placed};
 use tenancy::Tenancy;
 
 /// Inputs from the lease adapter that wait for the loop. Policy when it is full: the adapter waits; the loop never.
@@ -64,6 +69,10 @@ pub(crate) trait Core {
     fn next_deadline(&self) -> Moment;
     /// What there is to see.
     fn status(&self, now: Moment) -> ClaimStatus;
+    /// What there is to see of the seats that Services are spread over.
+    fn seats(&self, now: Moment) -> Vec<ClaimStatus>;
+    /// Whose effect it is.
+    fn claim_of(&self, id: EffectId) -> &ClaimId;
 }
 
 /// What the driver needs of a data plane.
@@ -134,6 +143,8 @@ pub(crate) struct Report {
     pub(crate) address_failure: Option<String>,
     /// Addresses that it refuses while it has others.
     pub(crate) refused: BTreeMap<Vip, String>,
+    /// The seats, where Services are spread over nodes.
+    pub(crate) seats: Vec<ClaimStatus>,
 }
 
 impl Report {
@@ -179,6 +190,12 @@ pub(crate) struct Edges {
     pub(crate) cluster: watch::Receiver<Option<String>>,
     /// Whether this node is fit to hold; `None` as long as nobody says.
     pub(crate) fitness: watch::Receiver<Option<Health>>,
+    /// What is placed at which node's seat; `None` where Services are not spread.
+    pub(crate) placed: watch::Receiver<Option<BTreeMap<ClaimId, Placed>>>,
+    /// Where it is told who holds which seat.
+    pub(crate) holders: watch::Sender<Holders>,
+    /// Addresses that were on the interface at the start.
+    pub(crate) worn: BTreeSet<Vip>,
 }
 
 impl Edges {
@@ -244,6 +261,7 @@ enum Woke {
     Learned,
     Resolved,
     Services,
+    Seats,
     Fitness,
     Deadline,
     Nothing,
@@ -278,6 +296,8 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
     /// Turns until it is told to stop.
     pub(crate) async fn run(mut self) -> Ending {
         self.save();
+        // First of all, for what is remembered of them is kept by whoever knows of it.
+        self.seat();
         self.handle(&Input::Tick);
         self.resolved();
         self.judge();
@@ -293,6 +313,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 Woke::Learned => self.save(),
                 Woke::Resolved => self.resolved(),
                 Woke::Services => self.serve(),
+                Woke::Seats => self.seat(),
                 Woke::Fitness => self.judge(),
                 Woke::Deadline => self.be_fair().await,
                 Woke::Nothing => {}
@@ -319,6 +340,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
             Ok(()) = edges.named.answers.changed() => Woke::Learned,
             Ok(()) = edges.named.vips.changed() => Woke::Resolved,
             Ok(()) = edges.services.changed() => Woke::Services,
+            Ok(()) = edges.placed.changed() => Woke::Seats,
             Ok(()) = edges.cluster.changed() => Woke::Learned,
             Ok(()) = edges.fitness.changed() => Woke::Fitness,
         };
@@ -397,6 +419,9 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
             self.observer.tell(event);
         }
         self.tenancy.follow(&output.events, || self.core.status((self.clock)()));
+        if output.events.iter().any(|event| matches!(event, Event::HolderChanged { .. })) {
+            self.tell_holders();
+        }
         for effect in output.effects {
             self.carry_out(effect);
         }
@@ -418,7 +443,8 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
         match self.plane.submit(effect) {
             None => {}
             Some(Effect::Lease { id, request, deadline }) => {
-                let refused = self.edges.calls.place((self.clock)(), id, request, deadline);
+                let (now, call) = ((self.clock)(), LeaseCall { id, request, deadline });
+                let refused = self.edges.calls.place(now, self.core.claim_of(id), call);
                 self.own.extend(refused);
             }
             Some(Effect::Save(snapshot)) => {
@@ -471,7 +497,8 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
                 let status = self.core.status(now);
                 let (counters, link_up) = (self.plane.counters(), self.link_up);
                 let (address_failure, refused) = (self.refusals.failure().cloned(), self.plane.refused());
-                let report = Report { now, status, counters, link_up, address_failure, refused };
+                let seats = self.core.seats(now);
+                let report = Report { now, status, counters, link_up, address_failure, refused, seats };
                 // Whoever asked may have given up.
                 let _ = reply.send(report);
             }

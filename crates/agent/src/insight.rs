@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_core::names::ClaimId;
+use mainstay_core::status::ClaimStatus;
 use mainstay_core::time::Moment;
 use mainstay_kube::{Handles, ServerState, ServerStatus, wall_text};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -246,10 +247,7 @@ impl Insight {
             instance: self.facts.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-            claims: reports
-                .of(&self.loops)
-                .map(|(_, report)| Claim::new(&report.status, last_announcement(report)))
-                .collect(),
+            claims: reports.of(&self.loops).flat_map(|(_, report)| claims(report)).collect(),
             data_plane: planes.first().cloned().unwrap_or_default(),
             data_planes: planes,
             lease: self.loops.first().and_then(|one| one.role.lease_name()),
@@ -295,8 +293,14 @@ fn data_plane(one: &LoopView, report: &Report) -> DataPlane {
     }
 }
 
-fn last_announcement(report: &Report) -> Option<Duration> {
-    let vips = report.status.vips.iter().filter_map(|vip| report.counters.announced.get(vip)?.last);
+/// A loop's claims: its first, and the seats.
+fn claims(report: &Report) -> impl Iterator<Item = Claim> + '_ {
+    let all = std::iter::once(&report.status).chain(&report.seats);
+    all.map(|status| Claim::new(status, last_announcement(status, report)))
+}
+
+fn last_announcement(status: &ClaimStatus, report: &Report) -> Option<Duration> {
+    let vips = status.vips.iter().filter_map(|vip| report.counters.announced.get(vip)?.last);
     vips.max().map(|last| report.now.since(last))
 }
 

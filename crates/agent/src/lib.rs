@@ -23,6 +23,7 @@ mod record;
 pub mod replay;
 mod role;
 mod run;
+mod seats;
 mod service;
 mod services;
 mod signals;

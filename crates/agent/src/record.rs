@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
 
-use mainstay_core::input::Input;
+use mainstay_core::input::{EffectId, Input};
+use mainstay_core::names::ClaimId;
 use mainstay_core::node::{Node, Output};
 use mainstay_core::recording::{Line, Start, Turn};
 use mainstay_core::status::ClaimStatus;
@@ -71,6 +72,14 @@ impl Core for Recorded {
 
     fn status(&self, now: Moment) -> ClaimStatus {
         self.node.status(now)
+    }
+
+    fn seats(&self, now: Moment) -> Vec<ClaimStatus> {
+        self.node.seats(now)
+    }
+
+    fn claim_of(&self, id: EffectId) -> &ClaimId {
+        self.node.claim_of(id)
     }
 }
 

@@ -10,7 +10,7 @@
 
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver as SyncReceiver;
@@ -31,7 +31,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::reply::Configuration;
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
-use crate::driver::{CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Edges, Ending, INPUT_QUEUE, Named};
+use crate::driver::{
+    CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Edges, Ending, Holders, INPUT_QUEUE, Named, Placed,
+    SEAT_CALL_QUEUE, SeatCall,
+};
 use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
 use crate::log;
@@ -278,6 +281,8 @@ struct Source {
     services: watch::Receiver<Option<Vec<Vip>>>,
     cluster: watch::Receiver<Option<String>>,
     fitness: watch::Receiver<Option<Health>>,
+    placed: watch::Receiver<Option<BTreeMap<ClaimId, Placed>>>,
+    holders: watch::Sender<Holders>,
     /// Cancelled when the loop must not go on.
     halt: CancellationToken,
 }
@@ -295,6 +300,8 @@ impl Source {
             services: watch::channel(None).1,
             cluster: watch::channel(None).1,
             fitness: watch::channel(None).1,
+            placed: watch::channel(None).1,
+            holders: watch::Sender::default(),
             halt: CancellationToken::new(),
         }
     }
@@ -311,6 +318,8 @@ impl Source {
             services: known.addresses.subscribe(),
             cluster: known.cluster.subscribe(),
             fitness: known.fitness.subscribe(),
+            placed: known.placed.subscribe(),
+            holders: known.holders.clone(),
             halt: keeper.stop(),
         }
     }
@@ -327,22 +336,32 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let Source { named, services, cluster, fitness, halt } = source;
+    let (seat_sender, seat_calls) = mpsc::channel::<SeatCall>(SEAT_CALL_QUEUE);
+    let Source { named, services, cluster, fitness, placed, holders, halt } = source;
     let edges = Edges {
         inputs,
         commands,
         learned,
         snapshot,
         saves,
-        calls: Calls::new(adapter),
+        calls: Calls::new(adapter).with_seats(seat_sender),
         held: held_sender,
         named,
         services,
         cluster,
         fitness,
+        placed,
+        holders,
+        worn: BTreeSet::new(),
     };
-    let control =
-        control::Edges { role: role.clone(), calls, inputs: input_sender, learned: learned_sender, held };
+    let control = control::Edges {
+        role: role.clone(),
+        calls,
+        seat_calls,
+        inputs: input_sender,
+        learned: learned_sender,
+        held,
+    };
     let view = LoopView {
         role: role.clone(),
         commands: command_sender,

@@ -12,6 +12,7 @@
 mod damper;
 mod decided;
 mod rules;
+mod seating;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -26,12 +27,13 @@ use anyhow::Context as _;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::beacon::beacon;
 use mainstay_core::input::Health;
-use mainstay_core::intent::Intent;
-use mainstay_core::names::NodeName;
+use mainstay_core::intent::{Intent, ObjectName};
+use mainstay_core::names::{ClaimId, NodeName};
 use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
+use mainstay_core::spread::Placer;
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::memory;
+use mainstay_dataplane::{clock, memory};
 use mainstay_kube::{EventSink, Feed, Following, Handles, Objects, PublishStatus, Wanted};
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
@@ -39,11 +41,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::config::features::Services;
+use crate::config::features::{Services, ServicesElection};
+use crate::driver::{Holders, Placed};
 use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
+pub(crate) use seating::Seating as SeatNames;
+use seating::{Place, Seating, places};
 use tell::Told;
 use view::Cluster;
 pub(crate) use view::View;
@@ -68,6 +73,10 @@ pub(crate) struct Known {
     pub(crate) fitness: watch::Sender<Option<Health>>,
     /// The nodes whose agents hold Services, whom the loop learns.
     pub(crate) members: watch::Sender<Members>,
+    /// What is placed at which node's seat; `None` where Services are not spread.
+    pub(crate) placed: watch::Sender<Option<BTreeMap<ClaimId, Placed>>>,
+    /// Who holds which seat, which the loop learns.
+    pub(crate) holders: watch::Sender<Holders>,
 }
 
 /// Keeps it known.
@@ -84,6 +93,8 @@ pub(crate) struct Keeper {
     /// What the settings say that the control plane's are, also where another agent holds them.
     addresses: Vec<Vip>,
     following: Following,
+    /// Where Services are spread over the nodes: how.
+    seats: Option<Seating>,
     /// What Services shall say.
     wanted: watch::Sender<Arc<Wanted>>,
     /// Cancelled when the loop must not go on.
@@ -100,6 +111,7 @@ struct Memory {
     /// Where the last watches told what they know.
     last: Option<watch::Receiver<Arc<Intent>>>,
     told: Told,
+    placer: Placer,
 }
 
 impl Keeper {
@@ -119,7 +131,16 @@ impl Keeper {
             cluster: watch::Sender::new(snapshot.cluster.clone()),
             fitness: watch::Sender::default(),
             members: watch::Sender::new(members(snapshot)),
+            placed: watch::Sender::default(),
+            holders: watch::Sender::default(),
         };
+        let seats = (services.election == ServicesElection::PerService)
+            .then(|| Seating::new(&services.lease, &config.node));
+        if let (Some(seating), Some(cluster)) = (&seats, &snapshot.cluster) {
+            // Without an authority, nobody would say again which seats there are.
+            let remembered = seating.remembered(cluster, snapshot.claims.keys());
+            known.placed.send_replace(Some(remembered));
+        }
         view.begin(if snapshot.cluster.is_some() { Cluster::Known } else { Cluster::Unknown });
         Self {
             known,
@@ -130,6 +151,7 @@ impl Keeper {
             names_vip: config.names().next().is_some(),
             addresses: config.reserved.clone(),
             following: rules::followed(services),
+            seats,
             wanted: watch::Sender::default(),
             stop: CancellationToken::new(),
             view,
@@ -140,6 +162,11 @@ impl Keeper {
     /// Cancelled when the loop must not go on.
     pub(crate) fn stop(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// How seats are called, where Services are spread.
+    pub(crate) fn seating(&self) -> Option<&Seating> {
+        self.seats.as_ref()
     }
 
     pub(crate) fn known(&self) -> &Known {
@@ -250,12 +277,14 @@ impl Keeper {
     ) -> anyhow::Result<()> {
         let mut vips = self.vips.clone();
         let mut members = self.known.members.subscribe();
+        let mut holders = self.known.holders.subscribe();
         loop {
             let holds = *held.borrow_and_update() == Some(true);
             let agents = members.borrow_and_update().clone();
             if !holds {
                 self.stop_writing();
             }
+            holders.mark_unchanged();
             let reserved = self.reserved(&vips.borrow_and_update(), api);
             let decided = match reserved {
                 Some(reserved) => self.heeding(&mut held, self.decide(&mut feed, &reserved, agents)).await,
@@ -276,6 +305,7 @@ impl Keeper {
                 Ok(()) = feed.watches.changed() => {}
                 Ok(()) = vips.changed() => {}
                 Ok(()) = members.changed() => {}
+                Ok(()) = holders.changed() => {}
                 Ok(()) = held.changed() => {}
                 () = later => {}
                 () = async { sleep_until(quiet).await; give_back().await } => {}
@@ -318,10 +348,11 @@ impl Keeper {
         let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
         let rules = rules::rules(&self.settings, reserved);
         let (intent, node) = (Arc::clone(&feed.intent.borrow_and_update()), self.node.clone());
+        let spread = self.seats.is_some();
         let task = spawn_blocking(move || {
             // Held on to no longer: see `Feed`.
-            let facts = Facts { intent: &intent, pools: &pools, rules: &rules, node: &node, agents: &agents };
-            Decided::of(&facts)
+            let (intent, pools, rules, node, agents) = (&intent, &pools, &rules, &node, &agents);
+            Decided::of(&Facts { intent, pools, rules, node, agents, spread })
         });
         match task.await {
             Ok(decided) => decided,
@@ -355,17 +386,55 @@ impl Keeper {
         let addresses = memory.damper.take(Instant::now(), &decided.wanted, &decided.served);
         let refused = decided.refused();
         self.view.decided(decided.ours, addresses.len(), &refused);
-        let told = Told { holds, refused, held: decided.held(&addresses) };
-        memory.told.change_to(told, &self.node, |event| {
+        let (places, move_at) = self.place(&decided, holds, &mut memory.placer);
+        let holder = |service: &ObjectName| match &places {
+            Some(places) => places.get(service).map(|place| place.holder.clone()),
+            None => Some(self.node.clone()),
+        };
+        let told = Told { holds, refused, held: decided.held(&addresses, holder) };
+        memory.told.change_to(told, |event| {
             // Of one that is gone, nobody reads.
             if let Some(uid) = decided.uids.get(&event.service) {
                 events.tell(event.about(uid.clone()));
             }
         });
-        self.wanted.send_if_modified(|wanted| replace(wanted, Arc::new(decided.wanted(self.who(holds)))));
-        self.known.addresses.send_if_modified(|known| replace(known, Some(addresses)));
+        let wanted = decided.wanted(self.who(holds), places.as_ref());
+        self.wanted.send_if_modified(|known| replace(known, Arc::new(wanted)));
+        self.tell_addresses(&decided, addresses);
         self.tell_fitness(decided.may_hold);
-        memory.damper.next()
+        [memory.damper.next(), move_at].into_iter().flatten().min()
+    }
+
+    /// Where Services are spread: where each is to be, as far as this node says it, and when to place again.
+    fn place(
+        &self,
+        decided: &Decided,
+        holds: bool,
+        placer: &mut Placer,
+    ) -> (Option<BTreeMap<ObjectName, Place>>, Option<Instant>) {
+        let Some(seating) = &self.seats else { return (None, None) };
+        if !holds {
+            *placer = Placer::default();
+            return (Some(BTreeMap::new()), None);
+        }
+        let (holders, now) = (self.known.holders.borrow().clone(), clock::now());
+        let seats = seating.seats(&self.known.members.borrow(), &holders);
+        let demands = decided.claims.iter().map(|claim| &claim.demand);
+        let decision = placer.decide(now, demands, &seats);
+        let again = decision.look_again.map(|at| Instant::now() + at.since(now));
+        (Some(places(&decided.claims, &decision, &holders)), again)
+    }
+
+    /// What is to be worn: by whoever holds all Services, or by the seats that they are placed at.
+    fn tell_addresses(&self, decided: &Decided, addresses: Vec<Vip>) {
+        let (Some(seating), Some(cluster)) = (&self.seats, self.known.cluster.borrow().clone()) else {
+            self.known.addresses.send_if_modified(|known| replace(known, Some(addresses)));
+            return;
+        };
+        let agents = self.known.members.borrow().clone();
+        let placed = seating.on_record(&cluster, &agents, (&decided.claims, &addresses));
+        self.known.placed.send_if_modified(|known| replace(known, Some(placed)));
+        self.known.addresses.send_if_modified(|known| replace(known, Some(Vec::new())));
     }
 
     /// In whose name statuses are written, if in anybody's.

@@ -77,6 +77,7 @@ async fn answering(mut commands: mpsc::Receiver<Command>, link_up: bool) {
     while let Some(Command::Report(reply)) = commands.recv().await {
         let (status, counters) = (claim_status(), Counters::default());
         let _ = reply.send(Report {
+            seats: Vec::new(),
             now: clock(),
             status,
             counters,

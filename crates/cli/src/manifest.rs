@@ -37,6 +37,8 @@ const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 const LABEL_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-labels.yaml");
 /// What Services ask for.
 const SERVICE_PERMISSIONS: &str = include_str!("../../../manifests/rbac-services.yaml");
+/// What their seats do, where they are spread over nodes.
+const SEAT_PERMISSIONS: &str = include_str!("../../../manifests/rbac-seats.yaml");
 /// Those of its objects that are for the Services' Lease.
 const SERVICES_LEASE: &str = "mainstay-services-lease";
 
@@ -207,6 +209,9 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
         let lease = lease_in_pod(flags, Key::ServicesLeaseName, POD_NAMESPACE)?;
         let of_lease = |one: &str| one.contains(SERVICES_LEASE);
         all.push(for_lease(SERVICE_PERMISSIONS, (Key::ServicesLeaseName, &lease), of_lease));
+        if is_on(flags, Key::ServicesElection)? {
+            all.push(for_lease(SEAT_PERMISSIONS, (Key::ServicesLeaseName, &lease), |_| true));
+        }
     }
     Ok(all.join(NEXT_OBJECT))
 }

@@ -186,6 +186,11 @@ fn services_are_permitted_only_where_they_are_held() {
     ] {
         assert!(more.iter().any(|one| one == rule), "{rule}: {more:?}");
     }
+    let all_leases = r#"["coordination.k8s.io"] ["leases"] ["get","list","watch","create","update"]"#;
+    assert!(!with.iter().any(|one| one == all_leases), "{with:?}");
+    let spread = granted(&["--services", "--servicesElection"]);
+    assert_eq!((&spread[..with.len()], &spread[with.len()..]), (&with[..], &[all_leases.to_owned()][..]));
+    assert_eq!(granted(&["--servicesElection"]), without, "only where Services are held");
     let elsewhere = permissions(&["--services", "--servicesLeaseName=vips/other"]);
     let default = permissions(&["--services"]);
     let changed: Vec<_> = elsewhere.iter().zip(&default).filter(|(one, other)| one != other).collect();

@@ -118,13 +118,24 @@ fn serve(cluster: &Cluster) {
 
 #[test]
 fn every_permission_is_needed_and_every_request_is_permitted() {
+    needed_and_permitted("permissions", &[]);
+}
+
+#[test]
+fn so_it_is_where_services_are_spread() {
+    needed_and_permitted("permissions-spread", &[("svc_election", "true", "--servicesElection")]);
+}
+
+/// With these settings beside the usual ones: variable, value, and the flag of `mainstay manifest rbac`.
+fn needed_and_permitted(name: &str, more: &[(&'static str, &str, &str)]) {
     if let Err(reason) = netns::ensure_privilege() {
         return eprintln!("skipped: {reason}");
     }
-    let scratch = Scratch::new("permissions");
+    let scratch = Scratch::new(name);
     let plan = Plan::new(env!("CARGO_BIN_EXE_mainstay").as_ref(), &scratch.0).quick();
     let plan = plan.with_setting("enable_node_labeling", "true").with_setting("vip_leasename", LEASE);
     let plan = plan.with_setting("svc_enable", "true").with_setting("svc_leasename", SERVICES_LEASE);
+    let plan = more.iter().fold(plan, |plan, (setting, value, _)| plan.with_setting(setting, value));
     let mut cluster = Cluster::up(plan).expect("a cluster that settles");
     serve(&cluster);
     live(&mut cluster);
@@ -133,12 +144,9 @@ fn every_permission_is_needed_and_every_request_is_permitted() {
         let store = cluster.api.embedded().expect("an embedded server").cluster.store();
         store.account().asked().into_iter().filter(|one| one.user == AGENTS).collect()
     };
-    let granted = granted(&[
-        "--enableNodeLabeling",
-        &format!("--leaseName={LEASE}"),
-        "--services",
-        &format!("--servicesLeaseName={SERVICES_LEASE}"),
-    ]);
+    let (lease, services) = (format!("--leaseName={LEASE}"), format!("--servicesLeaseName={SERVICES_LEASE}"));
+    let flags = ["--enableNodeLabeling", &lease, "--services", &services].into_iter();
+    let granted = granted(&flags.chain(more.iter().map(|(.., flag)| *flag)).collect::<Vec<_>>());
     assert!(granted.len() > 5, "{granted:?}");
     let used = |permission: &Permission, asked: &[Asked]| asked.iter().any(|one| permission.is_for(one));
     let all_used = || {

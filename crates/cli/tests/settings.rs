@@ -119,7 +119,7 @@ const COMPATIBLE: &[(&str, i32)] = &[
     ("pod-arp-controlplane.yaml", 0),
     ("pod-arp-controlplane-vip-cidr.yaml", 0),
     ("pod-arp-controlplane-dual-stack.yaml", 0),
-    ("daemonset-arp-controlplane-services.yaml", 1),
+    ("daemonset-arp-controlplane-services.yaml", 0),
     ("daemonset-arp-services.yaml", 0),
     ("daemonset-bgp-controlplane-services.yaml", 1),
     ("rbac.yaml", 0),

@@ -1,15 +1,15 @@
 //! Everything that can happen to us. Closed and serialisable: a recording of these, fed to the same core, gives the
 //! same effects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::Mac;
-use crate::snapshot::Member;
+use crate::names::{ClaimId, Mac};
+use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Vip};
 
@@ -45,6 +45,16 @@ pub enum Input {
     /// from whole lists, for what is not named is withdrawn. A claim has its addresses from names, or Services beside
     /// its own: never both.
     Services(Vec<Vip>),
+    /// These are the seats, and what is placed at each, from now on ([`crate::seats`]). One that is not named any more is
+    /// left. Told once what is remembered of them is known, and then from whole lists only.
+    Seats(BTreeMap<ClaimId, Seat>),
+    /// What the authority of a seat's Lease said without being asked by an effect.
+    SeatLease {
+        /// Which seat's.
+        seat: ClaimId,
+        /// What it said.
+        report: LeaseReport,
+    },
     /// The VIP's interface lost or gained its link (operational state and carrier).
     Link(Link),
     /// What the lease's authority said without being asked by an effect.
@@ -80,6 +90,22 @@ pub struct Frame {
     pub target: IpAddr,
     /// Our mark, if the frame carries one.
     pub mark: Option<Mark>,
+}
+
+/// One node's seat: what is placed there, and how it is found on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Seat {
+    /// Its own address, which nothing else has ([`crate::beacon`]).
+    pub beacon: Vip,
+    /// The addresses of Services that are placed there; `None` as long as nobody said, and then those remembered count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<BTreeSet<Vip>>,
+    /// What an earlier run remembered of it. Looked at when the seat is first told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ClaimMemory>,
+    /// Those of its addresses that were on the interface at the start. Looked at then, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub found: BTreeSet<Vip>,
 }
 
 /// What happened to a virtual address on our interface.

@@ -21,6 +21,7 @@ mod ownership;
 pub mod placement;
 pub mod recording;
 pub mod rng;
+pub mod seats;
 pub mod settings;
 pub mod snapshot;
 pub mod spread;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::vip::Vip;
 
+/// What the ids of seats begin with.
+const SEAT: &str = "seat/";
+
 /// A Kubernetes node's name, lower-cased as kube-vip does. It is the Lease's `holderIdentity`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
@@ -73,7 +76,8 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// The unit of ownership: `control-plane`, `services` for all Services together, or `svc/ADDRESS` for what the Services on an address ask for.
+/// The unit of ownership: `control-plane`, `services` for all Services together, `seat/NODE` for those that are placed at a
+/// node's seat; or `svc/ADDRESS` for what the Services on an address ask for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimId(String);
@@ -96,6 +100,18 @@ impl ClaimId {
     #[must_use]
     pub fn service(lowest: Vip) -> Self {
         Self(format!("svc/{lowest}"))
+    }
+
+    /// The claim of the Services that are placed at a node's seat ([`crate::seats`]).
+    #[must_use]
+    pub fn seat(home: &NodeName) -> Self {
+        Self(format!("{SEAT}{home}"))
+    }
+
+    /// The node whose seat it is, if it is a seat.
+    #[must_use]
+    pub fn home(&self) -> Option<NodeName> {
+        self.0.strip_prefix(SEAT).map(NodeName::new)
     }
 
     /// The id's text.

@@ -18,6 +18,7 @@ mod fingerprint;
 mod following;
 mod frames;
 mod memory;
+mod seat;
 mod services;
 mod status;
 mod transitions;
@@ -352,6 +353,8 @@ impl Machine {
             Input::Health(health) => self.on_health(now, *health, out),
             Input::Service(health) => self.service = Some(*health),
             Input::Shutdown => self.on_shutdown(now, out),
+            // Of a node that has several claims: each hears of its own as if there were no other.
+            Input::Seats(_) | Input::SeatLease { .. } => {}
         }
     }
 
@@ -434,6 +437,12 @@ impl Machine {
         if link == Link::Up {
             self.reconsider(now);
         }
+    }
+
+    /// Ids of effects from here on, for a node that has several claims.
+    pub(crate) fn numbered_from(mut self, first: u64) -> Self {
+        self.next_id = first;
+        self
     }
 
     fn effect_id(&mut self) -> EffectId {

@@ -27,6 +27,9 @@ pub(crate) fn mix(value: u64) -> u64 {
 /// How well `node` suits `claim`: the highest score is the first choice (rendezvous hashing, Thaler and Ravishankar).
 ///
 /// It depends on nothing else, so a node that comes or goes changes no other node's score.
+///
+/// A seat's first choice is the node whose seat it is; then come the nodes that follow it on a ring. So each node is the
+/// second of one seat, the third of another, and however many there are it watches three at most.
 #[must_use]
 pub fn score(claim: &ClaimId, node: NodeId) -> u64 {
     scores(claim)(node)
@@ -34,8 +37,9 @@ pub fn score(claim: &ClaimId, node: NodeId) -> u64 {
 
 /// [`score`] of many nodes, with the claim's part of it done once.
 pub(crate) fn scores(claim: &ClaimId) -> impl Fn(NodeId) -> u64 {
+    let home = claim.home().map(|home| home.id().0);
     let claim = hash(claim.as_str().as_bytes());
-    move |node| mix(claim ^ node.0)
+    move |node| home.map_or_else(|| mix(claim ^ node.0), |home| !node.0.wrapping_sub(home))
 }
 
 /// How many of `among` come before `node` in the claim's order: 0 for the first choice. Whether `among` names `node`

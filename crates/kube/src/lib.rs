@@ -52,7 +52,7 @@ pub use microtime::wall_text;
 pub use publish::events::{EventKind, EventSink, EventWriter, ServiceEvent};
 pub use publish::{Publication, PublishStatus, Publisher, Wanted};
 pub use reflect::{
-    Feed, Following, FollowingTiming, ObservedServices, Pools, Problems, Reflector, VIP_HOST, WatchPhase,
-    WatchState, WatchStates, Watched,
+    Feed, Following, FollowingTiming, ObservedServices, Pools, Problems, Reflector, SEAT, VIP_HOST,
+    WatchPhase, WatchState, WatchStates, Watched,
 };
 pub use servers::{ServerKind, ServerState, ServerStatus};

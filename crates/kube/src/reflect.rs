@@ -51,6 +51,9 @@ const STEPS: usize = 64;
 /// The annotation in which the holder of a Service's addresses says so; kube-vip's name.
 pub const VIP_HOST: &str = "kube-vip.io/vipHost";
 
+/// At which node's seat a Service is, where Services are spread over nodes.
+pub const SEAT: &str = "mainstay.io/seat";
+
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Following {
@@ -65,10 +68,11 @@ pub struct Following {
 }
 
 impl Following {
-    /// All namespaces, `pools`, and [`VIP_HOST`].
+    /// All namespaces, `pools`, [`VIP_HOST`] and [`SEAT`].
     #[must_use]
     pub fn all(pools: ObjectName) -> Self {
-        let (annotations, timing) = ([VIP_HOST.to_owned()].into(), FollowingTiming::default());
+        let (annotations, timing) =
+            ([VIP_HOST, SEAT].map(ToOwned::to_owned).into(), FollowingTiming::default());
         Self { namespace: None, pools, annotations, timing }
     }
 

@@ -280,8 +280,8 @@ fn a_misspelt_name_of_any_family_is_warned_of() {
 fn warnings_are_one_line_each() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
-            &[("svc_election", "true")],
-            r#"svc_election="true" is ignored: Services are all held by one node as yet: spreading them is not built"#,
+            &[("per_service_election_on_demand", "true")],
+            r#"per_service_election_on_demand="true" is ignored: Services are held by one node, or spread over all of them (svc_election)"#,
         ),
         (&[("bgp_peerpass", "hunter2")], r#"bgp_peerpass="(secret)" is ignored: BGP is not built yet"#),
         (&[("vip_arpRate", "100")], "vip_arpRate=100 is below 500 ms: 3000 is used"),

@@ -33,7 +33,19 @@ struct Script {
     record: Record,
     answers: VecDeque<Vec<Effect>>,
     deadlines: Vec<Moment>,
+    claim: ClaimId,
+    seat: ClaimId,
 }
+
+impl Script {
+    fn new(record: Record, answers: Vec<Vec<Effect>>, deadlines: Vec<Moment>) -> Self {
+        let seat = ClaimId::seat(&NodeName::new("n1"));
+        Self { record, answers: answers.into(), deadlines, claim: ClaimId::services(), seat }
+    }
+}
+
+/// The effect that is a seat's.
+const OF_SEAT: u64 = 77;
 
 impl Core for Script {
     fn handle(&mut self, now: Moment, input: &Input) -> Output {
@@ -52,6 +64,14 @@ impl Core for Script {
 
     fn status(&self, _: Moment) -> ClaimStatus {
         crate::testing::claim_status()
+    }
+
+    fn seats(&self, _: Moment) -> Vec<ClaimStatus> {
+        Vec::new()
+    }
+
+    fn claim_of(&self, id: EffectId) -> &ClaimId {
+        if id.0 == OF_SEAT { &self.seat } else { &self.claim }
     }
 }
 
@@ -139,7 +159,7 @@ fn driver(
 ) -> (Driver<Script, Wire, Box<Edges>>, Held) {
     clock();
     let record = Record::default();
-    let script = Script { record: record.clone(), answers: answers.into(), deadlines };
+    let script = Script::new(record.clone(), answers, deadlines);
     let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
     let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE);
     let (learned, learned_receiver) = watch::channel(Vec::new());
@@ -168,6 +188,9 @@ fn driver(
         services: service_receiver,
         cluster: cluster_receiver,
         fitness: fitness_receiver,
+        placed: watch::channel(None).1,
+        holders: watch::Sender::default(),
+        worn: BTreeSet::new(),
     });
     let vitals = Arc::new(Vitals::default());
     let driver = Driver::new((script, wire), clock, edges, true)
@@ -468,7 +491,7 @@ async fn what_a_loop_before_had_asked_is_answered_to_nobody() {
     first.handle(&Input::Tick);
     let asked = held.calls.recv().await.expect("asked").id;
     first.edges.begin_anew();
-    let again = Script { record: Record::default(), answers: vec![vec![read(1)]].into(), deadlines: vec![] };
+    let again = Script::new(Record::default(), vec![vec![read(1)]], vec![]);
     let record = again.record.clone();
     let mut second = Driver::new((again, Wire::default()), clock, first.edges, true);
     second.handle(&Input::Tick);

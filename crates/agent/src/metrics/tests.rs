@@ -24,6 +24,7 @@ fn report() -> Report {
     let counters = Counters { announced: BTreeMap::from([(vip, announced)]), ..Counters::default() };
     let now = Moment::from_millis(10_000);
     Report {
+        seats: Vec::new(),
         now,
         status: claim_status(),
         counters,

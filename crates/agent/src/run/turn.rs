@@ -156,6 +156,7 @@ async fn turn(start: &mut LoopStart) -> anyhow::Result<Ending> {
         seed: random(),
     };
     let (plane, description) = Dataplane::open(link).await?;
+    edges.worn = worn(&description).collect();
     let found = found(edges, role, &vips, &description);
     let link_up = found.link_up;
     tracing::info!(
@@ -229,18 +230,20 @@ fn settings(
     }
 }
 
+/// Virtual addresses on the interface. What another agent left is worn as well: it is refreshed, and so made ours, before
+/// anything is decided.
+fn worn(description: &LinkDescription) -> impl Iterator<Item = Vip> + '_ {
+    let ours = description.found.iter().map(|present| present.ip);
+    ours.chain(description.left_over.iter().copied())
+}
+
 /// What is remembered, and what of it is on the interface.
 fn found(edges: &Edges, role: &Role, vips: &[Vip], description: &LinkDescription) -> Found {
     let memory = edges.snapshot.claims.get(&role.claim).cloned();
     let known = memory.iter().flat_map(|memory| memory.leaving.iter().chain(&memory.services));
     let ours: Vec<Vip> = vips.iter().chain(known).copied().collect();
-    // What another agent left is worn as well: it is refreshed, and so made ours, before anything is decided.
-    let worn = description.found.iter().map(|present| present.ip);
     Found {
-        addresses: worn
-            .chain(description.left_over.iter().copied())
-            .filter(|vip| ours.contains(vip))
-            .collect(),
+        addresses: worn(description).filter(|vip| ours.contains(vip)).collect(),
         memory,
         link_up: description.state == Link::Up,
     }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
-use mainstay_core::intent::{Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
+use mainstay_core::intent::{Claim, Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
 use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
+use mainstay_core::spread::Demand;
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Publication, VIP_HOST, Wanted};
 
+use super::seating::{Place, Placeable};
 use crate::names::Members;
 
 /// All that is known.
@@ -22,6 +24,8 @@ pub(super) struct Facts<'a> {
     pub(super) node: &'a NodeName,
     /// The nodes with an agent that holds Services.
     pub(super) agents: &'a Members,
+    /// Whether Services are spread over them.
+    pub(super) spread: bool,
 }
 
 /// What follows from it.
@@ -38,6 +42,8 @@ pub(super) struct Decided {
     pub(super) served: BTreeSet<Vip>,
     /// Whether this node may hold them, or why not.
     pub(super) may_hold: Result<(), String>,
+    /// What is to be placed, where Services are spread.
+    pub(super) claims: Vec<Placeable>,
 }
 
 impl Decided {
@@ -53,7 +59,14 @@ impl Decided {
         let uid = |name| intent.services.uid(name).unwrap_or_default().to_owned();
         let uids: BTreeMap<_, _> = ours.map(|(name, _)| (name.clone(), uid(name))).collect();
         let may_hold = may_hold(&survey, facts);
-        Some(Self { ours: uids.len(), uids, wanted, served, may_hold, decisions })
+        let placeable = |claim: &Claim| Placeable {
+            demand: Demand::of(claim, intent, &survey),
+            vips: claim.addresses.keys().copied().collect(),
+            services: claim.services().into_iter().cloned().collect(),
+        };
+        let spread = decisions.claims.values().filter(|_| facts.spread);
+        let claims = spread.map(placeable).collect();
+        Some(Self { ours: uids.len(), uids, wanted, served, may_hold, claims, decisions })
     }
 
     /// What is refused, in one line for each Service.
@@ -62,8 +75,12 @@ impl Decided {
         refused.map(|(name, why)| (name.clone(), listed(why, "; "))).collect()
     }
 
-    /// Which of `addresses` each Service has.
-    pub(super) fn held(&self, addresses: &[Vip]) -> BTreeMap<ObjectName, String> {
+    /// Which of `addresses` each Service has, and by which node, in one line.
+    pub(super) fn held(
+        &self,
+        addresses: &[Vip],
+        holder: impl Fn(&ObjectName) -> Option<NodeName>,
+    ) -> BTreeMap<ObjectName, String> {
         let held: BTreeSet<&Vip> = addresses.iter().collect();
         let uses = self.decisions.claims.values().flat_map(|claim| &claim.addresses);
         let mut by_service: BTreeMap<ObjectName, Vec<Vip>> = BTreeMap::new();
@@ -72,15 +89,31 @@ impl Decided {
                 by_service.entry(service.clone()).or_default().push(*vip);
             }
         }
-        by_service.into_iter().map(|(service, vips)| (service, listed(&vips, ", "))).collect()
+        let line = |(service, vips): (ObjectName, Vec<Vip>)| {
+            let line = format!("node {} holds {}", holder(&service)?, listed(&vips, ", "));
+            Some((service, line))
+        };
+        by_service.into_iter().filter_map(line).collect()
     }
 
-    /// What Services shall say, where it is this node that says it.
-    pub(super) fn wanted(&self, by: Option<&NodeName>) -> Wanted {
+    /// What Services shall say, where it is this node that says it: who holds their addresses; and where they are spread,
+    /// at which seat they are.
+    pub(super) fn wanted(
+        &self,
+        by: Option<&NodeName>,
+        places: Option<&BTreeMap<ObjectName, Place>>,
+    ) -> Wanted {
         let Some(node) = by else {
             return Wanted { services: BTreeMap::new(), elsewhere: self.uids.keys().cloned().collect() };
         };
-        let annotations = Arc::new(BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]));
+        let here = Arc::new(BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]));
+        let placed: BTreeMap<&Place, Arc<_>> =
+            places.into_iter().flatten().map(|(_, place)| (place, Arc::new(place.annotations()))).collect();
+        let annotations = |name: &ObjectName| match places {
+            None => Arc::clone(&here),
+            // What comes from a pool has its address first, and then its place.
+            Some(places) => places.get(name).map(|place| Arc::clone(&placed[place])).unwrap_or_default(),
+        };
         let granted = self.decisions.grants.iter();
         let ours = granted.filter(|(name, _)| !self.decisions.elsewhere.contains(*name));
         let services = ours.filter_map(|(name, grants)| {
@@ -88,7 +121,7 @@ impl Decided {
                 uid: self.uids.get(name)?.clone(),
                 ingress: grants.iter().map(|grant| grant.address).collect(),
                 ports: grants.iter().flat_map(|grant| &grant.ports).copied().collect(),
-                annotations: Arc::clone(&annotations),
+                annotations: annotations(name),
             };
             Some((name.clone(), publication))
         });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use mainstay_core::intent::ObjectName;
 use mainstay_core::ipam::Configuration;
-use mainstay_core::names::NodeName;
 use mainstay_kube::{EventKind, Pools, Problems, ServiceEvent};
 use tokio::sync::watch;
 
@@ -16,7 +15,7 @@ pub(super) struct Told {
     pub(super) holds: bool,
     /// What is refused to each, in one line.
     pub(super) refused: BTreeMap<ObjectName, String>,
-    /// The addresses of each that are held, by whichever node does.
+    /// Which addresses of each are held by which node, in one line.
     pub(super) held: BTreeMap<ObjectName, String>,
 }
 
@@ -38,10 +37,10 @@ impl Said {
 
 impl Told {
     /// Tells what is other than before.
-    pub(super) fn change_to(&mut self, now: Self, node: &NodeName, mut tell: impl FnMut(Said)) {
+    pub(super) fn change_to(&mut self, now: Self, mut tell: impl FnMut(Said)) {
         self.log(&now);
         if now.holds {
-            self.events(&now, node).into_iter().for_each(&mut tell);
+            self.events(&now).into_iter().for_each(&mut tell);
         }
         *self = now;
     }
@@ -56,15 +55,14 @@ impl Told {
     }
 
     /// A node that begins to hold tells of everything: whoever held before may not have had the time.
-    fn events(&self, now: &Self, node: &NodeName) -> Vec<Said> {
+    fn events(&self, now: &Self) -> Vec<Said> {
         let before = if self.holds { self.clone() } else { Self::default() };
         let event =
             |service: &ObjectName, kind, reason, note| Said { service: service.clone(), kind, reason, note };
         let refused = news(&before.refused, &now.refused)
             .map(|(service, why)| event(service, EventKind::Warning, "AddressRefused", why.clone()));
-        let held = news(&before.held, &now.held).map(|(service, vips)| {
-            event(service, EventKind::Normal, "AddressHeld", format!("node {node} holds {vips}"))
-        });
+        let held = news(&before.held, &now.held)
+            .map(|(service, line)| event(service, EventKind::Normal, "AddressHeld", line.clone()));
         let bare = before.held.keys().filter(|service| !now.held.contains_key(*service)).map(|service| {
             let note = "nothing serves it: its address is not held until an endpoint is ready".to_owned();
             event(service, EventKind::Warning, "AddressNotHeld", note)

@@ -31,7 +31,7 @@ impl Machine {
     }
 
     fn campaign_as_follower(&self, now: Moment) -> Option<TakeReason> {
-        if !self.may_hold(now) {
+        if !self.may_hold(now) || self.is_empty_seat_of_another() {
             return None;
         }
         match self.lease.standing() {

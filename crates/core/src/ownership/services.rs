@@ -19,6 +19,8 @@ pub(super) struct Services {
     told: Option<BTreeSet<Vip>>,
     /// Those in force; all of them are among the claim's addresses.
     in_force: BTreeSet<Vip>,
+    /// Somebody said, and they are not only remembered.
+    said: bool,
     /// Orders under way: which of their addresses are not there yet.
     ordered: BTreeMap<EffectId, BTreeSet<Vip>>,
     /// When all of them are refreshed.
@@ -32,9 +34,9 @@ pub(super) struct Services {
 /// Of a claim without Services, nothing here decides anything.
 impl std::hash::Hash for Services {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let Self { told, in_force, ordered, refresh_due, restore_due, lifetime: _ } = self;
+        let Self { told, in_force, said, ordered, refresh_due, restore_due, lifetime: _ } = self;
         if told.is_some() || !in_force.is_empty() {
-            (told, in_force, ordered, refresh_due, restore_due).hash(state);
+            (told, in_force, said, ordered, refresh_due, restore_due).hash(state);
         }
     }
 }
@@ -44,6 +46,7 @@ impl Services {
     pub(super) fn new(now: Moment, settings: &Settings, memory: &ClaimMemory) -> Self {
         let known = memory.services.iter().filter(|vip| !settings.vips.contains(vip));
         Self {
+            said: false,
             told: None,
             in_force: known.copied().collect(),
             ordered: BTreeMap::new(),
@@ -59,6 +62,11 @@ impl Services {
 
     pub(super) fn has(&self, vip: Vip) -> bool {
         self.in_force.contains(&vip)
+    }
+
+    /// Whether it is known from more than memory which there are.
+    pub(super) fn are_said(&self) -> bool {
+        self.said
     }
 
     pub(super) fn are_there(&self) -> bool {
@@ -103,6 +111,7 @@ impl Machine {
     /// Services have these addresses from now on; perhaps none.
     pub(super) fn on_services(&mut self, vips: &[Vip]) {
         let own: Vec<Vip> = self.own_vips().collect();
+        self.services.said = true;
         self.services.told = Some(vips.iter().copied().filter(|vip| !own.contains(vip)).collect());
     }
 

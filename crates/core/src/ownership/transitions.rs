@@ -1,5 +1,6 @@
 //! Between the states: rules 1, 3, 4, 8, 9, 11 and 13.
 
+use super::seat::SEAT_WAIT;
 use super::*;
 use crate::conflict;
 use crate::watcher::Lack;
@@ -101,6 +102,9 @@ impl Machine {
         }
         if !self.link_up() {
             return self.resign_without_link(now, out);
+        }
+        if self.gives_seat_back(now) {
+            return self.start_yielding(now, YieldReason::HandOver, SEAT_WAIT, out);
         }
         if let Standing::Denied { epoch, holder } = self.lease.standing() {
             // A hand-over asked for by rule 12 ends the same way.

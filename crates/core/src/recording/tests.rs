@@ -1,16 +1,17 @@
 //! What is recorded is replayed the same; what is not a recording says where and what to do.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::{AddressChange, EffectId, Frame, Health, LeaseOutcome, LeaseReport, Link, Outcome};
+use crate::input::{AddressChange, EffectId, Frame, Health, LeaseOutcome, LeaseReport, Link, Outcome, Seat};
 use crate::names::{ClaimId, InstanceId, Mac, NodeName};
 use crate::settings::{Authority, Detection, LeaseTiming, OnAuthorityLoss};
-use crate::snapshot::Member;
-use crate::vip::{Mark, Tenure};
+use crate::snapshot::{ClaimMemory, Member};
+use crate::vip::{Mark, Tenure, Vip};
 
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100));
 
@@ -57,6 +58,9 @@ fn input() -> impl Strategy<Value = Input> {
         proptest::collection::vec(0..4_u8, 0..3).prop_map(|hosts| Input::Services(
             hosts.into_iter().map(|host| [10, 1, 0, host].into()).collect()
         )),
+        (0..3_u8, proptest::collection::btree_set((0..4_u8).prop_map(|host| [10, 2, 0, host].into()), 0..3))
+            .prop_map(|(homes, services)| Input::Seats(seats(homes, &services))),
+        Just(Input::SeatLease { seat: ClaimId::seat(&NodeName::new("n1")), report: LeaseReport::Absent }),
         Just(Input::Lease(LeaseReport::Absent)),
         Just(Input::Lease(LeaseReport::WatchLost)),
         any::<bool>().prop_map(|expired| Input::Address(AddressChange::Removed { vip: VIP, expired })),
@@ -72,6 +76,20 @@ fn input() -> impl Strategy<Value = Input> {
             mark,
         })),
     ]
+}
+
+/// So many seats, the first of which has these addresses.
+fn seats(homes: u8, services: &BTreeSet<Vip>) -> BTreeMap<ClaimId, Seat> {
+    let seat = |home: u8| {
+        let there = if home == 0 { services.clone() } else { BTreeSet::new() };
+        let (memory, found) = (Some(ClaimMemory::default()), BTreeSet::new());
+        let beacon = [169, 254, 200, home].into();
+        (
+            ClaimId::seat(&NodeName::new(&format!("n{home}"))),
+            Seat { beacon, services: Some(there), memory, found },
+        )
+    };
+    (0..homes).map(seat).collect()
 }
 
 /// Runs a core and records it.

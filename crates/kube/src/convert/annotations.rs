@@ -7,6 +7,7 @@ use mainstay_core::intent::{Flaw, InterfaceWish, NodeSelector, ObjectName, Servi
 use mainstay_core::names::NodeName;
 
 use super::{flaw, remark};
+use crate::reflect::{SEAT, VIP_HOST};
 
 /// A list of addresses.
 pub(super) const LOAD_BALANCER_IPS: &str = "kube-vip.io/loadbalancerIPs";
@@ -15,10 +16,8 @@ pub(super) const REQUESTED_IP: &str = "kube-vip.io/requestedIP";
 const IGNORE: &str = "kube-vip.io/ignore";
 const INTERFACE: &str = "kube-vip.io/serviceInterface";
 const LEASE: &str = "kube-vip.io/leaseName";
-const VIP_HOST: &str = "kube-vip.io/vipHost";
 const WITHOUT_ENDPOINTS: &str = "kube-vip.io/allow-reconcile-without-endpoints";
 const FORCE_ELECTION: &str = "kube-vip.io/forcePerServiceElection";
-const SEAT: &str = "mainstay.io/seat";
 const PREFERRED_NODES: &str = "mainstay.io/preferred-nodes";
 const NODE_SELECTOR: &str = "mainstay.io/node-selector";
 

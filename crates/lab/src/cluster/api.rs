@@ -18,11 +18,12 @@ use crate::apiserver::{
 use crate::netns::{Host, Segment};
 
 /// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
-const PERMISSION_FLAGS: [(&str, &str); 4] = [
+const PERMISSION_FLAGS: [(&str, &str); 5] = [
     ("vip_leasename", "--leaseName"),
     ("enable_node_labeling", "--enableNodeLabeling"),
     ("svc_enable", "--services"),
     ("svc_leasename", "--servicesLeaseName"),
+    ("svc_election", "--servicesElection"),
 ];
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
@@ -413,8 +414,10 @@ fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
 /// What is there before the agents are: their permissions; and where they label nodes, those nodes.
 fn objects(plan: &Plan) -> Result<Vec<Value>> {
     let mut objects = permissions(plan)?;
-    if plan.settings.iter().any(|(name, value)| *name == "enable_node_labeling" && value == "true") {
-        let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+    let needs_nodes = |name: &str| ["enable_node_labeling", "svc_election"].contains(&name);
+    if plan.settings.iter().any(|(name, value)| needs_nodes(name) && value == "true") {
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": ready.clone()});
         objects.extend(plan.node_names().map(node));
     }
     Ok(objects)

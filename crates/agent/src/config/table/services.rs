@@ -3,7 +3,7 @@
 use super::{Key, Kind, Setting};
 use crate::config::value;
 
-const SPREAD: &str = "Services are all held by one node as yet: spreading them is not built";
+const ALL_OR_NONE: &str = "Services are held by one node, or spread over all of them (svc_election)";
 const ONE_WATCH: &str = "every change is acted on at once, and those that come together are taken together";
 const EGRESS_LATER: &str = "egress is not built yet";
 
@@ -28,7 +28,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     .works("Only Services of that namespace [default: all]"),
     Setting::new(Key::ServicesElection, &["svc_election"], &["servicesElection"], Kind::Switch)
         .in_file("enableServicesElection")
-        .not_yet("Spread Services over the nodes", SPREAD),
+        .works("Spread Services over the nodes, each at one node's seat"),
     Setting::new(
         Key::ServicesLeaseName,
         &["svc_leasename"],
@@ -54,7 +54,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["perServiceElectionOnDemand"],
         Kind::Switch,
     )
-    .not_yet("Spread only the Services that are annotated so", SPREAD),
+    .not_yet("Spread only the Services that are annotated so", ALL_OR_NONE),
     Setting::new(Key::ClassOnly, &["lb_class_only"], &["lbClassOnly"], Kind::Switch)
         .in_file("loadBalancerClassOnly")
         .works("Only Services that name the load balancer's class"),

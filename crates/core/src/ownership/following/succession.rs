@@ -55,6 +55,9 @@ impl Machine {
     }
 
     fn may_succeed(&self, now: Moment) -> bool {
+        if self.is_empty_seat_of_another() {
+            return false;
+        }
         let out = self.lease.out_since().is_some();
         // Whether this node could serve does not matter: no API server is in reach, so nobody could.
         out && !self.is_strict() && self.may_hold(now) && self.is_silent_enough(now)

@@ -1,0 +1,47 @@
+//! Seats, where Services are spread over nodes: what is placed at each for the core, and who holds each for whoever places.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::DerefMut;
+
+use mainstay_core::input::{Input, Seat};
+use mainstay_core::names::{ClaimId, NodeName};
+use mainstay_core::status::ClaimStatus;
+use mainstay_core::vip::Vip;
+
+use super::{Core, Driver, Edges, Plane};
+
+/// What is placed at a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// The seat's own address.
+    pub(crate) beacon: Vip,
+    /// Addresses of Services; `None` as long as they are unknown.
+    pub(crate) services: Option<BTreeSet<Vip>>,
+}
+
+/// Who holds which seat, as its Lease was read last; `None` for nobody.
+pub(crate) type Holders = BTreeMap<ClaimId, Option<NodeName>>;
+
+impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
+    /// What is placed at which seat, with what an earlier run knew of it.
+    pub(super) fn seat(&mut self) {
+        let Edges { placed, snapshot, worn, .. } = &mut *self.edges;
+        let placed = placed.borrow_and_update().clone();
+        let seat = |(claim, placed): (ClaimId, Placed)| {
+            let memory = snapshot.claims.get(&claim).cloned();
+            let known = memory.iter().flat_map(|memory| &memory.services).chain([&placed.beacon]);
+            let found = known.filter(|vip| worn.contains(vip)).copied().collect();
+            (claim, Seat { beacon: placed.beacon, services: placed.services, memory, found })
+        };
+        if let Some(seats) = placed.map(|placed| placed.into_iter().map(seat).collect()) {
+            self.handle(&Input::Seats(seats));
+        }
+    }
+
+    pub(super) fn tell_holders(&self) {
+        let seats = self.core.seats((self.clock)());
+        let holder = |seat: ClaimStatus| (seat.claim, seat.holder.as_deref().map(NodeName::new));
+        let now: Holders = seats.into_iter().map(holder).collect();
+        self.edges.holders.send_if_modified(|told| std::mem::replace(told, now.clone()) != now);
+    }
+}
