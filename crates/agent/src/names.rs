@@ -44,9 +44,10 @@ pub(crate) type Answers = BTreeMap<String, Vec<Vip>>;
 /// The nodes with an agent, by what is known of the claim's Lease. No VIP can be one of their own addresses.
 pub(crate) type Members = BTreeMap<NodeName, Member>;
 
-/// The nodes that `snapshot` remembers.
+/// The nodes that `snapshot` remembers; but not those of seats alone, where nobody drops who is gone.
 pub(crate) fn members(snapshot: &Snapshot) -> Members {
-    snapshot.claims.values().flat_map(|claim| claim.members.clone()).collect()
+    let claims = snapshot.claims.iter().filter(|(claim, _)| claim.home().is_none());
+    claims.flat_map(|(_, memory)| memory.members.clone()).collect()
 }
 
 /// The addresses that the holder, another node, said it wears when `snapshot` was written.

@@ -202,7 +202,7 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
         lines.iter().any(|line| line["message"].as_str().is_some_and(|said| said.contains(text)))
     };
     assert!(
-        warned("servicesElection=\"true\" is ignored: Services are all held by one node as yet"),
+        warned("perServiceElectionOnDemand=\"true\" is ignored: Services are held by one node, or spread"),
         "{log}"
     );
     assert!(!log.contains("hunter2"), "{log}");

@@ -49,7 +49,9 @@ impl Node {
     #[must_use]
     pub fn new(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
         let (id, seats) = (settings.claim.clone(), Seats::new(&settings, &found, seed));
-        Self { claim: Machine::new(settings, found, now, seed), id, seats, joined: Joined::default(), now }
+        let mut joined = Joined::default();
+        found.memory.iter().for_each(|memory| joined.remember(&id, memory));
+        Self { claim: Machine::new(settings, found, now, seed), id, seats, joined, now }
     }
 
     /// Takes in what happened. `now` never goes back; an earlier one counts as the last.

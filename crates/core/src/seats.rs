@@ -63,12 +63,15 @@ pub(crate) struct Seats {
     /// Seats that there ever were: their numbers are not given again.
     numbered: u64,
     moves: Moves,
+    /// The agent ends: nothing new is begun.
+    stopping: bool,
 }
 
 /// One seat.
 #[derive(Clone, Debug)]
 struct Seated {
     machine: Machine,
+    beacon: Vip,
     number: u64,
     /// What is placed there; `None` as long as nobody said.
     placed: Option<BTreeSet<Vip>>,
@@ -94,7 +97,7 @@ impl Hash for Seats {
             (claim, &seated.machine, &seated.placed, &seated.told, seated.stays).hash(state);
         }
         if self.are_there() {
-            (&self.moves, self.link, self.health).hash(state);
+            (&self.moves, self.link, self.health, self.stopping).hash(state);
         }
     }
 }
@@ -120,7 +123,17 @@ impl Seats {
         let link = if found.link_up { Link::Up } else { Link::Down };
         let settings = Settings { lease: timing(settings.lease), ..settings.clone() };
         let (all, moves) = (BTreeMap::new(), Moves::default());
-        Self { settings, link, health: None, seed, all, named: BTreeMap::new(), numbered: 0, moves }
+        Self {
+            settings,
+            link,
+            health: None,
+            seed,
+            all,
+            named: BTreeMap::new(),
+            numbered: 0,
+            moves,
+            stopping: false,
+        }
     }
 
     pub(crate) fn are_there(&self) -> bool {
@@ -180,13 +193,21 @@ impl Seats {
         match input {
             Input::Link(link) => self.link = *link,
             Input::Own(own) => self.settings.own = own.clone(),
+            Input::Shutdown => self.stopping = true,
             _ => {}
         }
     }
 
     /// These are the seats from now on.
     fn follow(&mut self, told: &BTreeMap<ClaimId, Seat>, turn: &mut Turn<'_>) {
+        if self.stopping {
+            return;
+        }
         let seats = || told.iter().filter(|(claim, _)| claim.home().is_some());
+        // Before any of them is kept anew, for what is kept is kept of all.
+        for (claim, seat) in seats().filter(|(claim, _)| !self.all.contains_key(*claim)) {
+            seat.memory.iter().for_each(|memory| turn.joined.remember(claim, memory));
+        }
         self.named = seats().map(|(claim, seat)| (claim.clone(), seat.beacon)).collect();
         for (claim, seat) in seats() {
             if !self.all.contains_key(claim) {
@@ -213,14 +234,14 @@ impl Seats {
         let (beacon, memory, addresses) = seat;
         self.numbered += 1;
         let settings = Settings { claim: claim.clone(), vips: vec![beacon], ..self.settings.clone() };
-        memory.iter().for_each(|memory| turn.joined.remember(claim, memory));
         let told = memory.iter().flat_map(|memory| memory.services.iter().copied()).collect();
         let found = Found { memory, addresses, link_up: self.link == Link::Up };
         let seed = self.seed ^ hash(claim.as_str().as_bytes());
         let machine = Machine::new(settings, found, turn.now, seed);
         let machine = machine.numbered_from(self.numbered.saturating_mul(IDS_EACH));
         let number = self.numbered;
-        self.all.insert(claim.clone(), Seated { machine, number, placed: None, told, stays: Stays::Yes });
+        let seated = Seated { machine, beacon, number, placed: None, told, stays: Stays::Yes };
+        self.all.insert(claim.clone(), seated);
         self.give(claim, &Input::Tick, turn);
         if let Some(health) = self.health.filter(|_| *claim != ClaimId::seat(&self.settings.node)) {
             self.give(claim, &Input::Health(health), turn);
@@ -253,7 +274,7 @@ impl Seats {
         if let (Some(sender), Some(mark)) = (frame.sender, speaker)
             && self.all.values().any(|seated| seated.machine.holds() && seated.is_for(sender))
         {
-            self.moves.heard(turn.now, sender, mark.node);
+            self.moves.heard(turn.now, sender, mark);
         }
         let about = frame.sender.unwrap_or(frame.target);
         let input = Input::Frame(frame.clone());
@@ -289,7 +310,7 @@ impl Seats {
     /// Takes addresses off the interface, but for those that another seat has there.
     fn withdraw(&mut self, (id, claim): (EffectId, ClaimId), mut vips: Vec<Vip>, turn: &mut Turn<'_>) {
         let others = || self.all.iter().filter(|(other, _)| **other != claim);
-        vips.retain(|vip| !others().any(|(_, seated)| seated.machine.is_wearing(*vip)));
+        vips.retain(|vip| !others().any(|(_, seated)| seated.machine.holds() && seated.has(*vip)));
         if vips.is_empty() {
             turn.answers.push_back((claim, Input::Outcome { id, outcome: Outcome::Done }));
         } else {
@@ -338,6 +359,9 @@ impl Seats {
             seated.machine.retire(turn.now, &mut output);
             self.take(&claim, output, turn);
         }
+        if self.stopping {
+            return;
+        }
         let back: Vec<_> = self.named.iter().filter(|(claim, _)| !self.all.contains_key(*claim)).collect();
         for (claim, beacon) in
             back.into_iter().map(|(claim, beacon)| (claim.clone(), *beacon)).collect::<Vec<_>>()
@@ -370,17 +394,17 @@ impl Seated {
     }
 
     fn view(&self) -> Option<moves::View<'_>> {
-        let (holds, cut_off) = self.state();
-        Some(moves::View { placed: self.placed.as_ref()?, has: &self.told, holds, cut_off })
+        let (holds, cut_off, confirmed) = self.state();
+        Some(moves::View { placed: self.placed.as_ref()?, has: &self.told, holds, cut_off, confirmed })
     }
 
-    /// Whether it is held here, and whether its authority is out of reach.
-    fn state(&self) -> (bool, bool) {
-        (self.machine.holds(), self.machine.is_cut_off())
+    fn state(&self) -> moves::State {
+        (self.machine.holds(), self.machine.is_cut_off(), self.machine.is_confirmed())
     }
 
+    /// Asked with every frame: not of the machine, which has its addresses in a row.
     fn has(&self, address: Vip) -> bool {
-        self.machine.vips().contains(&address)
+        self.beacon == address || self.told.contains(&address)
     }
 
     /// Whether the seat has it, or would have it if it were not left to another node.

@@ -34,6 +34,11 @@ use plan::Plan;
 /// that two placers, one after the other, are no faster than one.
 pub const MOVE_EVERY: Duration = Duration::from_millis(500);
 
+/// A slow move that is not on record after this is given up: perhaps its Service cannot be written.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
+/// And for so long others go before it.
+const PASSED_OVER_FOR: Duration = Duration::from_secs(300);
+
 /// The seats that there are, by their homes.
 pub type Seats = BTreeMap<NodeName, Seat>;
 
@@ -100,6 +105,8 @@ pub struct Placer {
     moving: Option<Move>,
     /// When the last slow move was ordered, or the first decision made.
     moved_at: Option<Moment>,
+    /// Claims whose moves were given up, and until when they are passed over.
+    passed_over: BTreeMap<ClaimId, Moment>,
     /// Whether the load was uneven, and is not even again.
     rebalancing: bool,
 }
@@ -121,17 +128,32 @@ impl Placer {
         seats: &'a Seats,
     ) -> Decision {
         let due = *self.moved_at.get_or_insert(now) + MOVE_EVERY;
-        let mut plan = Plan::new(demands, seats);
+        self.give_up(now);
+        let mut plan = Plan::new(demands, seats).passing_over(self.passed_over.keys().cloned().collect());
         self.moving = self.moving.take().filter(|under_way| plan.shift(under_way));
         self.placed = plan.place(&self.placed);
         let next = if self.moving.is_none() { self.next(&mut plan) } else { None };
-        let Some(next) = next else { return plan.decision(None) };
+        let Some(next) = next else { return plan.decision(self.given_up_at()) };
         if now < due {
             return plan.decision(Some(due));
         }
         plan.shift(&next);
         (self.moving, self.moved_at) = (Some(next), Some(now));
-        plan.decision(None)
+        plan.decision(self.given_up_at())
+    }
+
+    /// When the move under way is looked at again though nothing was learned.
+    fn given_up_at(&self) -> Option<Moment> {
+        self.moving.as_ref().and(self.moved_at).map(|at| at + GIVEN_UP_AFTER)
+    }
+
+    /// One Service that cannot be written must not keep all others where they are.
+    fn give_up(&mut self, now: Moment) {
+        self.passed_over.retain(|_, until| *until > now);
+        let late = self.moved_at.is_some_and(|at| now.since(at) >= GIVEN_UP_AFTER);
+        if let Some(given_up) = self.moving.take_if(|_| late) {
+            self.passed_over.insert(given_up.claim, now + PASSED_OVER_FOR);
+        }
     }
 
     /// The next slow move. What is inherited goes first: the rest is counted when that is where it stays.

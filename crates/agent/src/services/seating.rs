@@ -82,7 +82,9 @@ impl Seating {
                 at.entry(home).or_default().extend(claim.vips.intersection(&held));
             }
         }
-        self.all(cluster, agents.keys(), |home| Some(at.get(home).cloned().unwrap_or_default()))
+        // Also where nobody knows of an agent there: who does may have seen it join, and what is placed there has not gone.
+        let homes = agents.keys().chain(at.keys().copied());
+        self.all(cluster, homes, |home| Some(at.get(home).cloned().unwrap_or_default()))
     }
 
     fn all<'a>(

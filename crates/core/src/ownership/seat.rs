@@ -12,6 +12,18 @@ impl Machine {
         home.is_some_and(|home| home != self.settings.node) && !self.services.are_there()
     }
 
+    /// Nothing is placed at a seat: there is nothing to hand over, and nobody would take it.
+    pub(super) fn is_empty_seat(&self) -> bool {
+        self.settings.claim.home().is_some() && !self.services.are_there()
+    }
+
+    /// How long whoever stops waits for a successor: one lease duration, of a seat's slow Lease as much as of a single
+    /// claim's, for that is what the agent's end waits for.
+    pub(super) fn hand_over_wait(&self) -> Duration {
+        let duration = self.settings.lease.duration;
+        self.settings.claim.home().map_or(duration, |_| duration * 3 / 8)
+    }
+
     /// Another node's seat, which this one has taken, is empty: its home may have it, if it lives.
     pub(super) fn gives_seat_back(&self, now: Moment) -> bool {
         let empty = self.is_empty_seat_of_another() && self.services.are_said();
@@ -32,14 +44,9 @@ impl Machine {
         matches!(self.state, State::Holding(_))
     }
 
-    /// Whether this node has the address on its interface for the claim, or has ordered it.
-    pub(crate) fn is_wearing(&self, vip: Vip) -> bool {
-        self.holds() && self.settings.vips.contains(&vip)
-    }
-
-    /// The addresses that are the claim's.
-    pub(crate) fn vips(&self) -> &[Vip] {
-        &self.settings.vips
+    /// Whether it is held by a fresh grant.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        matches!(&self.state, State::Holding(holding) if holding.tenure == Tenure::Confirmed)
     }
 
     /// Whether the authority is out of reach.

@@ -364,11 +364,14 @@ impl Machine {
     }
 
     fn begin_hand_over(&mut self, now: Moment, out: &mut Output) {
+        if self.is_empty_seat() {
+            return self.withdraw(now, YieldReason::HandOver, out);
+        }
         if self.is_strict() {
             self.withdraw(now, YieldReason::HandOver, out);
         } else if self.has_company(now) && self.lease.in_reach() && self.link_up() && self.lease.is_fresh(now)
         {
-            self.start_yielding(now, YieldReason::HandOver, self.settings.lease.duration, out);
+            self.start_yielding(now, YieldReason::HandOver, self.hand_over_wait(), out);
         } else {
             self.stop_keeping(now, out);
         }

@@ -2,7 +2,8 @@
 //! heard, for as long as that takes. Nodes see the record at different times, and one of them may be dead.
 //!
 //! Without the authority two nodes can know different records of one address, and both wear it. Then they hear each
-//! other, for longer than a move takes, and the one that ranks lower leaves it to the other until the record can be read.
+//! other, for longer than a move takes. One that is cut off leaves it to one that is not, whose record is the newer; of two
+//! that are, the one that ranks lower leaves it, until the record can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,12 +11,15 @@ use std::time::Duration;
 use crate::names::{ClaimId, NodeId, NodeName};
 use crate::placement::score;
 use crate::time::Moment;
-use crate::vip::Vip;
+use crate::vip::{Mark, Tenure, Vip};
 
 /// How long an announcement proves that its sender wears the address: three steady ones.
 const HEARD_FOR: Duration = Duration::from_secs(10);
 /// How long two have to be heard on one address before it is no move: a move takes a watch's delay.
 const RIVALRY: Duration = Duration::from_secs(5);
+
+/// Whether a seat is held here, is cut off from its authority, and is confirmed.
+pub(super) type State = (bool, bool, bool);
 
 /// What is known of one seat.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +32,14 @@ pub(super) struct View<'a> {
     pub(super) holds: bool,
     /// Its authority is out of reach.
     pub(super) cut_off: bool,
+    /// It is held by a fresh grant, as its announcements say.
+    pub(super) confirmed: bool,
 }
 
-/// Another node that announced an address of ours.
+/// How another node announced an address of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Other {
-    node: NodeId,
+    confirmed: bool,
     since: Moment,
     last: Moment,
 }
@@ -41,19 +47,21 @@ struct Other {
 /// Who else was heard on which of our addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Moves {
-    others: BTreeMap<Vip, Other>,
+    others: BTreeMap<(Vip, NodeId), Other>,
+    /// Where each address was placed when all was looked at last: who was heard before it moved says nothing after it.
+    places: BTreeMap<Vip, ClaimId>,
     /// When something that was decided by what was heard is to be looked at again.
     next: Option<Moment>,
     /// How the seats were when all was looked at last; none where something changed since.
-    looked: Option<Vec<(bool, bool)>>,
+    looked: Option<Vec<State>>,
 }
 
 impl Moves {
     /// Another node announces an address that this one has, or leaves to it.
-    pub(super) fn heard(&mut self, now: Moment, vip: Vip, node: NodeId) {
-        let heard = self.others.entry(vip).or_insert(Other { node, since: now, last: now });
-        let since = if heard.node == node { heard.since } else { now };
-        *heard = Other { node, since, last: now };
+    pub(super) fn heard(&mut self, now: Moment, vip: Vip, mark: Mark) {
+        let confirmed = mark.tenure == Tenure::Confirmed;
+        let other = self.others.entry((vip, mark.node)).or_insert(Other { confirmed, since: now, last: now });
+        *other = Other { confirmed, since: other.since, last: now };
         self.changed();
     }
 
@@ -62,9 +70,9 @@ impl Moves {
         self.looked = None;
     }
 
-    /// Whether there is anything to look at: addresses are many, and frames as well. `state` is whether each seat is held
-    /// here, and whether its authority is out of reach.
-    pub(super) fn is_due(&mut self, now: Moment, state: Vec<(bool, bool)>) -> bool {
+    /// Whether there is anything to look at: addresses are many, and frames as well. `state` is that of
+    /// each seat.
+    pub(super) fn is_due(&mut self, now: Moment, state: Vec<State>) -> bool {
         let due = self.looked.as_ref() != Some(&state) || self.next.is_some_and(|at| at <= now);
         self.looked = Some(state);
         due
@@ -72,7 +80,12 @@ impl Moves {
 
     /// Whether it was heard lately that another node has it.
     pub(super) fn knows(&self, vip: Vip) -> bool {
-        self.others.contains_key(&vip)
+        self.who(vip).next().is_some()
+    }
+
+    fn who(&self, vip: Vip) -> impl Iterator<Item = (NodeId, &Other)> {
+        let (first, last) = ((vip, NodeId(0)), (vip, NodeId(u64::MAX)));
+        self.others.range(first..=last).map(|((_, node), other)| (*node, other))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
@@ -90,6 +103,10 @@ impl Moves {
         self.others.retain(|_, other| now.since(other.last) < HEARD_FOR);
         let places = seats.iter().flat_map(|(claim, view)| view.placed.iter().map(move |vip| (*vip, *claim)));
         let places: BTreeMap<Vip, &ClaimId> = places.collect();
+        let moved = |vip: &Vip| self.places.get(vip).is_some_and(|was| places.get(vip) != Some(&was));
+        let moved: BTreeSet<Vip> = self.others.keys().map(|(vip, _)| *vip).filter(moved).collect();
+        self.others.retain(|(vip, _), _| !moved.contains(vip));
+        self.places = places.iter().map(|(vip, claim)| (*vip, (*claim).clone())).collect();
         let elsewhere = |vip: &Vip| places.get(vip).is_some_and(|claim| !seats[claim].holds);
         let has = |view: &View<'_>| {
             let stays = view.placed.iter().filter(|vip| !self.is_left(now, own, **vip, view));
@@ -110,9 +127,65 @@ impl Moves {
     /// Whether it is left to another node that has it by a record that cannot be read.
     fn is_left(&self, now: Moment, own: &NodeName, vip: Vip, view: &View<'_>) -> bool {
         let claim = ClaimId::service(vip);
-        self.others.get(&vip).is_some_and(|other| {
+        let is_first = |node: NodeId| score(&claim, node) > score(&claim, own.id());
+        let leaves = |(node, other): (NodeId, &Other)| {
             let lasts = now.since(other.since) >= RIVALRY;
-            view.holds && view.cut_off && lasts && score(&claim, other.node) > score(&claim, own.id())
+            let is_newer = other.confirmed && !view.confirmed;
+            let is_older = view.confirmed && !other.confirmed;
+            lasts && (is_newer || (!is_older && is_first(node)))
+        };
+        view.holds && view.cut_off && self.who(vip).any(leaves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a node holds while it cannot ask, or whether it can.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Holds {
+        InReach,
+        Confirmed,
+        Detached,
+    }
+
+    /// Whether `me` ever leaves an address to these others, who go on announcing it.
+    fn leaves(me: (&str, Holds), others: &[(&str, Holds)]) -> bool {
+        let (own, vip) = (NodeName::new(me.0), Vip::from([10, 0, 0, 9]));
+        let (seat, placed) = (ClaimId::seat(&own), BTreeSet::from([vip]));
+        let (mut moves, mut now) = (Moves::default(), Moment::ZERO + Duration::from_secs(1));
+        (0..20).any(|_| {
+            for (other, holds) in others {
+                let tenure = if *holds == Holds::Detached { Tenure::Detached } else { Tenure::Confirmed };
+                moves.heard(now, vip, Mark { tenure, epoch: 1, node: NodeName::new(other).id() });
+                now = now + Duration::from_millis(300);
+            }
+            now = now + Duration::from_secs(2);
+            let (cut_off, confirmed) = (me.1 != Holds::InReach, me.1 != Holds::Detached);
+            let view = View { placed: &placed, has: &placed, holds: true, cut_off, confirmed };
+            moves.look(now, &own, &BTreeMap::from([(&seat, view)]))[&seat].is_empty()
         })
+    }
+
+    /// However they hold, and whichever ranks first: of those that hear each other for long, one goes on.
+    #[test]
+    fn of_all_that_wear_an_address_one_goes_on() {
+        use Holds::{Confirmed, Detached, InReach};
+        for holds in [
+            [Detached, Detached, Detached],
+            [Confirmed, Confirmed, Confirmed],
+            [InReach, Detached, Detached],
+            [Detached, InReach, Detached],
+            [Detached, Confirmed, Detached],
+            [Detached, Detached, InReach],
+        ] {
+            let all: Vec<_> = ["n1", "n2", "n3"].into_iter().zip(holds).collect();
+            let others = |me: &str| all.iter().copied().filter(|one| one.0 != me).collect::<Vec<_>>();
+            let stay: Vec<_> = all.iter().filter(|me| !leaves(**me, &others(me.0))).collect();
+            assert_eq!(stay.len(), 1, "{stay:?}");
+            let best = [InReach, Confirmed, Detached].into_iter().find(|one| holds.contains(one));
+            assert_eq!(Some(stay[0].1), best);
+        }
     }
 }

@@ -297,3 +297,95 @@ fn a_seat_that_is_named_no_more_is_let_go() {
     world.run(30 * SECOND);
     assert_eq!(world.holders(1), [1], "and taken again when it is named again");
 }
+
+#[test]
+fn a_node_with_an_empty_seat_ends_soon() {
+    let mut world = World::new(3);
+    world.run(60 * SECOND);
+    let began = world.now;
+    world.stop(0);
+    while !world.hosts[0].stopped && world.now.since(began) < 120 * SECOND {
+        world.run(100 * MILLISECOND);
+    }
+    let took = world.now.since(began);
+    assert!(took < 5 * SECOND, "took {took:?} with an empty seat");
+}
+
+#[test]
+fn a_seat_that_is_named_while_the_agent_ends_keeps_it_from_nothing() {
+    use crate::input::Seat;
+    use std::collections::{BTreeMap, BTreeSet};
+    let mut world = settled(3, 1);
+    world.stop(0);
+    let all: BTreeMap<_, _> = (0..4)
+        .map(|host| {
+            (
+                seat(host),
+                Seat {
+                    beacon: beacon(host),
+                    services: Some(if host < 3 { [vip(first(host))].into() } else { BTreeSet::new() }),
+                    memory: None,
+                    found: BTreeSet::new(),
+                },
+            )
+        })
+        .collect();
+    world.give(0, &Input::Seats(all));
+    world.run(600 * SECOND);
+    assert!(world.hosts[0].stopped, "never ends");
+}
+
+#[test]
+fn what_is_kept_is_kept_of_every_claim_from_the_first_moment() {
+    let mut world = settled(3, 2);
+    world.fail_api();
+    world.run(5 * SECOND);
+    let before: Vec<_> = world.hosts[1].snapshot.as_ref().expect("one").claims.keys().cloned().collect();
+    world.kill(1);
+    // Longer than the lifetimes: what it wore has expired.
+    world.hosts[1].worn.clear();
+    world.start(1);
+    let after: Vec<_> = world.hosts[1].snapshot.as_ref().expect("one").claims.keys().cloned().collect();
+    assert_eq!(before, after);
+}
+
+/// n0's address moved to n1, and moves on to n2, whose agent has not seen it, within ten seconds.
+#[test]
+fn who_was_heard_before_an_address_moved_on_counts_for_nothing() {
+    let mut world = settled(3, 1);
+    let moved = vip(first(0));
+    let began = world.now;
+    world.place(moved, 1);
+    world.run(SECOND);
+    world.place(moved, 0);
+    world.run(SECOND);
+    assert_eq!(world.wearers(moved), [0]);
+    // Now to host 2, which sees it three seconds late.
+    world.placed.insert(moved, world::name(2));
+    world.show(0);
+    world.show(1);
+    world.run(3 * SECOND);
+    world.show(2);
+    world.run(5 * SECOND);
+    assert_eq!(world.wearers(moved), [2]);
+    assert_eq!(world.dark(moved, began), Duration::ZERO);
+}
+
+/// What another node had, that died meanwhile, is known still.
+#[test]
+fn two_restarts_in_an_outage_forget_nobody() {
+    for twice in [false, true] {
+        let mut world = settled(2, 2);
+        world.fail_api();
+        world.run(5 * SECOND);
+        for _ in 0..(1 + u8::from(twice)) {
+            world.kill(0);
+            world.hosts[0].worn.clear();
+            world.hosts[0].sees.clear();
+            world.start(0);
+        }
+        world.power_off(1);
+        world.run(600 * SECOND);
+        assert_eq!((world.wearers(vip(0)), world.wearers(vip(10))), (vec![0], vec![0]), "{twice}");
+    }
+}

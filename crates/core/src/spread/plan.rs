@@ -1,7 +1,7 @@
 //! One decision on its way: who stays, who goes at once, and how many claims each node has by that.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decision, Demand, Move, Seats};
 use crate::names::{ClaimId, NodeId, NodeName};
@@ -14,6 +14,7 @@ pub(super) struct Plan<'a> {
     /// Ordered by claim.
     pub(super) places: Vec<Place<'a>>,
     loads: BTreeMap<Key<'a>, Load>,
+    passed_over: BTreeSet<ClaimId>,
 }
 
 /// A node by its id first: comparing names costs more.
@@ -71,13 +72,24 @@ impl<'a> Plan<'a> {
     pub(super) fn new(demands: impl IntoIterator<Item = &'a Demand>, seats: &'a Seats) -> Self {
         let mut demands: Vec<&Demand> = demands.into_iter().collect();
         demands.sort_by(|one, other| one.claim.cmp(&other.claim));
-        let mut plan = Self { seats, places: Vec::with_capacity(demands.len()), loads: loads(seats) };
+        let (places, passed_over) = (Vec::with_capacity(demands.len()), BTreeSet::new());
+        let mut plan = Self { seats, places, loads: loads(seats), passed_over };
         for demand in demands {
             let place = plan.stay(demand);
             plan.count(place.seat);
             plan.places.push(place);
         }
         plan
+    }
+
+    /// These claims are not moved slowly.
+    pub(super) fn passing_over(self, passed_over: BTreeSet<ClaimId>) -> Self {
+        Self { passed_over, ..self }
+    }
+
+    /// Whether a slow move of it is tried.
+    pub(super) fn may_move(&self, place: &Place<'_>) -> bool {
+        !self.passed_over.contains(&place.demand.claim)
     }
 
     fn stay(&self, demand: &'a Demand) -> Place<'a> {
@@ -94,7 +106,13 @@ impl<'a> Plan<'a> {
         if demand.candidates.iter().any(|one| self.is_target(&one.node)) {
             return place(None, Standing::Open);
         }
-        place(recorded, Standing::Fixed)
+        place(recorded.map(|seat| self.heir(seat).unwrap_or(seat)), Standing::Fixed)
+    }
+
+    /// The own seat of whoever inherited this one. What nobody could hold goes on with it there: an inherited seat that is
+    /// never empty never goes home, and who is not at home is given nothing.
+    fn heir(&self, seat: &NodeName) -> Option<&'a NodeName> {
+        self.holder(seat).filter(|holder| *holder != seat && self.is_target(holder))
     }
 
     /// Whether the seat is there, and nobody knows who holds it.

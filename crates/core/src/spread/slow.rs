@@ -15,7 +15,7 @@ impl<'a> Plan<'a> {
     }
 
     fn drained(&mut self, index: usize) -> Option<Move> {
-        let place = *self.places.get(index)?;
+        let place = self.places.get(index).copied().filter(|place| self.may_move(place))?;
         let (seat, by) = place.settled().filter(|(seat, by)| **seat != by.node)?;
         let best = self.best_elsewhere(place)?;
         (standing(best) >= standing(by)).then(|| order(place, seat, best))
@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
     /// From the busiest node that can give anything, to the least busy one that could take it.
     fn next_by(&self, scale: &Scale<'a>) -> Option<Move> {
         let mut givers: BTreeMap<(Reverse<usize>, Key<'_>), Vec<Giving<'a>>> = BTreeMap::new();
-        for place in &self.places {
+        for place in self.places.iter().filter(|place| self.may_move(place)) {
             let Some((seat, by)) = place.settled() else { continue };
             if let Some(claims) = scale.loads.get(&key(&by.node)) {
                 let giving = Giving { place: *place, seat, by, claims: *claims };

@@ -179,3 +179,37 @@ fn what_is_new_is_placed_after_what_was_placed_before() {
     let on_n1 = second.seats.values().filter(|seat| **seat == node("n1")).count();
     assert_eq!(on_n1, 20);
 }
+
+#[test]
+fn what_its_home_alone_could_hold_does_not_keep_that_from_coming_home() {
+    let mut world = World::of("n1 n2 n3");
+    world.hold("n3", "n1").claim(1, "n3").recorded(1, "n3").claim(2, "n1 n2 n3").recorded(2, "n3");
+    let _ = world.settle();
+    for _ in 0..10_000 {
+        world.now = world.now + Duration::from_secs(1);
+        let decision = world.decision();
+        world.write_all(&decision);
+    }
+    assert_ne!(
+        world.demands[&world::id(1)].records,
+        [node("n3")],
+        "still at the seat that n1 holds, which cannot serve it"
+    );
+}
+
+#[test]
+fn a_service_that_cannot_be_written_keeps_no_other_where_it_is() {
+    let mut world = World::of("n1 n2 n3");
+    world.hold("n3", "n1");
+    for claim in 1..=6 {
+        world.claim(claim, "n1 n2 n3").recorded(claim, "n3");
+    }
+    for _ in 0..10_000 {
+        world.now = world.now + Duration::from_secs(1);
+        let decision = world.decision();
+        for claim in 2..=6 {
+            world.write(&decision, claim);
+        }
+    }
+    assert_ne!(world.records(), "n3 n3 n3 n3 n3 n3");
+}

@@ -106,6 +106,11 @@ impl Resolver<'_> {
                 (true, false) => ServicesElection::PerService,
                 (false, false) => ServicesElection::Global,
             };
+        let quiet = self.switch(Key::DisableServiceUpdates)?;
+        if quiet && election == ServicesElection::PerService && self.switch(Key::Services)? {
+            let problem = "where Services are spread over nodes, which node has which is written on them";
+            return self.refuse(Key::DisableServiceUpdates, problem, "leave it out, or svc_election");
+        }
         let interface = self.services_interface()?;
         let class = ServiceClass {
             only: self.switch(Key::ClassOnly)?,

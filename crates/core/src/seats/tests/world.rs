@@ -131,10 +131,13 @@ impl World {
     // === what a test does ===
 
     pub(super) fn start(&mut self, host: usize) {
-        let found = Found { link_up: true, ..Found::default() };
+        let kept = self.hosts[host].snapshot.as_ref();
+        let memory = kept.and_then(|snapshot| snapshot.claims.get(&ClaimId::services()).cloned());
+        let found = Found { memory, link_up: true, ..Found::default() };
         self.hosts[host].node = Some(Node::new(settings(host), found, self.now, 1));
-        self.give(host, &Input::Tick);
+        // As the agent does: what is remembered of seats is kept by whoever knows of it.
         self.show(host);
+        self.give(host, &Input::Tick);
         if self.api {
             for claim in self.claims() {
                 self.watch(host, &claim);

@@ -53,12 +53,13 @@ fn the_next_move_waits_for_the_record_of_the_last() {
     world.now = world.now + MOVE_EVERY;
     let ordered = world.decision();
     let moving = |decision: &Decision| decision.seats.values().filter(|seat| **seat != node("n3")).count();
-    assert_eq!((moving(&ordered), ordered.look_again), (1, None), "its record is what is waited for");
-    world.now = world.now + MOVE_EVERY * 100;
-    assert_eq!(world.decision(), ordered, "and nothing else, for however long");
+    let given_up = Some(world.now + GIVEN_UP_AFTER);
+    assert_eq!((moving(&ordered), ordered.look_again), (1, given_up), "its record is what is waited for");
+    world.now = world.now + GIVEN_UP_AFTER - Duration::from_nanos(1);
+    assert_eq!(world.decision(), ordered, "and nothing else, until it is given up");
     world.write_all(&ordered);
     let next = world.decision();
-    assert_eq!((moving(&next), next.look_again), (2, None), "long due");
+    assert_eq!((moving(&next), next.look_again), (2, Some(world.now + GIVEN_UP_AFTER)), "long due");
 }
 
 /// A move that cannot be made any more is none that would hold up the others.

@@ -131,9 +131,9 @@ impl World {
             let is_all_recorded = decision.seats.iter().all(is_recorded);
             moved.extend(self.write_all(&decision));
             match decision.look_again {
-                Some(then) => self.now = then,
+                Some(then) if is_all_recorded => self.now = then,
                 None if is_all_recorded => return moved,
-                None => {}
+                _ => {}
             }
         }
         panic!("it goes on for ever: {:?}", moved.last());
