@@ -160,7 +160,7 @@ fn a_running_agent_says_which_settings_it_has_and_from_where_and_acts_on_them() 
     let lease = |plan: Plan| plan.with_setting("vip_leasename", "default/another");
     let Some((mut cluster, scratch)) = hosts_as("settings", lease) else { return };
     let file = scratch.0.join("mainstay.yaml");
-    std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nservicesElection: true\n")
+    std::fs::write(&file, "stateDir: /nonexistent\nlogFormat: json\nperServiceElectionOnDemand: true\n")
         .expect("written");
     let agent = &mut cluster.nodes[0].agent;
     agent.set("config_file", file.to_str().expect("a path"));
