@@ -169,13 +169,14 @@ fn spawn_seats(
     parts: &Parts,
 ) -> Edges {
     let keeper = parts.services.as_ref().filter(|_| edges.role.claim == ClaimId::services());
-    let Some(names) = keeper.and_then(|keeper| keeper.seating()) else { return edges };
+    let spread = keeper.and_then(|keeper| Some((keeper.known().placed.subscribe(), keeper.seating()?)));
+    let Some((placed, names)) = spread else { return edges };
     let calls = std::mem::replace(&mut edges.seat_calls, mpsc::channel(1).1);
     let leases = Arc::new(seats::Leases {
         settings: settings(config, &edges.role, parts.vips.clone()),
         timing: mainstay_core::seats::timing(config.timing),
         names: names.clone(),
-        placed: keeper.map(|keeper| keeper.known().placed.subscribe()).expect("it is there"),
+        placed,
         calls: Mutex::new(calls),
         inputs: edges.inputs.clone(),
     });
@@ -258,18 +259,9 @@ impl Lease {
         }
         let (sender, receiver) = mpsc::channel(CALL_QUEUE);
         let cancel = CancellationToken::new();
-        let forward = async {
-            while let Some(call) = calls.recv().await {
-                if sender.send(call).await.is_err() {
-                    anyhow::bail!("the lease adapter takes no more");
-                }
-            }
-            // The loop has ended, and with it, soon, all of this.
-            std::future::pending().await
-        };
         tokio::select! {
             () = adapter.run(receiver, inputs.clone(), cancel) => anyhow::bail!("the lease adapter ended early"),
-            broken = forward => broken,
+            () = forward(calls, &sender) => anyhow::bail!("the lease adapter takes no more"),
             () = self.follow(handles, learned) => anyhow::bail!("the lease adapter tells no more"),
         }
     }
@@ -285,6 +277,17 @@ impl Lease {
             pass_on(&handles.learned.borrow_and_update(), learned);
         }
     }
+}
+
+/// Passes a loop's requests on to an adapter; ends when that takes no more.
+pub(crate) async fn forward(calls: &mut mpsc::Receiver<LeaseCall>, adapter: &mpsc::Sender<LeaseCall>) {
+    while let Some(call) = calls.recv().await {
+        if adapter.send(call).await.is_err() {
+            return;
+        }
+    }
+    // The loop has ended, and with it, soon, all of this.
+    std::future::pending().await
 }
 
 /// Passes on what the adapter learns, and says in the log when access to the API servers is lost and found, and when one

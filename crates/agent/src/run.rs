@@ -381,7 +381,7 @@ fn facts(config: &Config, instance: InstanceId) -> Facts {
 }
 
 /// A number that another run will not draw: the standard library's hash keys come from the kernel.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

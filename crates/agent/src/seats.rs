@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::forward;
 use crate::driver::{CALL_QUEUE, INPUT_QUEUE, Placed, SeatCall};
+use crate::run::random;
 use crate::services::SeatNames;
 
 /// Before an adapter that broke off begins again: from this ...
@@ -73,9 +75,9 @@ impl Leases {
         let seats = || placed.iter().flatten().map(|(seat, _)| seat);
         for seat in seats().filter(|seat| !running.contains_key(*seat)).cloned().collect::<Vec<_>>() {
             let (Some(home), (sender, receiver)) = (seat.home(), mpsc::channel(CALL_QUEUE)) else { continue };
-            let lease = self.names.lease(&home);
+            let named = self.names.lease(&home);
+            let lease = LeaseName { namespace: named.namespace, name: named.name };
             let timing = Timing::for_retry_period(self.timing.retry_period);
-            let lease = LeaseName { namespace: lease.namespace, name: lease.name };
             let settings = mainstay_kube::Settings { lease, timing, ..self.settings.clone() };
             let cancel = CancellationToken::new();
             let inputs = self.inputs.clone();
@@ -83,7 +85,7 @@ impl Leases {
             running.insert(seat, (sender, cancel));
         }
         running.retain(|seat, (_, cancel)| {
-            let stays = seats().any(|one| one == seat);
+            let stays = placed.as_ref().is_some_and(|placed| placed.contains_key(seat));
             if !stays {
                 cancel.cancel();
             }
@@ -107,7 +109,7 @@ async fn keep(
     (mut calls, inputs): (mpsc::Receiver<LeaseCall>, mpsc::Sender<Input>),
     cancel: CancellationToken,
 ) {
-    let (mut rng, mut backoff) = (Rng::new(1), Backoff::new(AGAIN_FIRST, AGAIN_LAST));
+    let (mut rng, mut backoff) = (Rng::new(random()), Backoff::new(AGAIN_FIRST, AGAIN_LAST));
     let run = async {
         loop {
             once(settings.clone(), &seat, (&mut calls, &inputs)).await;
@@ -142,17 +144,9 @@ async fn once(
             }
         }
     };
-    let forward = async {
-        while let Some(call) = calls.recv().await {
-            if sender.send(call).await.is_err() {
-                return;
-            }
-        }
-        pending().await
-    };
     tokio::select! {
         () = adapter.run(receiver, told, CancellationToken::new()) => {}
         () = pass_on => {}
-        () = forward => {}
+        () = forward(calls, &sender) => {}
     }
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A seat is the ownership machine as it is: one for each seat on each node. What is new is between them: an address
-//! that is placed elsewhere moves make before break (`moves`), frames and outcomes find the claim that they are about
-//! (`routes`), and two seats that one node holds do not take an address from each other's interface.
+//! that is placed elsewhere moves make before break (`moves`), frames and outcomes find the claim that they are
+//! about, what all of them order is joined (`joined`), and two seats that one node holds do not take an address from each other's interface.
 //!
 //! Which address is placed where is not decided here ([`crate::spread`]): every node is told the same, from what is
 //! recorded.

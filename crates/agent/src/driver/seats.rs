@@ -8,7 +8,7 @@ use mainstay_core::names::{ClaimId, NodeName};
 use mainstay_core::status::ClaimStatus;
 use mainstay_core::vip::Vip;
 
-use super::{Core, Driver, Edges, Plane};
+use super::{Core, Driver, Edges, Plane, replace_by};
 
 /// What is placed at a seat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,6 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
         let seats = self.core.seats((self.clock)());
         let holder = |seat: ClaimStatus| (seat.claim, seat.holder.as_deref().map(NodeName::new));
         let now: Holders = seats.into_iter().map(holder).collect();
-        self.edges.holders.send_if_modified(|told| std::mem::replace(told, now.clone()) != now);
+        replace_by(&self.edges.holders, now);
     }
 }

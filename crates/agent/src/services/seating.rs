@@ -102,10 +102,14 @@ impl Seating {
     /// The seats as the placer sees them.
     pub(super) fn seats(&self, agents: &Members, holders: &Holders) -> Seats {
         let homes: BTreeSet<&NodeName> = agents.keys().chain([&self.node]).collect();
-        let holder = |home: &NodeName| holders.get(&ClaimId::seat(home)).cloned().flatten();
-        let seat = |home: &NodeName| Seat { holder: holder(home), has_agent: true };
+        let seat = |home: &NodeName| Seat { holder: holder(home, holders), has_agent: true };
         homes.into_iter().map(|home| (home.clone(), seat(home))).collect()
     }
+}
+
+/// Who holds a node's seat, as far as that is known.
+fn holder(home: &NodeName, holders: &Holders) -> Option<NodeName> {
+    holders.get(&ClaimId::seat(home)).cloned().flatten()
 }
 
 /// What each Service is to say of where it is.
@@ -115,9 +119,9 @@ pub(super) fn places(
     holders: &Holders,
 ) -> BTreeMap<ObjectName, Place> {
     let placed = claims.iter().filter_map(|claim| Some((claim, decision.seats.get(&claim.demand.claim)?)));
-    let place = |home: &NodeName| {
-        let holder = holders.get(&ClaimId::seat(home)).cloned().flatten();
-        Place { home: home.clone(), holder: holder.unwrap_or_else(|| home.clone()) }
+    let place = |home: &NodeName| Place {
+        home: home.clone(),
+        holder: holder(home, holders).unwrap_or_else(|| home.clone()),
     };
     placed
         .flat_map(|(claim, home)| claim.services.iter().map(move |name| (name.clone(), place(home))))

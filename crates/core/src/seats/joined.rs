@@ -15,7 +15,7 @@ pub(crate) struct Joined {
     heard: BTreeMap<ClaimId, (BTreeSet<Vip>, BTreeSet<IpAddr>)>,
     also: BTreeSet<Vip>,
     memories: BTreeMap<ClaimId, ClaimMemory>,
-    /// What was kept last.
+    /// What was kept last, but for the claims.
     kept: Option<Snapshot>,
     stopped: BTreeSet<ClaimId>,
 }
@@ -28,8 +28,8 @@ impl Joined {
                 self.heard.insert(claim.clone(), (vips, others));
                 out.effects.push(self.listen());
             }
-            Effect::Save(snapshot) => {
-                self.memories.extend(snapshot.claims.clone());
+            Effect::Save(mut snapshot) => {
+                self.memories.extend(std::mem::take(&mut snapshot.claims));
                 self.kept = Some(snapshot);
                 self.keep(out);
             }

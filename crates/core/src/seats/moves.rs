@@ -37,19 +37,27 @@ pub(super) struct View<'a> {
 }
 
 /// How another node announced an address of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Other {
+    /// Where the address was placed then: who was heard before it moved says nothing after it.
+    place: Option<ClaimId>,
     confirmed: bool,
     since: Moment,
     last: Moment,
+}
+
+impl Other {
+    /// Whether the address is where it was when it was first looked at.
+    fn is_heard_at(&mut self, place: Option<&ClaimId>) -> bool {
+        self.place = self.place.take().or_else(|| place.cloned());
+        self.place.as_ref() == place
+    }
 }
 
 /// Who else was heard on which of our addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Moves {
     others: BTreeMap<(Vip, NodeId), Other>,
-    /// Where each address was placed when all was looked at last: who was heard before it moved says nothing after it.
-    places: BTreeMap<Vip, ClaimId>,
     /// When something that was decided by what was heard is to be looked at again.
     next: Option<Moment>,
     /// How the seats were when all was looked at last; none where something changed since.
@@ -60,8 +68,9 @@ impl Moves {
     /// Another node announces an address that this one has, or leaves to it.
     pub(super) fn heard(&mut self, now: Moment, vip: Vip, mark: Mark) {
         let confirmed = mark.tenure == Tenure::Confirmed;
-        let other = self.others.entry((vip, mark.node)).or_insert(Other { confirmed, since: now, last: now });
-        *other = Other { confirmed, since: other.since, last: now };
+        let new = Other { place: None, confirmed, since: now, last: now };
+        let other = self.others.entry((vip, mark.node)).or_insert(new);
+        (other.confirmed, other.last) = (confirmed, now);
         self.changed();
     }
 
@@ -79,7 +88,7 @@ impl Moves {
     }
 
     /// Whether it was heard lately that another node has it.
-    pub(super) fn knows(&self, vip: Vip) -> bool {
+    fn knows(&self, vip: Vip) -> bool {
         self.who(vip).next().is_some()
     }
 
@@ -103,10 +112,7 @@ impl Moves {
         self.others.retain(|_, other| now.since(other.last) < HEARD_FOR);
         let places = seats.iter().flat_map(|(claim, view)| view.placed.iter().map(move |vip| (*vip, *claim)));
         let places: BTreeMap<Vip, &ClaimId> = places.collect();
-        let moved = |vip: &Vip| self.places.get(vip).is_some_and(|was| places.get(vip) != Some(&was));
-        let moved: BTreeSet<Vip> = self.others.keys().map(|(vip, _)| *vip).filter(moved).collect();
-        self.others.retain(|(vip, _), _| !moved.contains(vip));
-        self.places = places.iter().map(|(vip, claim)| (*vip, (*claim).clone())).collect();
+        self.others.retain(|(vip, _), other| other.is_heard_at(places.get(vip).copied()));
         let elsewhere = |vip: &Vip| places.get(vip).is_some_and(|claim| !seats[claim].holds);
         let has = |view: &View<'_>| {
             let stays = view.placed.iter().filter(|vip| !self.is_left(now, own, **vip, view));
