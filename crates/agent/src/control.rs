@@ -174,7 +174,7 @@ fn spawn_seats(
     let calls = std::mem::replace(&mut edges.seat_calls, mpsc::channel(1).1);
     let leases = Arc::new(seats::Leases {
         settings: settings(config, &edges.role, parts.vips.clone()),
-        timing: mainstay_core::seats::timing(config.timing),
+        timing: edges.role.timing,
         names: names.clone(),
         placed,
         calls: Mutex::new(calls),
@@ -350,6 +350,6 @@ fn settings(config: &Config, role: &Role, vips: watch::Receiver<Vec<Vip>>) -> ma
         vip_names: config.names().map(ToString::to_string).collect(),
         lease: LeaseName { namespace: role.lease.namespace.clone(), name: role.lease.name.clone() },
         annotations: config.features.lease_annotations.clone(),
-        timing: Timing::for_retry_period(config.timing.retry_period),
+        timing: Timing::for_retry_period(role.timing.retry_period),
     }
 }

@@ -8,8 +8,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use mainstay_core::names::ClaimId;
-use mainstay_core::settings::Authority;
+use mainstay_core::seats;
+use mainstay_core::settings::{Authority, LeaseTiming};
 
+use crate::config::features::ServicesElection;
 use crate::config::{Config, LeaseName};
 
 /// One claim of this agent.
@@ -25,6 +27,8 @@ pub(crate) struct Role {
     pub(crate) authority: Authority,
     /// Which Lease.
     pub(crate) lease: LeaseName,
+    /// How that is granted and renewed.
+    pub(crate) timing: LeaseTiming,
     /// Its loop's thread.
     pub(crate) thread: &'static str,
     /// The task that asks the API servers for its Lease.
@@ -50,6 +54,7 @@ impl Role {
             witnesses: config.witnesses.clone(),
             authority: config.authority,
             lease: config.lease.clone(),
+            timing: config.timing,
             thread: "loop",
             lease_task: "lease",
             snapshot: "snapshot.json",
@@ -73,6 +78,11 @@ impl Role {
             witnesses: services.witnesses.clone(),
             authority: Authority::Lease,
             lease: services.lease.clone(),
+            timing: match services.election {
+                // Its holder only says what goes where: nothing is dark while there is none.
+                ServicesElection::PerService => seats::timing(config.timing),
+                _ => config.timing,
+            },
             thread: "services",
             // Where there is nothing else, it is what the agent lives for.
             lease_task: if config.holds_control_plane() { "services-lease" } else { "lease" },

@@ -55,6 +55,7 @@ pub(crate) fn control_plane() -> crate::role::Role {
             namespace: "kube-system".to_owned(),
             name: "plndr-cp-lock".to_owned(),
         },
+        timing: mainstay_core::settings::LeaseTiming::default(),
         thread: "loop",
         lease_task: "lease",
         snapshot: "snapshot.json",

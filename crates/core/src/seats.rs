@@ -38,8 +38,9 @@ use moves::Moves;
 /// A seat's effects are numbered from its own number times this: more than a node orders in a century.
 const IDS_EACH: u64 = 1 << 36;
 
-/// A seat's Lease is slower than a single claim's: there are as many as nodes, and it is the wire that says who lives.
-/// With the usual timing it is granted for 40 s and renewed every 10 s, as a kubelet's own Lease is.
+/// Where Services are spread, Leases are slower than a single claim's: there are as many as nodes and one more, and it is
+/// the wire that says who lives. With the usual timing one is granted for 40 s and renewed every 10 s, as a kubelet's own
+/// Lease is.
 #[must_use]
 pub fn timing(single: LeaseTiming) -> LeaseTiming {
     LeaseTiming {
@@ -121,10 +122,9 @@ impl Seats {
     /// None yet. They have the settings of the node's first claim, but for what is each seat's own.
     pub(crate) fn new(settings: &Settings, found: &Found, seed: u64) -> Self {
         let link = if found.link_up { Link::Up } else { Link::Down };
-        let settings = Settings { lease: timing(settings.lease), ..settings.clone() };
         let (all, moves) = (BTreeMap::new(), Moves::default());
         Self {
-            settings,
+            settings: settings.clone(),
             link,
             health: None,
             seed,

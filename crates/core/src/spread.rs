@@ -11,10 +11,11 @@
 //! seats (holders) ─────┘        (a move that is not on record yet)
 //! ```
 //!
-//! *What is on record stays.* A claim leaves its seat at once only where the holder could not hold it, or the seat is gone.
-//! Else it moves slowly, one claim at a time ([`MOVE_EVERY`]): off a seat that another than its home holds, and off the
-//! busiest node where the load is uneven. So a node that joins or comes back takes nothing by itself, and a placer that
-//! knows nothing but the records goes on where the last one ended.
+//! *What is on record stays.* A claim leaves its seat only where the holder could not hold it, the seat is gone, or another
+//! than its home holds the seat: what a dead node had goes to where there is least, with one write for each Service. Else
+//! it moves slowly, one claim at a time ([`MOVE_EVERY`]), off the busiest node where the load is uneven. So a node that
+//! joins or comes back takes nothing by itself, and a placer that knows nothing but the records goes on where the last one
+//! ended.
 
 mod plan;
 mod slow;
@@ -132,7 +133,7 @@ impl Placer {
         let mut plan = Plan::new(demands, seats).passing_over(self.passed_over.keys().cloned().collect());
         self.moving = self.moving.take().filter(|under_way| plan.shift(under_way));
         self.placed = plan.place(&self.placed);
-        let next = if self.moving.is_none() { self.next(&mut plan) } else { None };
+        let next = if self.moving.is_none() { plan.rebalance(&mut self.rebalancing) } else { None };
         let Some(next) = next else { return plan.decision(self.given_up_at()) };
         if now < due {
             return plan.decision(Some(due));
@@ -154,11 +155,6 @@ impl Placer {
         if let Some(given_up) = self.moving.take_if(|_| late) {
             self.passed_over.insert(given_up.claim, now + PASSED_OVER_FOR);
         }
-    }
-
-    /// The next slow move. What is inherited goes first: the rest is counted when that is where it stays.
-    fn next(&mut self, plan: &mut Plan<'_>) -> Option<Move> {
-        plan.drain().or_else(|| plan.rebalance(&mut self.rebalancing))
     }
 }
 

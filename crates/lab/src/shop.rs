@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use crate::apiserver::{
-    ApiStatus, CONFIG_MAP, ENDPOINT_SLICE, NAMESPACE, Preconditions, SERVICE, Store, Target,
+    ApiStatus, CONFIG_MAP, ENDPOINT_SLICE, NAMESPACE, Part, Preconditions, SERVICE, Store, Target,
 };
 use crate::cluster::Cluster;
 use crate::netns::Host;
@@ -56,9 +56,35 @@ impl Shop {
     /// # Errors
     /// When there is one of this name.
     pub fn add(&self, name: &str, address: Address) -> Result<()> {
-        self.store.create(ENDPOINT_SLICE, SHOP, slice(name)).map_err(told)?;
+        self.store
+            .create(ENDPOINT_SLICE, SHOP, slice(name, &[Pod::ready("n1"), Pod::ready("n2")]))
+            .map_err(told)?;
         let place = self.made.fetch_add(1, Ordering::Relaxed);
         self.store.create(SERVICE, SHOP, service(name, address, place)).map_err(told)?;
+        Ok(())
+    }
+
+    /// A Service with the policy Local, whose one pod is on this node.
+    ///
+    /// # Errors
+    /// When there is one of this name.
+    pub fn add_local(&self, name: &str, node: &str) -> Result<()> {
+        self.store.create(ENDPOINT_SLICE, SHOP, slice(name, &[Pod::ready(node)])).map_err(told)?;
+        let place = self.made.fetch_add(1, Ordering::Relaxed);
+        let mut service = service(name, Address::FromPool, place);
+        service["spec"]["externalTrafficPolicy"] = json!("Local");
+        self.store.create(SERVICE, SHOP, service).map_err(told)?;
+        Ok(())
+    }
+
+    /// The pod of a Service ends on one node, serving on meanwhile, and another is ready on the other.
+    ///
+    /// # Errors
+    /// When there is no Service of this name.
+    pub fn move_pod(&self, name: &str, (from, to): (&str, &str)) -> Result<()> {
+        let pods = slice(name, &[Pod::ending(from), Pod::ready(to)]);
+        let target = slice_name(name);
+        self.store.update(&Target::new(ENDPOINT_SLICE, SHOP, &target), pods, Part::Main).map_err(told)?;
         Ok(())
     }
 
@@ -89,14 +115,40 @@ impl Shop {
     }
 }
 
+/// Whether each agent that runs knows of every other that it holds its own seat: what is made from then on is spread over
+/// all of them.
+#[must_use]
+pub fn seated(cluster: &Cluster) -> bool {
+    let running = || cluster.nodes.iter().filter(|node| node.agent.is_started());
+    running().all(|node| {
+        let status = node.agent.whole_status();
+        let claims = status["claims"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let holder = |name: &str| claims.iter().find(|one| one["claim"] == format!("seat/{name}").as_str());
+        running().all(|home| {
+            let name = home.host.name();
+            holder(name).is_some_and(|seat| seat["holder"] == name)
+        })
+    })
+}
+
 /// How many addresses within `[first, last]` each node's kernel has.
 ///
 /// # Errors
 /// When a kernel does not answer.
-pub fn held(cluster: &Cluster, (first, last): (Ipv4Addr, Ipv4Addr)) -> Result<Vec<usize>> {
-    let within = |address: IpAddr| matches!(address, IpAddr::V4(v4) if (first..=last).contains(&v4));
-    let count = |host: Host| Ok(host.addresses()?.iter().filter(|held| within(held.address)).count());
-    cluster.hosts().into_iter().map(count).collect()
+pub fn held(cluster: &Cluster, pool: (Ipv4Addr, Ipv4Addr)) -> Result<Vec<usize>> {
+    cluster.hosts().iter().map(|host| Ok(addresses(host, pool)?.len())).collect()
+}
+
+/// The addresses within `[first, last]` that a host's kernel has.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn addresses(host: &Host, (first, last): (Ipv4Addr, Ipv4Addr)) -> Result<Vec<Ipv4Addr>> {
+    let within = |address: IpAddr| match address {
+        IpAddr::V4(v4) => Some(v4).filter(|v4| (first..=last).contains(v4)),
+        IpAddr::V6(_) => None,
+    };
+    Ok(host.addresses()?.iter().filter_map(|held| within(held.address)).collect())
 }
 
 /// The address in place `place`, from 0, of those that a pool that begins at `first` hands out: none ends in .0 or .255
@@ -138,12 +190,30 @@ fn service(name: &str, address: Address, place: u32) -> Value {
     })
 }
 
-fn slice(service: &str) -> Value {
-    let endpoint = |last: u8, node: &str| {
+/// A pod behind a Service.
+struct Pod<'a> {
+    node: &'a str,
+    ready: bool,
+}
+
+impl<'a> Pod<'a> {
+    fn ready(node: &'a str) -> Self {
+        Self { node, ready: true }
+    }
+
+    /// It ends, and serves on as long as that takes.
+    fn ending(node: &'a str) -> Self {
+        Self { node, ready: false }
+    }
+}
+
+fn slice(service: &str, pods: &[Pod<'_>]) -> Value {
+    let endpoint = |(place, pod): (usize, &Pod<'_>)| {
+        let number = place + 1;
         json!({
-            "addresses": [format!("10.244.1.{last}")], "nodeName": node,
-            "conditions": {"ready": true, "serving": true, "terminating": false},
-            "targetRef": {"kind": "Pod", "namespace": SHOP, "name": format!("{service}-{last}")},
+            "addresses": [format!("10.244.1.{number}")], "nodeName": pod.node,
+            "conditions": {"ready": pod.ready, "serving": true, "terminating": !pod.ready},
+            "targetRef": {"kind": "Pod", "namespace": SHOP, "name": format!("{service}-{number}")},
         })
     };
     json!({
@@ -152,7 +222,7 @@ fn slice(service: &str) -> Value {
             "labels": {"kubernetes.io/service-name": service},
         },
         "addressType": "IPv4",
-        "endpoints": [endpoint(1, "n1"), endpoint(2, "n2")],
+        "endpoints": pods.iter().enumerate().map(endpoint).collect::<Vec<_>>(),
         "ports": [{"port": 8080, "protocol": "TCP"}],
     })
 }

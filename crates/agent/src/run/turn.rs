@@ -221,7 +221,7 @@ fn settings(
         vips,
         own: description.own.clone(),
         witnesses: role.witnesses.clone(),
-        lease: config.timing,
+        lease: role.timing,
         authority: role.authority,
         detection: config.detection,
         on_authority_loss: config.on_authority_loss,

@@ -63,7 +63,7 @@ impl<'a> Place<'a> {
 }
 
 /// What goes before load: never from more to less of it, if it is not at once.
-pub(super) fn standing(candidate: &Candidate) -> (bool, u32) {
+fn standing(candidate: &Candidate) -> (bool, u32) {
     (candidate.fitness == Fitness::Fit, candidate.weight)
 }
 
@@ -100,13 +100,19 @@ impl<'a> Plan<'a> {
         }
         // Where claims joined, the first that could hold the whole keeps it.
         let held = demand.records.iter().find_map(|seat| Some((seat, demand.candidate(self.holder(seat)?)?)));
-        if let Some((seat, by)) = held {
+        if let Some((seat, by)) = held.filter(|(seat, by)| **seat == by.node || !self.has_as_good(demand, by))
+        {
             return place(Some(seat), Standing::Held(by));
         }
         if demand.candidates.iter().any(|one| self.is_target(&one.node)) {
             return place(None, Standing::Open);
         }
         place(recorded.map(|seat| self.heir(seat).unwrap_or(seat)), Standing::Fixed)
+    }
+
+    /// Whether there is a target that is no worse than who holds it now at a seat that is not its own.
+    fn has_as_good(&self, demand: &Demand, by: &Candidate) -> bool {
+        demand.candidates.iter().any(|one| standing(one) >= standing(by) && self.is_target(&one.node))
     }
 
     /// The own seat of whoever inherited this one. What nobody could hold goes on with it there: an inherited seat that is
@@ -207,14 +213,6 @@ impl<'a> Plan<'a> {
         };
         let ordered = demand.candidates.iter().filter_map(|one| Some((order(one)?, one)));
         ordered.max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, best)| best)
-    }
-
-    /// The best target for a claim that is at a seat, with the claim itself not counted.
-    pub(super) fn best_elsewhere(&mut self, place: Place<'a>) -> Option<&'a Candidate> {
-        self.uncount(place.seat);
-        let best = self.best(place.demand, None);
-        self.count(place.seat);
-        best
     }
 
     /// What was decided.

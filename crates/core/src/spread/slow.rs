@@ -1,26 +1,14 @@
-//! The moves that nobody is in a hurry for: off seats that were inherited, and off nodes that have too much.
+//! The moves that nobody is in a hurry for: off nodes that have too much.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Move;
-use super::plan::{Key, Place, Plan, key, standing};
+use super::plan::{Key, Place, Plan, key};
 use crate::names::NodeName;
 use crate::placement::{Candidate, Fitness};
 
 impl<'a> Plan<'a> {
-    /// The next claim to leave a seat whose holder is not its home.
-    pub(super) fn drain(&mut self) -> Option<Move> {
-        (0..self.places.len()).find_map(|index| self.drained(index))
-    }
-
-    fn drained(&mut self, index: usize) -> Option<Move> {
-        let place = self.places.get(index).copied().filter(|place| self.may_move(place))?;
-        let (seat, by) = place.settled().filter(|(seat, by)| **seat != by.node)?;
-        let best = self.best_elsewhere(place)?;
-        (standing(best) >= standing(by)).then(|| order(place, seat, best))
-    }
-
     /// The next claim to leave a node that has too much for one that has too little. `rebalancing` says whether the load
     /// was uneven before; it begins later than it ends, so that it does not begin over and over.
     pub(super) fn rebalance(&self, rebalancing: &mut bool) -> Option<Move> {

@@ -5,8 +5,10 @@
 //! network namespaces nothing is measured, and it says why.
 #![expect(clippy::print_stdout, reason = "the table is the benchmark's data")]
 
+mod faults;
+mod one_holder;
 mod scene;
-mod thousand;
+mod spread;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use mainstay_lab::netns;
 use mainstay_lab::probe::{self, Sweep, SweepPlan};
 use mainstay_lab::shop::Address;
 
-use scene::{Bench, PATIENCE, Scene, at_a_time, millis};
+use scene::{Bench, Election, PATIENCE, Scene, at_a_time, millis};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -42,8 +44,8 @@ fn main() -> ExitCode {
 /// What was measured before something failed stays.
 type Scenario = fn(&Bench, &mut Vec<Figure>) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 3] =
-    [("up", up), ("thousand", thousand::all), ("ten-thousand", ten_thousand)];
+const SCENARIOS: [(&str, Scenario); 4] =
+    [("up", up), ("spread", spread::all), ("one-holder", one_holder::all), ("ten-thousand", ten_thousand)];
 
 fn run(arguments: &[String]) -> Result<bool> {
     let only =
@@ -68,7 +70,7 @@ fn run(arguments: &[String]) -> Result<bool> {
 
 /// From the creation of a Service until its VIP answers: alone, and a hundred at once.
 fn up(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
-    let scene = Scene::open(bench, 3)?;
+    let scene = Scene::open(bench, 3, Election::OneHolder)?;
     let one = one_by_one(&scene, 0, 25)?;
     let mut hundreds = Vec::new();
     for run in 0..3 {
@@ -120,10 +122,10 @@ fn until_answered(sweep: &Sweep, from: probe::Moment) -> Result<Vec<f64>> {
 
 /// What 10,000 Services take of an agent's memory.
 fn ten_thousand(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
-    let mut scene = Scene::new(bench, 2)?;
+    let mut scene = Scene::new(bench, 2, Election::OneHolder)?;
     scene.fill(10_000, Address::Published)?;
     scene.start()?;
-    scene.wait_held(10_000)?;
+    scene.wait_one_holder(10_000)?;
     let names = ["rss_10000_mib", "rss_10000_holder_mib", "rss_10000_follower_mib"];
     figures.extend(scene.memory(names, 110.0)?);
     Ok(())

@@ -69,26 +69,38 @@ pub(crate) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
+/// Who holds Services.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Election {
+    /// One node all of them.
+    OneHolder,
+    /// `svc_election`.
+    Spread,
+}
+
 /// A cluster that holds the control plane's VIP and Services, with client-go's timing.
 pub(crate) struct Scene<'a> {
     pub(crate) bench: &'a Bench,
     pub(crate) cluster: Cluster,
     pub(crate) shop: Shop,
+    election: Election,
 }
 
 impl<'a> Scene<'a> {
     /// No agent runs yet.
-    pub(crate) fn new(bench: &'a Bench, nodes: u8) -> Result<Self> {
+    pub(crate) fn new(bench: &'a Bench, nodes: u8, election: Election) -> Result<Self> {
         let plan = Plan { nodes, ..Plan::new(&bench.mainstay, &bench.scratch.join(format!("of-{nodes}"))) };
-        let cluster = Cluster::new(plan.with_setting("svc_enable", "true"))?;
+        let spread = if election == Election::Spread { "true" } else { "false" };
+        let plan = plan.with_setting("svc_enable", "true").with_setting("svc_election", spread);
+        let cluster = Cluster::new(plan)?;
         cluster.client.output("ip", &["route", "add", "10.78.0.0/18", "dev", cluster.client.device()])?;
         let shop = Shop::open(&cluster, POOL)?;
-        Ok(Self { bench, cluster, shop })
+        Ok(Self { bench, cluster, shop, election })
     }
 
-    /// The agents run, and one holds.
-    pub(crate) fn open(bench: &'a Bench, nodes: u8) -> Result<Self> {
-        let mut scene = Self::new(bench, nodes)?;
+    /// The agents run, and hold.
+    pub(crate) fn open(bench: &'a Bench, nodes: u8, election: Election) -> Result<Self> {
+        let mut scene = Self::new(bench, nodes, election)?;
         scene.start()?;
         Ok(scene)
     }
@@ -96,7 +108,9 @@ impl<'a> Scene<'a> {
     pub(crate) fn start(&mut self) -> Result<()> {
         (0..self.cluster.nodes.len()).try_for_each(|node| self.cluster.start(node))?;
         self.cluster.wait_settled(PATIENCE)?;
-        Ok(())
+        let seated =
+            || Ok((self.election == Election::OneHolder || shop::seated(&self.cluster)).then_some(()));
+        wait_for(PATIENCE, seated)?.context("not every node holds its seat")
     }
 
     /// The address that the pool gives to the Service in this place.
@@ -131,38 +145,52 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Waits until one node has `count` addresses of the pool and the others have none; which one.
-    pub(crate) fn wait_held(&self, count: usize) -> Result<usize> {
-        let mut told = Instant::now();
-        let held = || {
-            let held = shop::held(&self.cluster, POOL)?;
-            if told.elapsed() > Duration::from_secs(10) {
-                told = Instant::now();
-                self.bench.say(&format!("  held: {held:?} of {count}"));
-            }
-            let holders: Vec<usize> = (0..held.len()).filter(|node| held[*node] > 0).collect();
-            match holders[..] {
-                [only] if held[only] == count => Ok(Some(only)),
-                _ => {
-                    std::thread::sleep(LOOK);
-                    Ok(None)
-                }
-            }
-        };
-        let holder = wait_for(PATIENCE, held)?.context("not all Services are held by one node")?;
-        self.bench.say(&format!("  n{} holds {count}", holder + 1));
-        Ok(holder)
+    /// Waits until `count` addresses of the pool are held in all; how many by each node.
+    pub(crate) fn wait_held(&self, count: usize) -> Result<Vec<usize>> {
+        self.wait_loads(&format!("all {count} are held"), |loads| loads.iter().sum::<usize>() == count)
     }
 
-    /// Waits until this node holds the Services by the API server's word, by its own account.
-    pub(crate) fn wait_confirmed(&self, node: usize) -> Result<()> {
-        let confirmed = || {
-            let status = self.cluster.nodes[node].agent.whole_status();
-            let claims = status["claims"].as_array().cloned().unwrap_or_default();
-            let services = claims.iter().find(|claim| claim["claim"] == "services");
-            Ok(services.is_some_and(|claim| claim["tenure"] == "confirmed").then_some(()))
+    /// Waits until one node has `count` addresses of the pool and the others have none; which one.
+    pub(crate) fn wait_one_holder(&self, count: usize) -> Result<usize> {
+        let one = |loads: &[usize]| loads.iter().filter(|load| **load > 0).eq([&count]);
+        let loads = self.wait_loads(&format!("one node holds {count}"), one)?;
+        loads.iter().position(|load| *load == count).context("one node")
+    }
+
+    /// Waits until each node has its part of `count`; the one that has the most.
+    pub(crate) fn wait_even(&self, count: usize) -> Result<usize> {
+        let loads = self.wait_loads("each node has its part", |loads| is_even(loads, count))?;
+        (0..loads.len()).max_by_key(|node| loads[*node]).context("a node")
+    }
+
+    /// The same with a node whose kernel does not count.
+    pub(crate) fn wait_even_but(&self, dead: usize, count: usize) -> Result<()> {
+        let even = |loads: &[usize]| is_even(&[&loads[..dead], &loads[dead + 1..]].concat(), count);
+        self.wait_loads("each of the others has its part", even).map(drop)
+    }
+
+    fn wait_loads(&self, what: &str, are_so: impl Fn(&[usize]) -> bool) -> Result<Vec<usize>> {
+        let mut told = Instant::now();
+        let look = || {
+            let loads = shop::held(&self.cluster, POOL)?;
+            if are_so(&loads) {
+                return Ok(Some(loads));
+            }
+            if told.elapsed() > Duration::from_secs(10) {
+                told = Instant::now();
+                self.bench.say(&format!("  until {what}: {loads:?}"));
+            }
+            std::thread::sleep(LOOK);
+            Ok(None)
         };
-        wait_for(PATIENCE, confirmed)?.context("the Services' holder is not confirmed")
+        let loads = wait_for(PATIENCE, look)?.with_context(|| format!("never: {what}"))?;
+        self.bench.say(&format!("  {what}: {loads:?}"));
+        Ok(loads)
+    }
+
+    /// The pool's addresses that a node's kernel has.
+    pub(crate) fn addresses_of(&self, node: usize) -> Result<Vec<Ipv4Addr>> {
+        shop::addresses(&self.cluster.nodes[node].host, POOL)
     }
 
     /// Resident memory after a rest: of all agents, of the Services' holder, of the others. `bound` is in MiB.
@@ -186,6 +214,15 @@ impl<'a> Scene<'a> {
             Figure::of(of_followers, "MiB", followers, &[]),
         ])
     }
+}
+
+/// Within a tenth of the mean, or one of it.
+fn is_even(loads: &[usize], count: usize) -> bool {
+    let near = |load: usize| {
+        let off = (load * loads.len()).abs_diff(count);
+        off * 10 <= count || off <= loads.len()
+    };
+    loads.iter().sum::<usize>() == count && loads.iter().all(|load| near(*load))
 }
 
 /// A field of a process's `status`, in MiB.

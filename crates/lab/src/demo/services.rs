@@ -1,7 +1,7 @@
-//! `mainstay demo services`: three nodes hold twelve Services through the death of a node and an outage of the API.
+//! `mainstay demo services`: twelve Services are spread over three nodes, through a node's death and an outage of the API.
 //!
 //! As in the other demonstration everything is real but the pods, and the witnesses are a client's probes and the
-//! nodes' kernels. One node holds all Services.
+//! nodes' kernels. One of the Services has the policy Local, and follows its pod.
 
 mod acts;
 mod report;
@@ -19,7 +19,7 @@ use super::stage::{self, Files, Interrupt, Interrupted, Node};
 use super::{Args, BROKEN, KEPT, TIMING};
 use crate::cluster::{Cluster, Plan};
 use crate::netns::HolderWatch;
-use crate::probe::{self, Moment, Sweep, SweepPlan};
+use crate::probe::{self, Moment, Report, Sweep, SweepPlan};
 use crate::report::promises::{Promise, broken};
 use crate::shop::{self, Shop};
 use report::Figures;
@@ -82,7 +82,8 @@ impl Show {
         let plan =
             Plan { logs: logs.to_owned(), name: "demo", timing: TIMING, ..Plan::new(program, &directory) };
         let files = Files(directory);
-        let cluster = Cluster::new(plan.with_setting("svc_enable", "true"))?;
+        let plan = plan.with_setting("svc_enable", "true").with_setting("svc_election", "true");
+        let cluster = Cluster::new(plan)?;
         let shop = Shop::open(&cluster, POOL)?;
         let addresses = (0..IN_ALL).map(|place| shop::handed_out(POOL.0, place)).collect();
         Ok(Self {
@@ -127,6 +128,7 @@ impl Show {
         let figures = Figures {
             seconds: to.since(begin).as_secs_f64(),
             up_ms: report::spread(&self.up),
+            bystanders_lost: self.lost_by_bystanders(&before, &reports),
             holders: [before, self.holders()],
             failure: result.err().map(|error| format!("{error:#}")),
             ..Figures::of(name, &reports)
@@ -138,18 +140,30 @@ impl Show {
         Ok(())
     }
 
+    /// Probes lost of Services that the node which is cut off had no part in.
+    fn lost_by_bystanders(&self, before: &[BTreeSet<String>], reports: &[Report]) -> usize {
+        let cut = self.cut.and_then(|node| self.cluster.nodes.get(node)).map(|node| node.host.name());
+        let elsewhere = before
+            .iter()
+            .zip(reports)
+            .filter(|(holders, _)| !holders.iter().any(|name| Some(name.as_str()) == cut));
+        elsewhere.map(|(_, report)| report.lost).sum()
+    }
+
     /// Probes of the phase lost from a second after its pivot on.
     fn late_losses(&self, to: Moment) -> usize {
         let reports = self.sweep.reports(self.pivot + Duration::from_secs(1), to);
         reports.iter().take(self.served).map(|report| report.lost).sum()
     }
 
-    /// The nodes on the segment whose kernels have a Service's address.
-    fn holders(&self) -> BTreeSet<String> {
+    /// For each Service the nodes on the segment whose kernels have its address.
+    fn holders(&self) -> Vec<BTreeSet<String>> {
         let cut = self.cut.and_then(|node| self.cluster.nodes.get(node)).map(|node| node.host.name());
-        let served = self.sweep.targets().iter().take(self.served);
-        let held = served.flat_map(|address| self.watch.holders((*address).into()));
-        held.filter(|name| Some(name.as_str()) != cut).collect()
+        let of = |address: &Ipv4Addr| {
+            let held = self.watch.holders((*address).into());
+            held.into_iter().filter(|name| Some(name.as_str()) != cut).collect()
+        };
+        self.sweep.targets().iter().take(self.served).map(of).collect()
     }
 
     fn conclude(&self, directory: &Path, interrupted: bool) -> Result<u8> {

@@ -11,6 +11,7 @@ use crate::input::{
 };
 use crate::names::{ClaimId, InstanceId, Mac, NodeName};
 use crate::node::Node;
+use crate::seats::timing;
 use crate::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
 use crate::snapshot::{Member, Snapshot};
 use crate::time::Moment;
@@ -88,7 +89,7 @@ fn settings(host: usize) -> Settings {
         vips: vec![IpAddr::from([169, 254, 201, 1])],
         own: Member { macs: vec![mac(host)], addresses: vec![own(host)] },
         witnesses: vec![],
-        lease: LeaseTiming::default(),
+        lease: timing(LeaseTiming::default()),
         authority: Authority::Lease,
         detection: Detection::default(),
         on_authority_loss: OnAuthorityLoss::Hold,

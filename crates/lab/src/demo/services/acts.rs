@@ -9,24 +9,28 @@ use super::{Act, LIMIT, SERVICES, Show, report};
 use crate::cluster::Outage;
 use crate::demo::stage::Node;
 use crate::probe::{self, Moment};
-use crate::shop::Address;
+use crate::shop::{self, Address};
 
 /// Longer than three lease durations of 5 s.
 const OUTAGE: Duration = Duration::from_secs(16);
+/// The place of the Service with the policy Local.
+const LOCAL: usize = 0;
+
+/// Where the pod of the Service with the policy Local is at first, and where it goes.
+const POD: (Node, Node) = (0, 2);
+/// The node that dies: not the pod's, for then nobody could serve that Service.
+const MORTAL: Node = 1;
 
 /// Name, what happens, and how.
-pub(super) const ACTS: [(&str, &str, Act); 8] = [
+pub(super) const ACTS: [(&str, &str, Act); 9] = [
     ("bring-up", "three agents start; twelve Services are made at once", Show::bring_up),
     ("steady", "nothing happens", |show| show.observe(Duration::from_secs(5), "steady")),
-    ("node-death", "the holder's node falls silent", Show::node_death),
-    ("heal", "the silent node is back, and still has every address", Show::heal),
+    ("node-death", "a node falls silent", Show::node_death),
+    ("heal", "the silent node is back, and still has the addresses it had", Show::heal),
     ("outage", "packets to the API server are dropped", Show::outage),
-    (
-        "restart-in-outage",
-        "still no API: the holder's agent is killed (kill -9) and starts again",
-        Show::restart,
-    ),
+    ("restart-in-outage", "still no API: an agent is killed (kill -9) and starts again", Show::restart),
     ("api-returns", "the API server is back; a Service was made meanwhile", Show::api_returns),
+    ("pod-moves", "the pod of the Service with the policy Local lands on another node", Show::pod_moves),
     ("new-service", "one more Service is made", Show::new_service),
 ];
 
@@ -34,33 +38,43 @@ impl Show {
     fn bring_up(&mut self) -> Result<()> {
         (0..self.cluster.nodes.len()).try_for_each(|node| self.cluster.start(node))?;
         self.wait("the control plane's VIP is held", |show| show.settled())?;
+        self.wait("each node has a seat", |show| shop::seated(&show.cluster).then_some(()))?;
         let made = probe::now();
-        (0..SERVICES).try_for_each(|_| self.make())?;
+        self.shop.add_local(&name(LOCAL), &self.node_name(POD.0))?;
+        self.made += 1;
+        (1..SERVICES).try_for_each(|_| self.make())?;
         self.wait_answered(0..SERVICES, made)?;
         (self.from, self.served) = (probe::now(), self.made);
         self.wait_published()?;
+        self.wait_spread(&[SERVICES / 3; 3])?;
         self.tell_who_holds(made)?;
         self.observe(Duration::from_secs(1), "steady")
     }
 
     fn node_death(&mut self) -> Result<()> {
-        let holder = self.holder()?;
         self.pivot = probe::now();
-        let host = self.cluster.nodes[holder].host.clone();
+        let host = self.cluster.nodes[MORTAL].host.clone();
         self.cluster.segment.partition(&host)?;
-        self.cut = Some(holder);
-        self.wait("another node answers for all of them", |show| {
+        self.cut = Some(MORTAL);
+        self.wait("other nodes answer for all of them", |show| {
             let answers = show.sweep.first_answers(show.pivot, Some(host.mac()));
             answers.iter().take(show.served).all(Option::is_some).then_some(())
         })?;
-        self.observe(Duration::from_secs(3), "the former holder is silent")
+        self.wait_spread(&[SERVICES / 2; 2])?;
+        self.observe(Duration::from_secs(2), "spread over those that live")
     }
 
     fn heal(&mut self) -> Result<()> {
         let back = self.cut.take().context("no node is cut off")?;
         self.pivot = probe::now();
         self.cluster.segment.heal(&self.cluster.nodes[back].host)?;
-        self.wait("one node alone has them", |show| show.sole_holder())?;
+        self.wait("it has its part again", |show| {
+            // Within one of the mean: then there is nothing more to even out.
+            let holders = show.holders();
+            let loads = report::loads(&holders);
+            let each_once = loads.values().sum::<usize>() == SERVICES;
+            (each_once && loads.len() == 3 && loads.values().all(|load| (3..=5).contains(load))).then_some(())
+        })?;
         self.wait("the control plane's VIP is settled", |show| show.settled())?;
         self.observe(Duration::from_secs(3), "steady")
     }
@@ -72,10 +86,9 @@ impl Show {
 
     fn restart(&mut self) -> Result<()> {
         self.without_api(|show| {
-            let holder = show.holder()?;
-            show.cluster.kill(holder)?;
+            show.cluster.kill(MORTAL)?;
             show.observe(Duration::from_secs(1), "the agent is dead")?;
-            show.cluster.start(holder)?;
+            show.cluster.start(MORTAL)?;
             show.observe(Duration::from_secs(10), "no API")
         })
     }
@@ -87,6 +100,16 @@ impl Show {
         self.cluster.api.heal()?;
         self.wait_answered(missed..missed + 1, self.pivot)?;
         self.observe(Duration::from_secs(5), "steady")
+    }
+
+    fn pod_moves(&mut self) -> Result<()> {
+        let (from, to) = (self.node_name(POD.0), self.node_name(POD.1));
+        self.pivot = probe::now();
+        self.shop.move_pod(&name(LOCAL), (&from, &to))?;
+        self.wait("its address follows", |show| {
+            show.holders().get(LOCAL).is_some_and(|holders| holders.iter().eq([&to])).then_some(())
+        })?;
+        self.observe(Duration::from_secs(3), "steady")
     }
 
     fn new_service(&mut self) -> Result<()> {
@@ -150,15 +173,15 @@ impl Show {
         std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
     }
 
-    /// The one node of those on the segment that has the Services.
-    fn sole_holder(&self) -> Option<Node> {
-        let holders = self.holders();
-        let name = holders.first().filter(|_| holders.len() == 1)?;
-        self.cluster.nodes.iter().position(|node| node.host.name() == name)
+    /// Waits until so many nodes on the segment have so many Services each.
+    fn wait_spread(&mut self, loads: &[usize]) -> Result<()> {
+        self.wait("the Services are spread evenly", |show| {
+            report::loads(&show.holders()).values().eq(loads).then_some(())
+        })
     }
 
-    fn holder(&self) -> Result<Node> {
-        self.sole_holder().context("not exactly one node holds the Services")
+    fn node_name(&self, node: Node) -> String {
+        self.cluster.nodes[node].host.name().to_owned()
     }
 
     /// One confirmed holder of the control plane's VIP, which knows all members.
@@ -204,8 +227,8 @@ impl Show {
         let lost: usize =
             self.sweep.reports(begin, now).iter().take(self.served).map(|report| report.lost).sum();
         let seconds = now.since(begin).as_secs_f64();
-        let holders = report::names(&self.holders());
-        format!("{seconds:5.1} s  {} Services held by {holders}, {lost} probes lost: {words}", self.served)
+        let holders = report::shown_loads(&self.holders());
+        format!("{seconds:5.1} s  {} Services: {holders}, {lost} probes lost: {words}", self.served)
     }
 }
 
