@@ -33,6 +33,9 @@ pub enum Input {
     Tick,
     /// A frame about one of the addresses we listen for, sent by another host.
     Frame(Frame),
+    /// Frames came that could not be read: a burst had no room. What was asked before and was not answered since says
+    /// nothing (rule 7).
+    Missed,
     /// A virtual address left the interface, or was found on it.
     Address(AddressChange),
     /// This node's own hardware address or addresses on the VIP's interface are others than before: a bond failed over,

@@ -338,6 +338,7 @@ impl Machine {
         match input {
             Input::Tick => {}
             Input::Frame(frame) => self.on_frame(now, frame, out),
+            Input::Missed => self.watcher.missed(),
             Input::Address(AddressChange::Removed { vip, expired }) => {
                 self.on_removed(now, *vip, *expired, out)
             }

@@ -179,7 +179,7 @@ impl Seats {
             Input::Tick => {
                 self.give_where(|one| one.machine.promised().is_some_and(|at| at <= now), input, turn)
             }
-            Input::Link(_) | Input::Own(_) | Input::Shutdown => {
+            Input::Link(_) | Input::Missed | Input::Own(_) | Input::Shutdown => {
                 self.remember(input);
                 self.give_where(|_| true, input, turn);
             }

@@ -245,6 +245,11 @@ impl Watcher {
         self.sent.push((at, to == ProbeTo::All));
     }
 
+    /// Frames came that nobody could read: perhaps answers.
+    pub fn missed(&mut self) {
+        self.sent.clear();
+    }
+
     /// The last answer in this tenure.
     #[must_use]
     pub fn last_answer(&self) -> Option<Moment> {

@@ -18,6 +18,8 @@ pub struct Counters {
     pub frames_malformed: u64,
     /// Of those, about no address that is listened for: the filter had just been changed, or was too long.
     pub frames_unwanted: u64,
+    /// Frames that passed the filter and found no room in the socket, for this process was too slow.
+    pub frames_missed: u64,
     /// Announcements that a device took, by address.
     pub announced: BTreeMap<Vip, Announced>,
     /// Probes that a device took.

@@ -227,7 +227,12 @@ impl Dataplane {
     /// Everything that has happened up to now, without waiting: to be handled before a deadline of the core is, so
     /// that an answer that has arrived is never taken for silence.
     pub fn drain(&mut self) -> Vec<Input> {
-        self.look();
+        self.look_until(clock::now());
+        let missed = self.segment.missed();
+        if missed > 0 {
+            self.counters.frames_missed += missed;
+            self.ready.push_back(Input::Missed);
+        }
         self.announce();
         self.ready.drain(..).collect()
     }
@@ -257,7 +262,11 @@ impl Dataplane {
 
     /// Frames first: whatever else happened is judged by what was heard.
     fn look(&mut self) {
-        self.segment.drain(&mut self.counters, &mut self.ready);
+        self.look_until(Moment::ZERO);
+    }
+
+    fn look_until(&mut self, moment: Moment) {
+        self.segment.drain(moment, &mut self.counters, &mut self.ready);
         self.read_news();
         while let Ok(report) = self.worker.reports.try_recv() {
             self.report(report);

@@ -17,7 +17,8 @@ use crate::linux::clock;
 use crate::linux::filter::{self, Wanted};
 use crate::linux::packet::{Packet, Received};
 
-/// How many frames are read from a socket at once, before anything else has its turn.
+/// How many frames are read from a socket at once, before anything else has its turn; more only where they came before a
+/// moment that has to be caught up with.
 const BATCH: usize = 64;
 /// Longer than any ARP packet, and than any neighbour message with the options that matter.
 const LONGEST_FRAME: usize = 2_048;
@@ -124,11 +125,11 @@ impl Segment {
         }
     }
 
-    /// Reads what there is, a batch at most of each socket.
-    pub(crate) fn drain(&mut self, counters: &mut Counters, out: &mut VecDeque<Input>) {
+    /// Reads what there is: all that came before `until`, and beyond that a batch at most of each socket.
+    pub(crate) fn drain(&mut self, until: Moment, counters: &mut Counters, out: &mut VecDeque<Input>) {
         let Self { own, arp, nd, wanted } = self;
         for socket in [arp, nd] {
-            socket.drain(counters, |bytes, heard_at| {
+            socket.drain(until, counters, |bytes, heard_at| {
                 let parsed = wire::parse(bytes).map_err(|error| match error {
                     wire::ParseError::Other => Ignored::Unwanted,
                     _ => Ignored::Malformed,
@@ -147,6 +148,13 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// How many frames the kernel had no room for since this was asked last.
+    pub(crate) fn missed(&self) -> u64 {
+        u64::from(self.arp.packet.missed()) + u64::from(self.nd.packet.missed())
+    }
+}
+
 /// Why a frame is not delivered.
 enum Ignored {
     Own,
@@ -157,11 +165,16 @@ enum Ignored {
 impl Socket {
     fn drain(
         &mut self,
+        until: Moment,
         counters: &mut Counters,
         mut deliver: impl FnMut(&[u8], Moment) -> Result<(), Ignored>,
     ) {
         let mut buffer = [0; LONGEST_FRAME];
-        for _ in 0..BATCH {
+        let mut last = Moment::ZERO;
+        for read in 0.. {
+            if read >= BATCH && last >= until {
+                return;
+            }
             // Read before the socket: a frame that comes between the two is not taken for older than it is.
             let now = clock::now();
             let received = match self.packet.receive(&mut buffer) {
@@ -176,11 +189,9 @@ impl Socket {
                 }
             };
             counters.frames_read += 1;
-            let result = if received.outgoing {
-                Err(Ignored::Own)
-            } else {
-                deliver(&buffer[..received.length], self.heard_at(received))
-            };
+            last = self.heard_at(received);
+            let result =
+                if received.outgoing { Err(Ignored::Own) } else { deliver(&buffer[..received.length], last) };
             match result {
                 Ok(()) => counters.frames_delivered += 1,
                 Err(Ignored::Own) => counters.frames_own += 1,

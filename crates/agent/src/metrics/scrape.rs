@@ -326,9 +326,10 @@ fn register_planes(reports: &[&Report], registry: &mut Registry) {
 }
 
 /// What there is of each claim's data plane.
-const PLANE_COUNTERS: [(&str, &str); 6] = [
+const PLANE_COUNTERS: [(&str, &str); 7] = [
     ("frames_received", "Frames that passed the kernel's filter"),
     ("frames_malformed", "Frames that were malformed, and ignored"),
+    ("frames_missed", "Frames that found no room in the socket; what was asked before them is asked again"),
     ("probes_sent", "Probes that the device took"),
     ("send_errors", "Frames that the device did not take"),
     ("kernel_errors", "Orders that the kernel refused or left unanswered"),
@@ -336,10 +337,11 @@ const PLANE_COUNTERS: [(&str, &str); 6] = [
 ];
 
 /// In the order of [`PLANE_COUNTERS`].
-fn plane_values(counters: &Counters) -> [u64; 6] {
+fn plane_values(counters: &Counters) -> [u64; 7] {
     [
         counters.frames_read,
         counters.frames_malformed,
+        counters.frames_missed,
         counters.probes_sent,
         counters.send_errors,
         counters.kernel_errors,

@@ -110,6 +110,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "epoch",
         "events",
         "frames_malformed",
+        "frames_missed",
         "frames_received",
         "holder",
         "kernel_errors",

@@ -58,6 +58,16 @@ fn an_answer_begins_the_silence_anew() {
 }
 
 #[test]
+fn what_was_asked_before_frames_were_missed_proves_nothing() {
+    let mut watcher = dead();
+    watcher.missed();
+    assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Probes));
+    watcher.sent(at(410), ProbeTo::One(HOLDER));
+    watcher.sent(at(460), ProbeTo::All);
+    assert_eq!(watcher.evidence(at(500), PATIENCE), Ok(()), "and what was asked after it does");
+}
+
+#[test]
 fn one_probe_is_not_enough() {
     let mut watcher = watcher();
     heard(&mut watcher);

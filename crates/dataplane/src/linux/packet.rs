@@ -106,6 +106,26 @@ impl Packet {
         read_now(&self.socket, |socket| receive(socket, buffer))
     }
 
+    /// How many frames passed the filter and found no room, since this was asked last (`packet(7)`, `PACKET_STATISTICS`).
+    /// A kernel that does not say is taken to have missed none.
+    pub(crate) fn missed(&self) -> u32 {
+        // SAFETY: all-zero is a valid value of it: two numbers.
+        let mut statistics = unsafe { mem::zeroed::<libc::tpacket_stats>() };
+        let mut length = length_of::<libc::tpacket_stats>();
+        // SAFETY: the pointers are to live, writable locals, the first of the length that the second says, and the
+        // descriptor is open.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.get_ref().as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { statistics.tp_drops } else { 0 }
+    }
+
     /// Hands one frame to the device.
     pub(crate) fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.socket.get_ref().send(frame).map(|_| ())

@@ -234,6 +234,27 @@ fn what_has_arrived_is_drained_without_waiting() {
     });
 }
 
+/// The answer may be behind a burst of announcements: a part of what came is no silence, and what had no room is none.
+#[test]
+fn a_burst_is_drained_whole_and_what_had_no_room_is_told() {
+    let Some(pair) = Pair::new() else { return };
+    on(&pair.a, || async {
+        let mut plane = open().await;
+        assert_eq!(plane.submit(listen(&[V4.into()], &[])), None);
+        let one = wire::arp::gratuitous(wire::arp::Operation::Request, ROGUE, V4, None).to_vec();
+        let frames =
+            |inputs: &[Input]| inputs.iter().filter(|input| matches!(input, Input::Frame(_))).count();
+        send(&pair.b, &vec![one.clone(); 1_000]);
+        let inputs = plane.drain();
+        assert!(!inputs.contains(&Input::Missed), "there is room for so many");
+        assert!(frames(&inputs) > 500, "all that came before: {}", frames(&inputs));
+        send(&pair.b, &vec![one; 20_000]);
+        assert!(plane.drain().contains(&Input::Missed), "{:?}", plane.counters());
+        assert!(plane.counters().frames_missed > 0 && plane.counters().frames_read < 21_000);
+        assert!(!plane.drain().contains(&Input::Missed), "once");
+    });
+}
+
 #[test]
 fn who_does_not_wear_an_address_still_joins_the_group_that_is_asked_for_it() {
     let Some(pair) = Pair::new() else { return };

@@ -2,7 +2,7 @@
 //! costs none of the newest.
 //!
 //! ```text
-//!  tell ─► limiter (one of a kind a minute, a few texts) ─► queue, 64 at most ─► POST, one at a time
+//!  tell ─► limiter (one of a kind a minute, a few texts) ─► queue, 1,024 at most ─► POST, one at a time
 //!                                                              └─ outage, 429, 5xx: again, up to five minutes
 //! ```
 //!

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use super::ServiceEvent;
 use super::limiter::{Limiter, Passes};
 
-/// Events that wait. Policy when they are that many: the newest is dropped, and counted.
-pub(super) const WAITING: usize = 64;
+/// Events that wait: as many as a node that dies may have Services. Policy when they are that many: the newest is dropped,
+/// and counted.
+pub(super) const WAITING: usize = 1_024;
 
 /// An Event that happened.
 #[derive(Clone, Debug)]
