@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 /// with `Unreachable`, because it never left and nothing was done; the core tries again with its own backoff.
 pub(crate) const CALL_QUEUE: usize = 8;
 
-/// The same for all seats together.
-pub(crate) const SEAT_CALL_QUEUE: usize = 64;
+/// The same for all seats together, which may all ask at one moment. A seat has one request under way, and a cluster has
+/// 5,000 nodes at most: it is never full, and takes no memory for what is not in it.
+pub(crate) const SEAT_CALL_QUEUE: usize = 8_192;
 
 /// What a seat asks of its Lease.
 pub(crate) type SeatCall = (ClaimId, LeaseCall);
