@@ -35,7 +35,7 @@ use mainstay_dataplane::plane::Dataplane;
 use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE, SeatCall};
+pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;

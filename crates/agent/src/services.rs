@@ -47,7 +47,7 @@ use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
-pub(crate) use seating::Seating as SeatNames;
+pub(crate) use seating::SEAT_PREFIX;
 use seating::{Place, Seating, places};
 use tell::Told;
 use view::Cluster;
@@ -164,9 +164,9 @@ impl Keeper {
         self.stop.clone()
     }
 
-    /// How seats are called, where Services are spread.
-    pub(crate) fn seating(&self) -> Option<&Seating> {
-        self.seats.as_ref()
+    /// Whether Services are spread over nodes.
+    pub(crate) fn spreads(&self) -> bool {
+        self.seats.is_some()
     }
 
     pub(crate) fn known(&self) -> &Known {

@@ -35,22 +35,25 @@ impl Place {
     }
 }
 
+/// What the Leases of seats are called, before the node's name.
+pub(crate) const SEAT_PREFIX: &str = "mainstay-seat-";
+
 /// How seats are called and found.
 #[derive(Clone, Debug)]
-pub(crate) struct Seating {
+pub(super) struct Seating {
     namespace: String,
     node: NodeName,
 }
 
 impl Seating {
     /// Seats whose Leases are where that of all Services is.
-    pub(crate) fn new(lease: &LeaseName, node: &NodeName) -> Self {
+    pub(super) fn new(lease: &LeaseName, node: &NodeName) -> Self {
         Self { namespace: lease.namespace.clone(), node: node.clone() }
     }
 
     /// The Lease of a node's seat.
-    pub(crate) fn lease(&self, home: &NodeName) -> LeaseName {
-        LeaseName { namespace: self.namespace.clone(), name: format!("mainstay-seat-{home}") }
+    fn lease(&self, home: &NodeName) -> LeaseName {
+        LeaseName { namespace: self.namespace.clone(), name: format!("{SEAT_PREFIX}{home}") }
     }
 
     fn beacon(&self, cluster: &str, home: &NodeName) -> Vip {
