@@ -48,7 +48,7 @@ use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
 pub(crate) use seating::SEAT_PREFIX;
-use seating::{Place, Seating, places};
+use seating::{Place, Seating, places, shared_beacons};
 use tell::Told;
 use view::Cluster;
 pub(crate) use view::View;
@@ -433,6 +433,7 @@ impl Keeper {
         };
         let agents = self.known.members.borrow().clone();
         let placed = seating.on_record(&cluster, &agents, (&decided.claims, &addresses));
+        self.view.share_beacons(shared_beacons(&placed));
         self.known.placed.send_if_modified(|known| replace(known, Some(placed)));
         self.known.addresses.send_if_modified(|known| replace(known, Some(Vec::new())));
     }

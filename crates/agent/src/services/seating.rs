@@ -110,6 +110,26 @@ impl Seating {
     }
 }
 
+/// Seats whose beacons came out alike, in a line for each that is the same as another's. Every node comes to the same.
+///
+/// None of them is given another: nodes learn at different times which seats there are, and two that did not agree on a
+/// seat's beacon would each take its holder for dead.
+pub(super) fn shared_beacons(placed: &BTreeMap<ClaimId, Placed>) -> Vec<String> {
+    let mut wearers: BTreeMap<Vip, Vec<&str>> = BTreeMap::new();
+    for (claim, seat) in placed {
+        wearers.entry(seat.beacon).or_default().push(claim.as_str());
+    }
+    let shared = wearers.into_iter().filter(|(_, seats)| seats.len() > 1);
+    let told = |(beacon, seats): (Vip, Vec<&str>)| {
+        format!(
+            "{} have the same beacon, {beacon}, by chance, and take each other for a rival: name one of the nodes \
+             otherwise, or give svc_leasename another namespace, where all beacons are others",
+            seats.join(" and ")
+        )
+    };
+    shared.map(told).collect()
+}
+
 /// Who holds a node's seat, as far as that is known.
 fn holder(home: &NodeName, holders: &Holders) -> Option<NodeName> {
     holders.get(&ClaimId::seat(home)).cloned().flatten()
@@ -177,6 +197,20 @@ mod tests {
             ["n1", "n3"].map(|node| ClaimId::seat(&name(node)))
         );
         assert!(placed.values().all(|seat| seat.services.is_none()), "as its memory has them");
+    }
+
+    /// One pair in 20,320: found by trying names.
+    #[test]
+    fn seats_with_one_beacon_are_told_of_with_a_remedy() {
+        let seating = seating();
+        let homes: Vec<NodeName> = (0..400).map(|number| name(&format!("node-{number}"))).collect();
+        let placed = seating.all("uid", homes.iter(), |_| None);
+        let told = shared_beacons(&placed);
+        let beacons: BTreeSet<Vip> = placed.values().map(|seat| seat.beacon).collect();
+        assert_eq!(placed.len() - told.len(), beacons.len(), "as pairs, none of three among these");
+        assert!(!told.is_empty() && told.iter().all(|line| line.contains("svc_leasename")), "{told:?}");
+        let few = seating.all("uid", homes[..2].iter(), |_| None);
+        assert_eq!(shared_beacons(&few), Vec::<String>::new());
     }
 
     #[test]
