@@ -9,7 +9,7 @@ use mainstay_core::input::Input;
 use mainstay_core::names::ClaimId;
 use mainstay_core::settings::Authority;
 use mainstay_core::vip::Vip;
-use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, ServerStatus, Source, Timing};
+use mainstay_kube::{Handles, LeaseAdapter, LeaseCall, LeaseName, SeatCall, ServerStatus, Source, Timing};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::api_log::{ApiLog, Loud};
 use crate::config::Config;
-use crate::driver::{CALL_QUEUE, SeatCall};
+use crate::driver::CALL_QUEUE;
 use crate::insight::{ApiView, Insight};
 use crate::label;
 use crate::names;
@@ -169,14 +169,14 @@ fn spawn_seats(
     parts: &Parts,
 ) -> Edges {
     let keeper = parts.services.as_ref().filter(|_| edges.role.claim == ClaimId::services());
-    let spread = keeper.and_then(|keeper| Some((keeper.known().placed.subscribe(), keeper.seating()?)));
-    let Some((placed, names)) = spread else { return edges };
+    let spread = keeper.filter(|keeper| keeper.spreads()).map(|keeper| keeper.known().placed.subscribe());
+    let Some(placed) = spread else { return edges };
     let calls = std::mem::replace(&mut edges.seat_calls, mpsc::channel(1).1);
     let leases = Arc::new(seats::Leases {
         settings: settings(config, &edges.role, parts.vips.clone()),
         timing: edges.role.timing,
-        names: names.clone(),
         placed,
+        learned: edges.learned.subscribe(),
         calls: Mutex::new(calls),
         inputs: edges.inputs.clone(),
     });
@@ -280,7 +280,7 @@ impl Lease {
 }
 
 /// Passes a loop's requests on to an adapter; ends when that takes no more.
-pub(crate) async fn forward(calls: &mut mpsc::Receiver<LeaseCall>, adapter: &mpsc::Sender<LeaseCall>) {
+pub(crate) async fn forward<T>(calls: &mut mpsc::Receiver<T>, adapter: &mpsc::Sender<T>) {
     while let Some(call) = calls.recv().await {
         if adapter.send(call).await.is_err() {
             return;

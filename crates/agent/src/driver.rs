@@ -35,7 +35,7 @@ use mainstay_dataplane::plane::Dataplane;
 use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE, SeatCall};
+pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
@@ -169,7 +169,7 @@ pub(crate) struct Edges {
     pub(crate) placed: watch::Receiver<Option<BTreeMap<ClaimId, Placed>>>,
     /// Where it is told who holds which seat.
     pub(crate) holders: watch::Sender<Holders>,
-    /// Addresses that were on the interface at the start.
+    /// Addresses that were on the interface at the start, and that no seat has been told of yet.
     pub(crate) worn: BTreeSet<Vip>,
 }
 
@@ -223,6 +223,8 @@ pub(crate) struct Driver<C, P, E> {
     link_up: bool,
     refusals: Refusals,
     tenancy: Tenancy,
+    /// Seats that the core was told of.
+    told_seats: BTreeSet<ClaimId>,
     stop_by: Option<Moment>,
     ending: Option<Ending>,
     /// When others on the runtime had their turn last.
@@ -257,6 +259,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
             link_up,
             refusals: Refusals::new(),
             tenancy,
+            told_seats: BTreeSet::new(),
             stop_by: None,
             ending: None,
             was_fair_at: Moment::ZERO,
@@ -387,6 +390,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
             }
             Input::Outcome { id, outcome } => self.refusals.concluded(*id, outcome),
             Input::Link(link) => self.link_up = *link == Link::Up,
+            Input::Address(AddressChange::Removed { vip, .. }) => drop(self.edges.worn.remove(vip)),
             _ => {}
         }
         let output = self.core.handle((self.clock)(), input);

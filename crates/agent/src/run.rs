@@ -33,7 +33,7 @@ use crate::config::{Config, Resolved, Warning};
 use crate::control;
 use crate::driver::{
     CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Edges, Ending, Holders, INPUT_QUEUE, Named, Placed,
-    SEAT_CALL_QUEUE, SeatCall,
+    SEAT_CALL_QUEUE,
 };
 use crate::insight::{ApiView, Facts, Insight, LoopView};
 use crate::label::LabelView;
@@ -336,7 +336,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
-    let (seat_sender, seat_calls) = mpsc::channel::<SeatCall>(SEAT_CALL_QUEUE);
+    let (seat_sender, seat_calls) = mpsc::channel(SEAT_CALL_QUEUE);
     let Source { named, services, cluster, fitness, placed, holders, halt } = source;
     let edges = Edges {
         inputs,

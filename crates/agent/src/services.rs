@@ -47,8 +47,8 @@ use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
-pub(crate) use seating::Seating as SeatNames;
-use seating::{Place, Seating, places};
+pub(crate) use seating::SEAT_PREFIX;
+use seating::{Place, Seating, places, shared_beacons};
 use tell::Told;
 use view::Cluster;
 pub(crate) use view::View;
@@ -164,9 +164,9 @@ impl Keeper {
         self.stop.clone()
     }
 
-    /// How seats are called, where Services are spread.
-    pub(crate) fn seating(&self) -> Option<&Seating> {
-        self.seats.as_ref()
+    /// Whether Services are spread over nodes.
+    pub(crate) fn spreads(&self) -> bool {
+        self.seats.is_some()
     }
 
     pub(crate) fn known(&self) -> &Known {
@@ -433,6 +433,7 @@ impl Keeper {
         };
         let agents = self.known.members.borrow().clone();
         let placed = seating.on_record(&cluster, &agents, (&decided.claims, &addresses));
+        self.view.share_beacons(shared_beacons(&placed));
         self.known.placed.send_if_modified(|known| replace(known, Some(placed)));
         self.known.addresses.send_if_modified(|known| replace(known, Some(Vec::new())));
     }

@@ -134,6 +134,7 @@ fn services(services: &Services) -> String {
             services.write_failures_in_a_row
         );
     }
+    services.shared_beacons.iter().for_each(|line| text += &format!("{line}\n"));
     let rows: Vec<_> = services.refused.iter().map(|one| [one.service.clone(), one.why.clone()]).collect();
     if !rows.is_empty() {
         text += &format!("\n{}", table(["SERVICE", "REFUSED"], &rows));
@@ -308,6 +309,7 @@ mod tests {
             addresses: 11,
             refused_count: 3,
             refused: vec![refused],
+            shared_beacons: vec!["seat/a and seat/b have the same beacon".to_owned()],
             write_failures_in_a_row: 2,
             last_error: Some("HTTP 403 Forbidden".to_owned()),
             ..unknown
@@ -315,7 +317,8 @@ mod tests {
         assert_eq!(
             services(&known),
             "Services: 12 with 11 addresses held\n\
-             Writing on Services fails, 2 times in a row: HTTP 403 Forbidden\n\n\
+             Writing on Services fails, 2 times in a row: HTTP 403 Forbidden\n\
+             seat/a and seat/b have the same beacon\n\n\
              SERVICE   REFUSED\n\
              shop/web  10.0.0.9 is taken; name another\n\
              ... and 2 more\n"

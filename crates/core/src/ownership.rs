@@ -17,6 +17,7 @@ mod duties;
 mod fingerprint;
 mod following;
 mod frames;
+mod members;
 mod memory;
 mod seat;
 mod services;
@@ -468,29 +469,6 @@ impl Machine {
 
     fn own_id(&self) -> NodeId {
         self.settings.node.id()
-    }
-
-    /// Members as the record lists them; what is remembered stays while no record can be read.
-    fn learn_members(&mut self, now: Moment) {
-        let listed = &self.lease.facts().members;
-        if !listed.is_empty() && *listed != self.members {
-            self.members = listed.clone();
-            self.saved = None;
-            self.watch_neighbours(now);
-        }
-    }
-
-    /// The other members' and the witnesses' addresses are watched.
-    fn watch_neighbours(&mut self, now: Moment) {
-        let macs = |member: &Member| member.macs.first().copied();
-        let own = &self.settings.node;
-        let others = self.members.iter().filter(|(name, _)| *name != own);
-        let addresses: Vec<_> = others
-            .flat_map(|(_, member)| member.addresses.iter().map(move |address| (*address, macs(member))))
-            .chain(self.settings.witnesses.iter().map(|address| (*address, None)))
-            .collect();
-        self.watcher.set_neighbours(now, addresses.into_iter());
-        self.listening = false;
     }
 }
 

@@ -13,6 +13,7 @@
 //! Which address is placed where is not decided here ([`crate::spread`]): every node is told the same, from what is
 //! recorded.
 
+mod homes;
 mod joined;
 mod moves;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::snapshot::ClaimMemory;
 use crate::status::ClaimStatus;
 use crate::time::Moment;
 use crate::vip::Vip;
+use homes::Homes;
 pub(crate) use joined::Joined;
 use moves::Moves;
 
@@ -63,6 +65,8 @@ pub(crate) struct Seats {
     named: BTreeMap<ClaimId, Vip>,
     /// Seats that there ever were: their numbers are not given again.
     numbered: u64,
+    /// Where each seat's home is found on the wire.
+    homes: Homes,
     moves: Moves,
     /// The agent ends: nothing new is begun.
     stopping: bool,
@@ -131,6 +135,7 @@ impl Seats {
             all,
             named: BTreeMap::new(),
             numbered: 0,
+            homes: Homes::default(),
             moves,
             stopping: false,
         }
@@ -164,10 +169,15 @@ impl Seats {
         let now = turn.now;
         match input {
             Input::Seats(told) => self.follow(told, turn),
-            Input::SeatLease { seat, report } => self.give(seat, &Input::Lease(report.clone()), turn),
+            Input::SeatLease { seat, report } => {
+                self.give(seat, &Input::Lease(report.clone()), turn);
+                self.learn_home(seat);
+            }
             Input::Outcome { id, .. } => {
-                let whose = self.of_effect(*id).cloned();
-                whose.into_iter().for_each(|claim| self.give(&claim, input, turn));
+                if let Some(claim) = self.of_effect(*id).cloned() {
+                    self.give(&claim, input, turn);
+                    self.learn_home(&claim);
+                }
             }
             Input::Frame(frame) => self.hear(frame, turn),
             Input::Address(change) => self.give_where(|one| one.has(subject(change)), input, turn),
@@ -207,6 +217,7 @@ impl Seats {
         // Before any of them is kept anew, for what is kept is kept of all.
         for (claim, seat) in seats().filter(|(claim, _)| !self.all.contains_key(*claim)) {
             seat.memory.iter().for_each(|memory| turn.joined.remember(claim, memory));
+            self.homes.remember(seat.memory.iter().flat_map(|memory| &memory.members));
         }
         self.named = seats().map(|(claim, seat)| (claim.clone(), seat.beacon)).collect();
         for (claim, seat) in seats() {
@@ -238,7 +249,9 @@ impl Seats {
         let found = Found { memory, addresses, link_up: self.link == Link::Up };
         let seed = self.seed ^ hash(claim.as_str().as_bytes());
         let machine = Machine::new(settings, found, turn.now, seed);
-        let machine = machine.numbered_from(self.numbered.saturating_mul(IDS_EACH));
+        let mut machine = machine.numbered_from(self.numbered.saturating_mul(IDS_EACH));
+        let beside = self.all.values().next().map(|seated| &seated.machine);
+        machine.begin_beside(turn.now, self.homes.known(), beside);
         let number = self.numbered;
         let seated = Seated { machine, beacon, number, placed: None, told, stays: Stays::Yes };
         self.all.insert(claim.clone(), seated);
@@ -300,10 +313,39 @@ impl Seats {
                 Effect::Withdraw { id, claim, vips } => self.withdraw((id, claim), vips, turn),
                 Effect::Stop if self.lets_go(claim) => {
                     self.all.remove(claim);
+                    self.homes.forget(claim);
                     turn.joined.forget(claim, turn.out);
                 }
-                other => turn.joined.take(claim, other, turn.out),
+                other => {
+                    if let Effect::Probe { target, .. } = other {
+                        self.asked(claim, target, turn.now);
+                    }
+                    turn.joined.take(claim, other, turn.out);
+                }
             }
+        }
+    }
+
+    /// One seat asks for this address: the others need not.
+    fn asked(&mut self, by: &ClaimId, address: Vip, now: Moment) {
+        let others = self.all.iter_mut().filter(|(claim, _)| *claim != by);
+        others.for_each(|(_, seated)| seated.machine.was_asked_beside(now, address));
+    }
+
+    /// Takes in what a seat's Lease says of the seat's home.
+    fn learn_home(&mut self, claim: &ClaimId) {
+        if let Some(member) = self.all.get(claim).and_then(|seated| seated.machine.listed_home()) {
+            self.homes.learn(claim, member);
+        }
+    }
+
+    /// Tells each seat who the members are, where that is news.
+    fn tell_homes(&mut self, turn: &mut Turn<'_>) {
+        if self.homes.take_news() {
+            for seated in self.all.values_mut() {
+                seated.machine.know_members(turn.now, self.homes.known());
+            }
+            self.give_where(|_| true, &Input::Tick, turn);
         }
     }
 
@@ -322,6 +364,7 @@ impl Seats {
 
     /// Tells each seat what it has, until nothing follows from it any more.
     fn settle(&mut self, turn: &mut Turn<'_>) {
+        self.tell_homes(turn);
         while let Some((claim, input)) = turn.answers.pop_front().or_else(|| self.next_news(turn.now)) {
             if let (Input::Services(vips), Some(seated)) = (&input, self.all.get_mut(&claim)) {
                 seated.told = vips.iter().copied().collect();

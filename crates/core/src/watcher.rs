@@ -214,6 +214,18 @@ impl Watcher {
         }
     }
 
+    /// The same neighbours as another of this node's watchers, which has asked and heard them on the same link.
+    pub fn know_neighbours_of(&mut self, other: &Self) {
+        self.neighbours.clone_from(&other.neighbours);
+    }
+
+    /// Another of this node's watchers has asked this neighbour: its answer is heard by all of them.
+    pub fn asked_beside(&mut self, at: Moment, address: IpAddr) {
+        if let Some(neighbour) = self.neighbours.get_mut(&address) {
+            neighbour.asked = Some(at);
+        }
+    }
+
     /// A known node spoke: the path to it works.
     pub fn heard(&mut self, at: Moment, mac: Mac, sender: IpAddr) {
         self.paths.insert(mac, at);

@@ -3,33 +3,27 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
 use mainstay_core::backoff::Backoff;
-use mainstay_core::effect::{LeaseDraft, LeaseRequest};
-use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
+use mainstay_core::effect::LeaseRequest;
+use mainstay_core::input::{EffectId, Input};
 use mainstay_core::intent::Intent;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::access::Traffic;
-use crate::answer::{Answer, ErrorClass, Trouble};
+use crate::answer::Trouble;
+use crate::calls::{Desk, Voice};
 use crate::chance;
 use crate::credentials::Source;
 use crate::engine::{Engine, Observer, Plan};
-use crate::fleet::{Ask, Ends, Fleet, JSON, whole_and_way};
+use crate::fleet::Fleet;
 use crate::follow::{self, LeaseObserver};
 use crate::label::Labeller;
 use crate::learn::{self, SliceObserver};
-use crate::lease::{Seen, created, record};
-use crate::microtime;
+use crate::lease::Seen;
 use crate::publish::events::{EventSink, EventWriter};
 use crate::publish::{PublishStatus, Publisher, Wanted};
 use crate::race::Pace;
@@ -73,7 +67,7 @@ impl LeaseName {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
     }
 
-    fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         format!("{}/{}", self.collection(), self.name)
     }
 }
@@ -218,12 +212,13 @@ impl LeaseAdapter {
     ) {
         let mut tasks = JoinSet::new();
         self.start_following(&mut tasks, &reports);
-        self.start_learning(&mut tasks);
+        tasks.spawn(learning(&self.fleet, &self.settings, &self.learned));
+        let desk = self.desk(reports);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 call = requests.recv() => match call {
-                    Some(call) => self.start_call(&mut tasks, call, reports.clone()),
+                    Some(call) => drop(tasks.spawn(desk.clone().carry_out(call))),
                     None => break,
                 },
                 Some(_) = tasks.join_next() => {}
@@ -233,85 +228,44 @@ impl LeaseAdapter {
     }
 
     fn start_following(&self, tasks: &mut JoinSet<()>, reports: &mpsc::Sender<Input>) {
-        let (seen, reports) = (Arc::clone(&self.seen), reports.clone());
+        let (seen, voice) = (Arc::clone(&self.seen), Voice { reports: reports.clone(), seat: None });
         let name = self.settings.lease.name.clone();
         let observer =
-            move || LeaseObserver { name: name.clone(), seen: Arc::clone(&seen), reports: reports.clone() };
+            move || LeaseObserver { name: name.clone(), seen: Arc::clone(&seen), voice: voice.clone() };
         tasks.spawn(supervise(Arc::clone(&self.fleet), follow::plan(&self.settings), observer));
     }
 
-    fn start_learning(&self, tasks: &mut JoinSet<()>) {
-        let (fleet, learned) = (Arc::clone(&self.fleet), self.learned.clone());
-        let observer = move || SliceObserver {
-            fleet: Arc::clone(&fleet),
-            learned: learned.clone(),
-            slices: std::collections::BTreeMap::new(),
-        };
-        tasks.spawn(supervise(Arc::clone(&self.fleet), learn::plan(&self.settings), observer));
-    }
-
-    fn start_call(&self, tasks: &mut JoinSet<()>, call: LeaseCall, reports: mpsc::Sender<Input>) {
+    /// What carries out the requests about the one Lease.
+    fn desk(&self, reports: mpsc::Sender<Input>) -> Desk {
+        let lease = self.settings.lease.clone();
+        let (timing, annotations) = (self.settings.timing, self.settings.annotations.clone());
+        let voice = Voice { reports, seat: None };
         let (fleet, seen) = (Arc::clone(&self.fleet), Arc::clone(&self.seen));
-        let (ask, id) = (self.ask(&call), call.id);
-        tasks.spawn(async move {
-            let telling = reports.clone();
-            // A task of its own, so that even a panic has an outcome.
-            let task = tokio::spawn(async move {
-                let unanswered = async || {
-                    // When nobody listens any more the agent is ending.
-                    let _ = telling.send(Input::Lease(LeaseReport::Unanswered { id })).await;
-                };
-                fleet.race(&ask, whole_and_way, unanswered).await.0.answer
-            });
-            // Loading credentials comes before the race, and counts.
-            let answer = match timeout(call.deadline, AbortOnDropHandle::new(task)).await {
-                Ok(answer) => {
-                    let panicked = |error| format!("lease request: {error}");
-                    answer.unwrap_or_else(|error| Answer::unknown(ErrorClass::Broken, panicked(error)))
-                }
-                Err(_) => Answer::unknown(ErrorClass::Timeout, "no answer within the deadline"),
-            };
-            if let Answer::Success((_, Some((local, remote)))) = answer {
-                let _ = reports.send(Input::Lease(LeaseReport::Reached { local, remote })).await;
-            }
-            let outcome = Outcome::Lease(outcome(&answer, &seen));
-            let _ = reports.send(Input::Outcome { id, outcome }).await;
-        });
-    }
-
-    /// The draft with the operator's annotations.
-    fn annotated(&self, draft: &LeaseDraft) -> LeaseDraft {
-        let mut draft = draft.clone();
-        draft.annotations.extend(self.settings.annotations.clone());
-        draft
-    }
-
-    fn ask(&self, call: &LeaseCall) -> Ask {
-        let (lease, now) = (&self.settings.lease, microtime::now());
-        // The server gives up when we do, so that a write does not come true long after.
-        let limit = format!("timeout={}s", call.deadline.as_secs().max(1));
-        let (method, path, body) = match &call.request {
-            LeaseRequest::Read => (Method::GET, lease.object(), None),
-            LeaseRequest::Create(draft) => {
-                let object = created(&lease.namespace, &lease.name, &self.annotated(draft), &now);
-                (Method::POST, lease.collection(), Some(object))
-            }
-            LeaseRequest::Update { resource_version, draft } => {
-                let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let name = (lease.namespace.as_str(), lease.name.as_str());
-                let object = seen.updated(name, resource_version, &self.annotated(draft), &now);
-                (Method::PUT, lease.object(), Some(object))
-            }
-        };
-        let body = body.map(|object| Bytes::from(object.to_string())).unwrap_or_default();
-        let pace = self.settings.timing.pace(call.deadline);
-        let (path, traffic, last) = (format!("{path}?{limit}"), Traffic::Lease, None);
-        Ask { method, path, body, content: JSON, traffic, pace, last, refusal_is_fault: true }
+        Desk { fleet, lease, labels: &[], annotations, timing, seen, voice }
     }
 }
 
+/// Learns where the API servers are, and says so to the fleet and to `learned`.
+pub(crate) fn learning(
+    fleet: &Arc<Fleet>,
+    settings: &Settings,
+    learned: &watch::Sender<Vec<String>>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (telling, learned) = (Arc::clone(fleet), learned.clone());
+    let observer = move || SliceObserver {
+        fleet: Arc::clone(&telling),
+        learned: learned.clone(),
+        slices: BTreeMap::new(),
+    };
+    supervise(Arc::clone(fleet), learn::plan(settings), observer)
+}
+
 /// Keeps an engine running: a panic is logged, and it starts anew after a pause.
-async fn supervise<O: Observer + 'static>(fleet: Arc<Fleet>, plan: Plan, observer: impl Fn() -> O) {
+pub(crate) async fn supervise<O: Observer + 'static>(
+    fleet: Arc<Fleet>,
+    plan: Plan,
+    observer: impl Fn() -> O,
+) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let mut rng = chance::rng();
     loop {
@@ -321,21 +275,5 @@ async fn supervise<O: Observer + 'static>(fleet: Arc<Fleet>, plan: Plan, observe
             tracing::error!(path = plan.path, "following stopped, starting it again: {error}");
         }
         tokio::time::sleep(backoff.next(&mut rng)).await;
-    }
-}
-
-/// The core's word for an answer.
-fn outcome(answer: &Answer<(Value, Ends)>, seen: &Mutex<Seen>) -> LeaseOutcome {
-    match answer {
-        Answer::Success((object, _)) => {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).note(object);
-            LeaseOutcome::Record(record(object))
-        }
-        Answer::Absent => LeaseOutcome::Absent,
-        Answer::Conflict => LeaseOutcome::Conflict,
-        Answer::Forbidden(_) => LeaseOutcome::Forbidden,
-        Answer::Throttled(retry_after) => LeaseOutcome::Throttled { retry_after: *retry_after },
-        Answer::Refused(_) => LeaseOutcome::Unreachable,
-        Answer::Gone | Answer::Unknown(_) => LeaseOutcome::Unknown,
     }
 }

@@ -83,7 +83,7 @@ impl Trouble {
 }
 
 /// What one server's answer (or silence) means.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Answer<T> {
     /// Done.
     Success(T),

@@ -25,8 +25,9 @@ use crate::race::{Ended, Pace, race};
 use crate::servers::{Book, Report, ServerKind, ServerState, ServerStatus};
 use crate::transport::{self, Outgoing};
 
-/// The longest body we read: a Lease has a few hundred bytes, a list of EndpointSlices a few thousand.
-const LONGEST_BODY: usize = 1 << 20;
+/// The longest body we read: a Lease has some 2 KiB with all that is written on it, and a list has as many as there are nodes,
+/// where each has a seat.
+const LONGEST_BODY: usize = 8 << 20;
 /// Credentials are loaded at most this often.
 const LOAD_PAUSE: Duration = Duration::from_millis(500);
 /// During an outage they are loaded again when they are this old.

@@ -3,30 +3,25 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mainstay_core::input::{Input, LeaseReport};
+use mainstay_core::input::LeaseReport;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use crate::adapter::Settings;
+use crate::calls::Voice;
 use crate::engine::{Observer, Plan};
 use crate::lease::{Seen, record};
 
 /// How long a watch is asked to live: as client-go's reflectors, 5 to 10 minutes.
-const WATCH_FOR: Duration = Duration::from_secs(480);
+pub(crate) const WATCH_FOR: Duration = Duration::from_secs(480);
 
 /// Tells the core of the Lease.
 pub(crate) struct LeaseObserver {
     pub(crate) name: String,
     pub(crate) seen: Arc<Mutex<Seen>>,
-    pub(crate) reports: mpsc::Sender<Input>,
+    pub(crate) voice: Voice,
 }
 
 impl LeaseObserver {
-    async fn say(&self, report: LeaseReport) {
-        // When nobody listens any more the agent is ending.
-        let _ = self.reports.send(Input::Lease(report)).await;
-    }
-
     fn is_ours(&self, object: &Value) -> bool {
         object["metadata"]["name"] == self.name.as_str()
     }
@@ -36,7 +31,7 @@ impl Observer for LeaseObserver {
     async fn listed(&mut self, items: Vec<Value>) {
         match items.into_iter().find(|object| self.is_ours(object)) {
             Some(object) => self.present(object).await,
-            None => self.say(LeaseReport::Absent).await,
+            None => self.voice.say(LeaseReport::Absent).await,
         }
     }
 
@@ -44,18 +39,18 @@ impl Observer for LeaseObserver {
         if self.is_ours(&object) {
             let record = record(&object);
             self.seen.lock().unwrap_or_else(PoisonError::into_inner).note(&object);
-            self.say(LeaseReport::Observed(record)).await;
+            self.voice.say(LeaseReport::Observed(record)).await;
         }
     }
 
     async fn deleted(&mut self, object: Value) {
         if self.is_ours(&object) {
-            self.say(LeaseReport::Absent).await;
+            self.voice.say(LeaseReport::Absent).await;
         }
     }
 
     async fn lost(&mut self) {
-        self.say(LeaseReport::WatchLost).await;
+        self.voice.say(LeaseReport::WatchLost).await;
     }
 }
 

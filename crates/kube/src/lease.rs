@@ -73,6 +73,16 @@ impl Seen {
     }
 }
 
+/// The object with these labels, beside those that it has.
+pub(crate) fn label(mut object: Value, labels: &[(&str, &str)]) -> Value {
+    if !labels.is_empty() {
+        let mut all = section(&object["metadata"], "labels");
+        all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))));
+        object["metadata"]["labels"] = all.into();
+    }
+    object
+}
+
 fn drafted(mut object: Value, draft: &LeaseDraft, now: &str) -> Value {
     object["apiVersion"] = "coordination.k8s.io/v1".into();
     object["kind"] = "Lease".into();

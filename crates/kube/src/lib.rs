@@ -10,7 +10,7 @@
 //!            └ learn ──── EndpointSlices ────────┘                └ transport (own pools, TLS, TCP time-outs)
 //! ```
 //!
-//! Beside that, a [`Reflector`] follows Services, their endpoints, nodes and the address pools, and says them in the core's
+//! Beside that, a [`SeatAdapter`] does the same for the Leases of all seats together, and a [`Reflector`] follows Services, their endpoints, nodes and the address pools, and says them in the core's
 //! words ([`convert`]). It shares the fleet with the Lease, and nothing that the Lease waits for. A [`Publisher`] writes on Services what
 //! is decided about them, and an [`EventWriter`] tells of it. No agent runs them yet.
 //!
@@ -20,6 +20,7 @@
 mod access;
 mod adapter;
 mod answer;
+mod calls;
 mod chance;
 mod cluster;
 pub mod convert;
@@ -38,6 +39,7 @@ pub mod parsers;
 mod publish;
 mod race;
 mod reflect;
+mod seats;
 pub mod servers;
 mod transport;
 mod verify;
@@ -55,4 +57,5 @@ pub use reflect::{
     Feed, Following, FollowingTiming, ObservedServices, Pools, Problems, Reflector, SEAT, VIP_HOST,
     WatchPhase, WatchState, WatchStates, Watched,
 };
+pub use seats::{SEAT_LABEL, SeatAdapter, SeatCall};
 pub use servers::{ServerKind, ServerState, ServerStatus};

@@ -169,7 +169,8 @@ impl Cluster {
             .with_context(|| format!("cannot make {}", plan.logs.display()))?;
         let segment = Segment::new(plan.name)?;
         let node = |(n, name): (u8, String)| segment.host_on(&name, Addresses::numbered(n), plan.cable);
-        let hosts = (1..).zip(plan.node_names()).map(node).collect::<Result<Vec<_>>>()?;
+        let numbers = (1..).filter(|number| ![API, CLIENT].contains(number));
+        let hosts = numbers.zip(plan.node_names()).map(node).collect::<Result<Vec<_>>>()?;
         let other = |name, number| segment.host_on(name, Addresses::numbered(number), plan.cable.of_others());
         let client = other("client", CLIENT)?;
         let api_host = match plan.layout {

@@ -192,6 +192,9 @@ pub struct Services {
     pub refused_count: usize,
     /// The first of them.
     pub refused: Vec<RefusedService>,
+    /// Seats whose beacons came out alike, a line for each.
+    #[serde(default)]
+    pub shared_beacons: Vec<String>,
     /// Writes on Services that this node did.
     pub writes: u64,
     /// Writes on Services that failed in a row.

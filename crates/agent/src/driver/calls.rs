@@ -5,18 +5,16 @@ use std::time::Duration;
 use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
 use mainstay_core::names::ClaimId;
 use mainstay_core::time::Moment;
-use mainstay_kube::LeaseCall;
+use mainstay_kube::{LeaseCall, SeatCall};
 use tokio::sync::mpsc;
 
 /// Requests that wait for the adapter. Policy when it is full, or nobody takes them: the request is answered at once
 /// with `Unreachable`, because it never left and nothing was done; the core tries again with its own backoff.
 pub(crate) const CALL_QUEUE: usize = 8;
 
-/// The same for all seats together.
-pub(crate) const SEAT_CALL_QUEUE: usize = 64;
-
-/// What a seat asks of its Lease.
-pub(crate) type SeatCall = (ClaimId, LeaseCall);
+/// The same for all seats together, which may all ask at one moment. A seat has one request under way, and a cluster has
+/// 5,000 nodes at most: it is never full, and takes no memory for what is not in it.
+pub(crate) const SEAT_CALL_QUEUE: usize = 8_192;
 
 /// How much longer than its deadline a request may take before it is given up: the adapter answers at the deadline;
 /// only one that died with the request in its hands does not.

@@ -5,6 +5,7 @@ use std::ops::DerefMut;
 
 use mainstay_core::input::{Input, Seat};
 use mainstay_core::names::{ClaimId, NodeName};
+use mainstay_core::snapshot::ClaimMemory;
 use mainstay_core::status::ClaimStatus;
 use mainstay_core::vip::Vip;
 
@@ -23,19 +24,26 @@ pub(crate) struct Placed {
 pub(crate) type Holders = BTreeMap<ClaimId, Option<NodeName>>;
 
 impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
-    /// What is placed at which seat, with what an earlier run knew of it.
+    /// What is placed at which seat; the first time that a seat is told, with what an earlier run knew of it.
     pub(super) fn seat(&mut self) {
-        let Edges { placed, snapshot, worn, .. } = &mut *self.edges;
-        let placed = placed.borrow_and_update().clone();
+        let placed = self.edges.placed.borrow_and_update().clone();
         let seat = |(claim, placed): (ClaimId, Placed)| {
-            let memory = snapshot.claims.get(&claim).cloned();
-            let known = memory.iter().flat_map(|memory| &memory.services).chain([&placed.beacon]);
-            let found = known.filter(|vip| worn.contains(vip)).copied().collect();
+            let first = self.told_seats.insert(claim.clone());
+            let (memory, found) = if first { self.recall(&claim, placed.beacon) } else { Default::default() };
             (claim, Seat { beacon: placed.beacon, services: placed.services, memory, found })
         };
         if let Some(seats) = placed.map(|placed| placed.into_iter().map(seat).collect()) {
             self.handle(&Input::Seats(seats));
         }
+    }
+
+    /// What an earlier run remembered of a seat, and which of its addresses are on the interface.
+    fn recall(&mut self, claim: &ClaimId, beacon: Vip) -> (Option<ClaimMemory>, BTreeSet<Vip>) {
+        let Edges { snapshot, worn, .. } = &mut *self.edges;
+        let memory = snapshot.claims.get(claim).cloned();
+        let known = memory.iter().flat_map(|memory| &memory.services).chain([&beacon]);
+        let found = known.filter(|vip| worn.remove(*vip)).copied().collect();
+        (memory, found)
     }
 
     pub(super) fn tell_holders(&self) {

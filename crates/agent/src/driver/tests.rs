@@ -1,5 +1,8 @@
 //! The loop in virtual time, with a scripted core and a data plane that records.
 
+mod requests;
+mod told;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -146,6 +149,7 @@ struct Held {
     services: watch::Sender<Option<Vec<Vip>>>,
     cluster: watch::Sender<Option<String>>,
     fitness: watch::Sender<Option<Health>>,
+    placed: watch::Sender<Option<BTreeMap<ClaimId, Placed>>>,
     saves: Taker<Snapshot>,
     calls: mpsc::Receiver<LeaseCall>,
     vitals: Arc<Vitals>,
@@ -170,6 +174,7 @@ fn driver(
     let (services, service_receiver) = watch::channel(None);
     let (cluster, cluster_receiver) = watch::channel(None);
     let (fitness, fitness_receiver) = watch::channel(None);
+    let (placed, placed_receiver) = watch::channel(None);
     let named = Named {
         vips: vip_receiver,
         answers: name_receiver,
@@ -188,7 +193,7 @@ fn driver(
         services: service_receiver,
         cluster: cluster_receiver,
         fitness: fitness_receiver,
-        placed: watch::channel(None).1,
+        placed: placed_receiver,
         holders: watch::Sender::default(),
         worn: BTreeSet::new(),
     });
@@ -207,6 +212,7 @@ fn driver(
             services,
             cluster,
             fitness,
+            placed,
             saves,
             calls,
             vitals,
@@ -259,57 +265,6 @@ async fn an_idle_loop_is_quiet_and_has_a_pulse() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_cannot_be_passed_on_was_not_made() {
-    let (driver, held) = driver(vec![vec![read(1), read(2)]], vec![], Wire::default());
-    let answer = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        held.inputs.send(lease(1, LeaseOutcome::Absent)).await.unwrap();
-        shut_down_at(&held, at(5_000)).await;
-    };
-    tokio::join!(driver.run(), answer);
-    let expected =
-        [Input::Tick, lease(2, LeaseOutcome::Unreachable), lease(1, LeaseOutcome::Absent), Input::Shutdown];
-    assert_eq!(held.record.inputs(), expected, "the queue of this test has one place");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_dies_with_its_adapter_is_unknown_and_a_late_answer_is_no_second_one() {
-    let (driver, mut held) = driver(vec![vec![read(1)]], vec![], Wire::default());
-    let late = async {
-        assert_eq!(held.calls.recv().await.unwrap().id, EffectId(1));
-        tokio::time::sleep(at(3_000).since(clock())).await;
-        let seen = held.record.0.borrow().clone();
-        assert_eq!(seen.last().unwrap().1, lease(1, LeaseOutcome::Unknown));
-        assert!((at(1_500)..=at(1_510)).contains(&held.record.last_at()), "{:?}", held.record.last_at());
-        held.inputs.send(lease(1, LeaseOutcome::Absent)).await.unwrap();
-        held.inputs.send(Input::Lease(LeaseReport::Absent)).await.unwrap();
-        shut_down_at(&held, at(4_000)).await;
-    };
-    tokio::join!(driver.run(), late);
-    let rest = &held.record.inputs()[1..];
-    assert_eq!(rest, [lease(1, LeaseOutcome::Unknown), Input::Lease(LeaseReport::Absent), Input::Shutdown]);
-}
-
-/// What the names mean is told to the core and kept; of addresses that were given as such neither is ever said.
-#[tokio::test(start_paused = true)]
-async fn what_the_names_mean_is_told_and_kept_whenever_it_changes() {
-    let vip = |last: u8| Vip::from([10, 0, 0, last]);
-    let (driver, held) = driver(vec![], vec![], Wire::default());
-    held.vips.send(vec![vip(100)]).expect("the loop follows");
-    let resolve = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let answers: Answers = [("api.example.com".to_owned(), vec![vip(101)])].into();
-        held.names.send(answers.clone()).expect("the loop follows");
-        held.vips.send(vec![vip(101)]).expect("the loop follows");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(held.saves.take().expect("it is saved"), Snapshot { names: answers, ..snapshot("start") });
-        held.commands.send(Command::Abort).await.expect("the loop takes commands");
-    };
-    tokio::join!(driver.run(), resolve);
-    assert_eq!(held.record.inputs(), [Input::Tick, Input::Vips(vec![vip(101)])]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_core_learns_which_of_several_addresses_the_kernel_refuses() {
     let vip = Vip::from([10, 0, 0, 101]);
     let refused = FaultNews::Refused { vip, cause: "no".to_owned() };
@@ -322,44 +277,6 @@ async fn the_core_learns_which_of_several_addresses_the_kernel_refuses() {
     tokio::join!(driver.run(), shut_down_at(&held, at(100)));
     let changes = [AddressChange::Refused { vip }, AddressChange::Accepted { vip }].map(Input::Address);
     assert!(held.record.inputs().windows(2).any(|two| two == changes), "{:?}", held.record.inputs());
-}
-
-#[tokio::test(start_paused = true)]
-async fn snapshots_carry_the_api_servers_learned_before_and_after() {
-    let saved = Effect::Save(snapshot("core"));
-    let (driver, held) = driver(vec![vec![], vec![saved]], vec![], Wire::default());
-    let learn = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(
-            held.saves.take().unwrap(),
-            snapshot("start"),
-            "a restart is the same run from the first moment"
-        );
-        held.inputs.send(Input::Lease(LeaseReport::Absent)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(held.saves.take().unwrap(), snapshot("core"));
-        held.learned.send(vec!["https://10.0.0.2:6443".into()]).unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let api_servers = vec!["https://10.0.0.2:6443".to_owned()];
-        assert_eq!(held.saves.take().unwrap(), Snapshot { api_servers, ..snapshot("core") });
-        shut_down_at(&held, at(1_000)).await;
-    };
-    tokio::join!(driver.run(), learn);
-}
-
-/// Whoever judges and chooses among a name's addresses is told what the core has learned of others.
-#[tokio::test(start_paused = true)]
-async fn what_the_core_learns_of_others_is_told_on() {
-    let vip = |host| Vip::from([10, 0, 0, host]);
-    let member = Member { macs: vec![], addresses: vec![vip(6)] };
-    let members: Members = [(NodeName::new("n2"), member)].into();
-    let memory = ClaimMemory { members: members.clone(), told: vec![vip(101)], ..ClaimMemory::default() };
-    let claims = [(ClaimId::control_plane(), memory)].into();
-    let saved = Effect::Save(Snapshot { claims, ..snapshot("core") });
-    let (driver, held) = driver(vec![vec![saved]], vec![], Wire::default());
-    tokio::join!(driver.run(), shut_down_at(&held, at(100)));
-    let told = (held.named.members.borrow().clone(), held.named.told.borrow().clone());
-    assert_eq!(told, (members, vec![vip(101)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -463,56 +380,4 @@ async fn a_loop_that_stood_still_asks_the_core_before_it_does_anything_else() {
     let inputs = held.record.inputs();
     assert_eq!(inputs[..3], [Input::Tick, Input::Tick, Input::Link(Link::Up)], "{inputs:?}");
     assert_eq!(submitted.borrow().len(), 1, "what it ordered was carried out");
-}
-
-#[tokio::test(start_paused = true)]
-async fn services_are_told_when_they_are_known_and_the_cluster_is_kept() {
-    let (driver, held) = driver(vec![], vec![], Wire::default());
-    let services: Vec<Vip> = vec![[10, 1, 0, 1].into()];
-    let tell = async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        assert_eq!(held.record.inputs(), [Input::Tick], "nothing is known yet");
-        held.services.send_replace(Some(services.clone()));
-        held.cluster.send_replace(Some("uid".to_owned()));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        held.services.send_replace(Some(vec![]));
-    };
-    let (ending, (), ()) = tokio::join!(driver.run(), tell, shut_down_at(&held, at(100)));
-    assert_eq!(ending, Ending::Stopped);
-    let told = [Input::Tick, Input::Services(services), Input::Services(vec![]), Input::Shutdown];
-    assert_eq!(held.record.inputs(), told, "none left is something to tell as well");
-    assert_eq!(held.saves.take().expect("kept").cluster.as_deref(), Some("uid"));
-}
-
-/// A core that broke off had asked; the one after it counts its requests from one again.
-#[tokio::test(start_paused = true)]
-async fn what_a_loop_before_had_asked_is_answered_to_nobody() {
-    let (mut first, mut held) = driver(vec![vec![read(1)]], vec![], Wire::default());
-    first.handle(&Input::Tick);
-    let asked = held.calls.recv().await.expect("asked").id;
-    first.edges.begin_anew();
-    let again = Script::new(Record::default(), vec![vec![read(1)]], vec![]);
-    let record = again.record.clone();
-    let mut second = Driver::new((again, Wire::default()), clock, first.edges, true);
-    second.handle(&Input::Tick);
-    let asked_again = held.calls.recv().await.expect("asked").id;
-    assert_ne!(asked, asked_again);
-    let absent = |id| Input::Outcome { id, outcome: Outcome::Lease(LeaseOutcome::Absent) };
-    for id in [asked, asked_again] {
-        held.inputs.send(absent(id)).await.expect("the loop is there");
-    }
-    let (ending, ()) = tokio::join!(second.run(), shut_down_at(&held, at(50)));
-    assert_eq!(ending, Ending::Stopped);
-    let answered: Vec<Input> =
-        record.inputs().into_iter().filter(|input| matches!(input, Input::Outcome { .. })).collect();
-    assert_eq!(answered, [absent(EffectId(1))], "its own, and by its own name for it");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_loop_is_told_at_its_start_whether_its_node_is_fit() {
-    let (driver, held) = driver(vec![], vec![], Wire::default());
-    held.fitness.send_replace(Some(Health::Unhealthy));
-    let (ending, ()) = tokio::join!(driver.run(), shut_down_at(&held, at(50)));
-    assert_eq!(ending, Ending::Stopped);
-    assert_eq!(held.record.inputs(), [Input::Tick, Input::Health(Health::Unhealthy), Input::Shutdown]);
 }

@@ -35,22 +35,25 @@ impl Place {
     }
 }
 
+/// What the Leases of seats are called, before the node's name.
+pub(crate) const SEAT_PREFIX: &str = "mainstay-seat-";
+
 /// How seats are called and found.
 #[derive(Clone, Debug)]
-pub(crate) struct Seating {
+pub(super) struct Seating {
     namespace: String,
     node: NodeName,
 }
 
 impl Seating {
     /// Seats whose Leases are where that of all Services is.
-    pub(crate) fn new(lease: &LeaseName, node: &NodeName) -> Self {
+    pub(super) fn new(lease: &LeaseName, node: &NodeName) -> Self {
         Self { namespace: lease.namespace.clone(), node: node.clone() }
     }
 
     /// The Lease of a node's seat.
-    pub(crate) fn lease(&self, home: &NodeName) -> LeaseName {
-        LeaseName { namespace: self.namespace.clone(), name: format!("mainstay-seat-{home}") }
+    fn lease(&self, home: &NodeName) -> LeaseName {
+        LeaseName { namespace: self.namespace.clone(), name: format!("{SEAT_PREFIX}{home}") }
     }
 
     fn beacon(&self, cluster: &str, home: &NodeName) -> Vip {
@@ -105,6 +108,26 @@ impl Seating {
         let seat = |home: &NodeName| Seat { holder: holder(home, holders), has_agent: true };
         homes.into_iter().map(|home| (home.clone(), seat(home))).collect()
     }
+}
+
+/// Seats whose beacons came out alike, in a line for each that is the same as another's. Every node comes to the same.
+///
+/// None of them is given another: nodes learn at different times which seats there are, and two that did not agree on a
+/// seat's beacon would each take its holder for dead.
+pub(super) fn shared_beacons(placed: &BTreeMap<ClaimId, Placed>) -> Vec<String> {
+    let mut wearers: BTreeMap<Vip, Vec<&str>> = BTreeMap::new();
+    for (claim, seat) in placed {
+        wearers.entry(seat.beacon).or_default().push(claim.as_str());
+    }
+    let shared = wearers.into_iter().filter(|(_, seats)| seats.len() > 1);
+    let told = |(beacon, seats): (Vip, Vec<&str>)| {
+        format!(
+            "{} have the same beacon, {beacon}, by chance, and take each other for a rival: name one of the nodes \
+             otherwise, or give svc_leasename another namespace, where all beacons are others",
+            seats.join(" and ")
+        )
+    };
+    shared.map(told).collect()
 }
 
 /// Who holds a node's seat, as far as that is known.
@@ -174,6 +197,20 @@ mod tests {
             ["n1", "n3"].map(|node| ClaimId::seat(&name(node)))
         );
         assert!(placed.values().all(|seat| seat.services.is_none()), "as its memory has them");
+    }
+
+    /// One pair in 20,320: found by trying names.
+    #[test]
+    fn seats_with_one_beacon_are_told_of_with_a_remedy() {
+        let seating = seating();
+        let homes: Vec<NodeName> = (0..400).map(|number| name(&format!("node-{number}"))).collect();
+        let placed = seating.all("uid", homes.iter(), |_| None);
+        let told = shared_beacons(&placed);
+        let beacons: BTreeSet<Vip> = placed.values().map(|seat| seat.beacon).collect();
+        assert_eq!(placed.len() - told.len(), beacons.len(), "as pairs, none of three among these");
+        assert!(!told.is_empty() && told.iter().all(|line| line.contains("svc_leasename")), "{told:?}");
+        let few = seating.all("uid", homes[..2].iter(), |_| None);
+        assert_eq!(shared_beacons(&few), Vec::<String>::new());
     }
 
     #[test]

@@ -56,6 +56,16 @@ impl View {
             shown.map(|(name, why)| RefusedService { service: name.to_string(), why: why.clone() }).collect();
     }
 
+    /// These seats' beacons are alike; said in the log once for each.
+    pub(super) fn share_beacons(&self, told: Vec<String>) {
+        let mut state = self.lock();
+        let services = state.services.get_or_insert_default();
+        for new in told.iter().filter(|line| !services.shared_beacons.contains(line)) {
+            tracing::error!("{new}");
+        }
+        services.shared_beacons = told;
+    }
+
     /// How the writes on Services go.
     pub(super) fn writes(&self, writes: &PublishStatus) {
         let mut state = self.lock();

@@ -16,7 +16,8 @@ use crate::vip::Vip;
 
 /// Who was granted what: the proof that a Lease is held by a Mainstay node, and by which run of it.
 pub const GRANT: &str = "mainstay.io/grant";
-/// The claim's members and how they are found on the wire.
+/// The claim's members and how they are found on the wire. A seat's Lease lists its home alone: a member of all seats is who is
+/// listed on the Lease of its own.
 pub const MEMBERS: &str = "mainstay.io/members";
 /// The holder cannot serve and invites a healthy node.
 pub const INVITATION: &str = "mainstay.io/invitation";
@@ -132,8 +133,8 @@ pub fn wants_member(members: &BTreeMap<NodeName, Member>, node: &NodeName, membe
 /// What a node has to say on the Lease beside the election record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Itself.
-    pub member: Member,
+    /// Itself; `None` where it is not to be listed: on the Lease of another node's seat.
+    pub member: Option<Member>,
     /// The members it remembers, itself left out: written where the Lease lists nobody. A Lease that was deleted
     /// would else be read and written once by every one of them.
     pub remembered: BTreeMap<NodeName, Member>,
@@ -182,7 +183,9 @@ pub fn compose(
     }
     remember(&mut annotations, &publication.remembered);
     forget(&mut annotations, &publication.forget);
-    join(&mut annotations, node, &publication.member);
+    if let Some(member) = &publication.member {
+        join(&mut annotations, node, member);
+    }
     annotations
 }
 

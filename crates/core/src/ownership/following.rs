@@ -251,7 +251,7 @@ impl Machine {
         let false_takeovers = self.false_takeovers.or(holding.then_some(decayed));
         let written = self.lease.facts().false_takeovers;
         Publication {
-            member: self.settings.own.clone(),
+            member: self.is_listed_there().then(|| self.settings.own.clone()),
             remembered: self.remembered_members(),
             forget: if holding { self.forgotten_members(now) } else { Vec::new() },
             invite,
@@ -269,15 +269,15 @@ impl Machine {
             let addresses = &member.addresses;
             addresses.is_empty() || addresses.iter().any(|at| self.watcher.neighbour_heard(at).is_some())
         };
-        let others =
-            self.members.iter().filter(|(name, member)| **name != self.settings.node && heard(member));
-        others.map(|(name, member)| (name.clone(), member.clone())).collect()
+        let known = self.members_to_remember().into_iter();
+        known.filter(|(name, member)| *name != self.settings.node && heard(member)).collect()
     }
 
     /// Members whose addresses were all silent for so long that they are dropped from the Lease. One without an address
-    /// on this link cannot be heard; and who hears nobody is cut off itself.
+    /// on this link cannot be heard; and who hears nobody is cut off itself. A seat's home stays on its Lease as long as
+    /// there is the seat.
     fn forgotten_members(&self, now: Moment) -> Vec<NodeName> {
-        if self.watcher.company(now, NEIGHBOUR_MEMORY) != Some(true) {
+        if self.settings.claim.home().is_some() || self.watcher.company(now, NEIGHBOUR_MEMORY) != Some(true) {
             return Vec::new();
         }
         let gone = |member: &Member| {

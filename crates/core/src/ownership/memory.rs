@@ -33,7 +33,8 @@ impl Machine {
         let (epoch, uid) = (self.lease.highest(), self.uid().to_owned());
         let leaving = self.may_be_left();
         let (told, services) = (self.told_by_holder().to_vec(), self.services.in_force().collect());
-        ClaimMemory { uid, epoch, held: self.held(), members: self.members.clone(), leaving, told, services }
+        let members = self.members_to_remember();
+        ClaimMemory { uid, epoch, held: self.held(), members, leaving, told, services }
     }
 
     fn uid(&self) -> &str {

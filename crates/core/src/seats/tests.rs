@@ -1,3 +1,4 @@
+mod members;
 mod world;
 
 use std::time::Duration;

@@ -18,8 +18,10 @@ impl LeaseMachine {
     /// The request that is due now under `wants`, with its deadline. It is under way from then on as `id`.
     pub fn poll(&mut self, now: Moment, wants: &Wants, id: EffectId) -> Option<(LeaseRequest, Duration)> {
         self.give_up_lost_flight(now);
-        let member = &wants.publication.member;
-        self.namesakes.look(now, self.facts.members.get(&self.node), member);
+        let member = wants.publication.member.as_ref();
+        if let Some(member) = member {
+            self.namesakes.look(now, self.facts.members.get(&self.node), member);
+        }
         if !self.publication_differs(wants) && !self.namesakes.is_recent(now) {
             self.publish_pause = FIRST_PUBLISH_PAUSE;
         }
@@ -37,7 +39,7 @@ impl LeaseMachine {
             self.publish_due = now + self.spread(self.publish_pause);
             self.publish_pause = (self.publish_pause * 2).min(LONGEST_PUBLISH_PAUSE);
         }
-        if action != Action::Read {
+        if let Some(member) = member.filter(|_| action != Action::Read) {
             self.namesakes.remember(member);
         }
         let deadline = self.deadline(action);
@@ -118,8 +120,8 @@ impl LeaseMachine {
     }
 
     fn membership_differs(&self, wants: &Wants) -> bool {
-        self.record().is_some()
-            && annotations::wants_member(&self.facts.members, &self.node, &wants.publication.member)
+        let lacks = |member| annotations::wants_member(&self.facts.members, &self.node, member);
+        self.record().is_some() && wants.publication.member.as_ref().is_some_and(lacks)
     }
 
     fn publication_differs(&self, wants: &Wants) -> bool {
@@ -204,7 +206,9 @@ impl LeaseMachine {
         let Some(record) = self.record() else { return LeaseRequest::Read };
         let mut annotations = record.annotations.clone();
         annotations::remember(&mut annotations, &wants.publication.remembered);
-        annotations::join(&mut annotations, &self.node, &wants.publication.member);
+        if let Some(member) = &wants.publication.member {
+            annotations::join(&mut annotations, &self.node, member);
+        }
         if let Some(count) = wants.publication.false_takeovers {
             annotations::count(&mut annotations, count);
         }

@@ -142,7 +142,7 @@ impl Bench {
 
 fn wants(campaign: Campaign, grant: GrantWish) -> Wants {
     let publication = Publication {
-        member: Member::default(),
+        member: Some(Member::default()),
         remembered: BTreeMap::new(),
         forget: Vec::new(),
         invite: Invite::No,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::authority::annotations::members;
 use crate::effect::{Effect, LeaseDraft, LeaseRequest, ProbeTo, Stamp};
 use crate::input::{
     AddressChange, EffectId, Frame, Input, LeaseOutcome, LeaseRecord, LeaseReport, Outcome, Seat,
@@ -31,6 +32,10 @@ pub(super) struct World {
     due: BTreeMap<(Moment, u64), (usize, Due)>,
     order: u64,
     pub(super) writes: u64,
+    /// Writes on a seat's Lease by other nodes than its home.
+    pub(super) writes_of_guests: u64,
+    /// How often each host asked for each address.
+    pub(super) questions: BTreeMap<(usize, IpAddr), u64>,
     /// Nodes whose seats are not named any more.
     pub(super) gone: BTreeSet<usize>,
     /// Every moment's wearers of each address that changed then.
@@ -64,7 +69,7 @@ fn mac(host: usize) -> Mac {
     Mac([2, 0, 0, 0, 0, u8::try_from(host).expect("few hosts")])
 }
 
-fn own(host: usize) -> IpAddr {
+pub(super) fn own(host: usize) -> IpAddr {
     IpAddr::from([10, 0, 0, u8::try_from(host + 1).expect("few hosts")])
 }
 
@@ -122,6 +127,8 @@ impl World {
             due: BTreeMap::new(),
             order: 0,
             writes: 0,
+            writes_of_guests: 0,
+            questions: BTreeMap::new(),
             gone: BTreeSet::new(),
             history: Vec::new(),
         };
@@ -257,6 +264,17 @@ impl World {
         node.seats(self.now).into_iter().map(|status| status.claim).collect()
     }
 
+    /// The members that a host knows of each seat.
+    pub(super) fn members(&self, host: usize) -> Vec<Vec<String>> {
+        let node = self.hosts[host].node.as_ref().expect("it runs");
+        node.seats(self.now).into_iter().map(|status| status.members).collect()
+    }
+
+    /// Whom a seat's Lease lists.
+    pub(super) fn listed(&self, home: usize) -> Vec<NodeName> {
+        self.leases.get(&seat(home)).into_iter().flat_map(|lease| members(lease).into_keys()).collect()
+    }
+
     /// For how long nobody wore an address, from a moment on.
     pub(super) fn dark(&self, vip: Vip, from: Moment) -> Duration {
         let mut dark = Duration::ZERO;
@@ -378,6 +396,7 @@ impl World {
 
     fn probe(&mut self, host: usize, id: EffectId, question: (IpAddr, ProbeTo, Option<Mark>)) {
         let (target, to, mark) = question;
+        *self.questions.entry((host, target)).or_default() += 1;
         self.conclude(host, id, Outcome::Sent(self.now));
         let asked = |one: &usize| match to {
             ProbeTo::All => true,
@@ -404,6 +423,7 @@ impl World {
         self.conclude(host, id, Outcome::Lease(outcome));
         if written {
             self.writes += 1;
+            self.writes_of_guests += u64::from(claim.home().is_some_and(|home| home != name(host)));
             (0..self.hosts.len()).for_each(|host| self.watch(host, &claim));
         }
     }

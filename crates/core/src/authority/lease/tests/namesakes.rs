@@ -81,7 +81,7 @@ fn one_that_went_and_comes_back_is_told_again() {
 /// Addresses that change again and again while no write succeeds: what is listed is still ours.
 #[test]
 fn what_is_listed_is_not_forgotten_for_what_never_was() {
-    let member = |mac: u8| as_having(mac).publication.member;
+    let member = |mac: u8| as_having(mac).publication.member.expect("it is listed");
     let (now, listed) = (Moment::from_millis(1_000), member(0));
     let mut namesakes = crate::authority::lease::namesakes::Namesakes::default();
     namesakes.look(now, Some(&listed), &listed);
@@ -95,7 +95,7 @@ fn what_is_listed_is_not_forgotten_for_what_never_was() {
 
 fn as_having(mac: u8) -> Wants {
     let mut wants = stay();
-    wants.publication.member = Member { macs: vec![Mac([2, 0, 0, 0, 0, mac])], addresses: Vec::new() };
+    wants.publication.member = Some(Member { macs: vec![Mac([2, 0, 0, 0, 0, mac])], addresses: Vec::new() });
     wants
 }
 
