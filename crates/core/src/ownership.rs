@@ -17,6 +17,7 @@ mod duties;
 mod fingerprint;
 mod following;
 mod frames;
+mod members;
 mod memory;
 mod seat;
 mod services;
@@ -42,6 +43,7 @@ use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
+use members::Failures;
 use services::Services;
 use vips::{Addresses, watched_vip};
 
@@ -224,6 +226,7 @@ pub(crate) struct Machine {
     asked_at: Option<Moment>,
     /// When somebody answered for the VIP of whom it cannot be known whether it holds: no member is known yet.
     stranger_at: Option<Moment>,
+    failures: Failures,
 }
 
 impl Machine {
@@ -300,6 +303,7 @@ impl Machine {
             authority_is_beyond_link: false,
             asked_at: None,
             stranger_at: None,
+            failures: Failures::default(),
             settings,
         };
         machine.watch_neighbours(now);
@@ -326,6 +330,7 @@ impl Machine {
         self.hold_duties(now, out);
         self.pursue(now, out);
         self.probe(now, out);
+        self.look_for_failures(now, out);
         self.refresh(now, out);
         self.withdraw_again(now, out);
         self.announce(out);
@@ -467,29 +472,6 @@ impl Machine {
 
     fn own_id(&self) -> NodeId {
         self.settings.node.id()
-    }
-
-    /// Members as the record lists them; what is remembered stays while no record can be read.
-    fn learn_members(&mut self, now: Moment) {
-        let listed = &self.lease.facts().members;
-        if !listed.is_empty() && *listed != self.members {
-            self.members = listed.clone();
-            self.saved = None;
-            self.watch_neighbours(now);
-        }
-    }
-
-    /// The other members' and the witnesses' addresses are watched.
-    fn watch_neighbours(&mut self, now: Moment) {
-        let macs = |member: &Member| member.macs.first().copied();
-        let own = &self.settings.node;
-        let others = self.members.iter().filter(|(name, _)| *name != own);
-        let addresses: Vec<_> = others
-            .flat_map(|(_, member)| member.addresses.iter().map(move |address| (*address, macs(member))))
-            .chain(self.settings.witnesses.iter().map(|address| (*address, None)))
-            .collect();
-        self.watcher.set_neighbours(now, addresses.into_iter());
-        self.listening = false;
     }
 }
 

@@ -121,7 +121,9 @@ impl Seats {
     /// None yet. They have the settings of the node's first claim, but for what is each seat's own.
     pub(crate) fn new(settings: &Settings, found: &Found, seed: u64) -> Self {
         let link = if found.link_up { Link::Up } else { Link::Down };
-        let settings = Settings { lease: timing(settings.lease), ..settings.clone() };
+        // Who looks for dead nodes is one: the holder of the first claim.
+        let (lease, report_failures) = (timing(settings.lease), false);
+        let settings = Settings { lease, report_failures, ..settings.clone() };
         let (all, moves) = (BTreeMap::new(), Moves::default());
         Self {
             settings,

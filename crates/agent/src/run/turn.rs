@@ -227,6 +227,7 @@ fn settings(
         on_authority_loss: config.on_authority_loss,
         lifetime: config.lifetime(),
         restart_grace: config.restart_grace,
+        report_failures: false,
     }
 }
 
