@@ -3,6 +3,7 @@
 //! Whole clusters are the simulation's business; here stand the rules whose occasion is rare there.
 
 mod adversity;
+mod churn;
 mod conflict;
 mod failures;
 mod handover;
