@@ -190,6 +190,7 @@ fn driver(
         fitness: fitness_receiver,
         placed: watch::channel(None).1,
         holders: watch::Sender::default(),
+        deaths: watch::Sender::default(),
         worn: BTreeSet::new(),
     });
     let vitals = Arc::new(Vitals::default());
