@@ -22,6 +22,7 @@ use crate::driver::CALL_QUEUE;
 use crate::insight::{ApiView, Insight};
 use crate::label;
 use crate::names;
+use crate::node_failure;
 use crate::probes;
 use crate::role::Role;
 use crate::run::Ended;
@@ -71,6 +72,7 @@ pub(crate) async fn run(
     let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
     spawn_servers(&mut tasks, config, insight);
     spawn_services(&mut tasks, insight, (&edges, &parts));
+    spawn_reporter(&mut tasks, (config, insight), &parts);
     let mut view = Some(insight.api.clone());
     for one in edges.into_iter().filter(|one| one.role.authority == Authority::Lease) {
         let one = spawn_seats(&mut tasks, (config, insight), one, &parts);
@@ -158,6 +160,21 @@ fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts
         let (keeper, api) = (Arc::clone(&keeper), api.clone());
         let held = held.clone();
         async move { keeper.run(&api, &held).await }
+    }));
+}
+
+/// What reports dead nodes, where it is asked for.
+fn spawn_reporter(tasks: &mut JoinSet<()>, (config, insight): (&Config, &Arc<Insight>), parts: &Parts) {
+    let Some(known) = parts.services.as_ref().map(|keeper| keeper.known()) else { return };
+    if !config.features.services.report_failures {
+        return;
+    }
+    let (deaths, members) = (known.deaths.subscribe(), known.members.subscribe());
+    let keeper = node_failure::Keeper::new(config.node.clone(), deaths, members, insight.api.clone());
+    let (keeper, observer) = (Arc::new(keeper), Arc::clone(&insight.observer));
+    tasks.spawn(insight.supervisor.clone().keep("node-failure", 9, move || {
+        let (keeper, observer) = (Arc::clone(&keeper), Arc::clone(&observer));
+        async move { keeper.run(&observer).await }
     }));
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 mod calls;
+mod deaths;
 mod refusals;
 mod report;
 mod seats;
@@ -36,6 +37,7 @@ use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use calls::{CALL_QUEUE, Calls, SEAT_CALL_QUEUE};
+pub(crate) use deaths::{Death, Deaths};
 
 use crate::latest::Giver;
 use crate::metrics::Observer;
@@ -169,6 +171,8 @@ pub(crate) struct Edges {
     pub(crate) placed: watch::Receiver<Option<BTreeMap<ClaimId, Placed>>>,
     /// Where it is told who holds which seat.
     pub(crate) holders: watch::Sender<Holders>,
+    /// Where it is told which nodes are dead.
+    pub(crate) deaths: watch::Sender<Deaths>,
     /// Addresses that were on the interface at the start, and that no seat has been told of yet.
     pub(crate) worn: BTreeSet<Vip>,
 }
@@ -397,6 +401,7 @@ impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
         for event in output.events.iter().filter(|event| self.refusals.is_news(event)) {
             self.observer.tell(event);
         }
+        deaths::follow(&self.edges.deaths, &output.events);
         self.tenancy.follow(&output.events, || self.core.status((self.clock)()));
         if output.events.iter().any(|event| matches!(event, Event::HolderChanged { .. })) {
             self.tell_holders();

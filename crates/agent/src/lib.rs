@@ -17,6 +17,7 @@ mod latest;
 mod log;
 mod metrics;
 mod names;
+mod node_failure;
 mod privileges;
 mod probes;
 mod record;

@@ -96,6 +96,7 @@ pub(crate) struct Observer {
     conflicts: Family<ByVerdict, Counter>,
     events: Family<ByKind, Counter>,
     requests: Family<ByOutcome, Counter>,
+    node_reports: Family<ByOutcome, Counter>,
 }
 
 impl Observer {
@@ -133,6 +134,11 @@ impl Observer {
         self.requests.get_or_create(&ByOutcome { outcome }).inc();
     }
 
+    /// What became of the report of a dead node.
+    pub(crate) fn reported(&self, outcome: &'static str) {
+        self.node_reports.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
     fn transition(&self, claim: &str, change: &'static str, reason: &'static str) {
         self.transitions.get_or_create(&ByTransition { claim: claim.to_owned(), change, reason }).inc();
     }
@@ -153,6 +159,11 @@ impl Observer {
             "api_requests",
             "Lease requests by outcome; unknown means that a write may or may not have been done",
             self.requests.clone(),
+        );
+        registry.register(
+            "node_reports",
+            "Dead nodes by what became of reporting them; done means that the Node is not ready by this node's word",
+            self.node_reports.clone(),
         );
     }
 }

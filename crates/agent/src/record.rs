@@ -233,6 +233,7 @@ mod tests {
             on_authority_loss: OnAuthorityLoss::Hold,
             lifetime: Duration::from_secs(15),
             restart_grace: Duration::from_secs(600),
+            report_failures: false,
         };
         let found = Found { link_up: true, ..Found::default() };
         Start { settings, found, now: Moment::from_millis(1_000), seed: 7 }

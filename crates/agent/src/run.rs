@@ -32,7 +32,7 @@ use crate::admin::reply::Configuration;
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
 use crate::driver::{
-    CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Edges, Ending, Holders, INPUT_QUEUE, Named, Placed,
+    CALL_QUEUE, COMMAND_QUEUE, Calls, Command, Deaths, Edges, Ending, Holders, INPUT_QUEUE, Named, Placed,
     SEAT_CALL_QUEUE,
 };
 use crate::insight::{ApiView, Facts, Insight, LoopView};
@@ -283,6 +283,7 @@ struct Source {
     fitness: watch::Receiver<Option<Health>>,
     placed: watch::Receiver<Option<BTreeMap<ClaimId, Placed>>>,
     holders: watch::Sender<Holders>,
+    deaths: watch::Sender<Deaths>,
     /// Cancelled when the loop must not go on.
     halt: CancellationToken,
 }
@@ -302,6 +303,7 @@ impl Source {
             fitness: watch::channel(None).1,
             placed: watch::channel(None).1,
             holders: watch::Sender::default(),
+            deaths: watch::Sender::default(),
             halt: CancellationToken::new(),
         }
     }
@@ -320,6 +322,7 @@ impl Source {
             fitness: known.fitness.subscribe(),
             placed: known.placed.subscribe(),
             holders: known.holders.clone(),
+            deaths: known.deaths.clone(),
             halt: keeper.stop(),
         }
     }
@@ -337,7 +340,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
     let (seat_sender, seat_calls) = mpsc::channel(SEAT_CALL_QUEUE);
-    let Source { named, services, cluster, fitness, placed, holders, halt } = source;
+    let Source { named, services, cluster, fitness, placed, holders, deaths, halt } = source;
     let edges = Edges {
         inputs,
         commands,
@@ -352,6 +355,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         fitness,
         placed,
         holders,
+        deaths,
         worn: BTreeSet::new(),
     };
     let control = control::Edges {

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::features::{Services, ServicesElection};
-use crate::driver::{Holders, Placed};
+use crate::driver::{Deaths, Holders, Placed};
 use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
@@ -77,6 +77,8 @@ pub(crate) struct Known {
     pub(crate) placed: watch::Sender<Option<BTreeMap<ClaimId, Placed>>>,
     /// Who holds which seat, which the loop learns.
     pub(crate) holders: watch::Sender<Holders>,
+    /// Which nodes are dead, which the loop learns.
+    pub(crate) deaths: watch::Sender<Deaths>,
 }
 
 /// Keeps it known.
@@ -133,6 +135,7 @@ impl Keeper {
             members: watch::Sender::new(members(snapshot)),
             placed: watch::Sender::default(),
             holders: watch::Sender::default(),
+            deaths: watch::Sender::default(),
         };
         let seats = (services.election == ServicesElection::PerService)
             .then(|| Seating::new(&services.lease, &config.node));

@@ -39,6 +39,8 @@ const LABEL_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-label
 const SERVICE_PERMISSIONS: &str = include_str!("../../../manifests/rbac-services.yaml");
 /// What their seats do, where they are spread over nodes.
 const SEAT_PERMISSIONS: &str = include_str!("../../../manifests/rbac-seats.yaml");
+/// What reporting a dead node takes.
+const FAILURE_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-failures.yaml");
 /// Those of its objects that are for the Services' Lease.
 const SERVICES_LEASE: &str = "mainstay-services-lease";
 
@@ -211,6 +213,9 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
         all.push(for_lease(SERVICE_PERMISSIONS, (Key::ServicesLeaseName, &lease), of_lease));
         if is_on(flags, Key::ServicesElection)? {
             all.push(for_lease(SEAT_PERMISSIONS, (Key::ServicesLeaseName, &lease), |_| true));
+        }
+        if is_on(flags, Key::ReportNodeFailure)? {
+            all.push(FAILURE_PERMISSIONS.to_owned());
         }
     }
     Ok(all.join(NEXT_OBJECT))

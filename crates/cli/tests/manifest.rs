@@ -172,6 +172,22 @@ fn nodes_may_be_patched_only_where_they_are_labelled() {
 }
 
 #[test]
+fn dead_nodes_may_be_written_on_only_where_they_are_reported() {
+    let (without, held) = (granted(&[]), granted(&["--services"]));
+    assert_eq!(granted(&["--reportNodeFailure"]), without, "only where Services are held");
+    let with = granted(&["--services", "--reportNodeFailure"]);
+    assert_eq!(with[..held.len()], held[..]);
+    assert_eq!(
+        with[held.len()..],
+        [
+            r#"[""] ["nodes"] ["get"]"#,
+            r#"[""] ["pods"] ["list"]"#,
+            r#"[""] ["nodes/status","pods/status"] ["patch"]"#
+        ]
+    );
+}
+
+#[test]
 fn services_are_permitted_only_where_they_are_held() {
     let without = granted(&[]);
     let with = granted(&["--services"]);

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::Scratch;
-use mainstay_lab::apiserver::{Asked, ENDPOINT_SLICE, SERVICE};
+use mainstay_lab::apiserver::{Asked, ENDPOINT_SLICE, NODE, POD, Part, SERVICE, Target};
 use mainstay_lab::cluster::{Cluster, Outage, Plan, wait_for};
 use mainstay_lab::netns;
 use serde_json::{Value, json};
@@ -81,8 +81,14 @@ fn single(rule: &Value, namespace: &str) -> Vec<Permission> {
     all
 }
 
+/// What reports dead nodes.
+const REPORT: &str = "MAINSTAY_REPORT_NODE_FAILURE";
+
+/// A setting beside the usual ones: variable, value, and the flag of `mainstay manifest rbac`.
+type More<'a> = (&'static str, &'a str, &'a str);
+
 /// A start, an outage, a death, a return, a hand-over: all that agents have to ask the API for.
-fn live(cluster: &mut Cluster) {
+fn live(cluster: &mut Cluster, more: &[More<'_>]) {
     let first = cluster.wait_settled(PATIENCE).expect("settled");
     cluster.api.fail(Outage::Refused).expect("an outage");
     cluster.wait_tenure(first, "detached", PATIENCE).expect("detached");
@@ -92,6 +98,9 @@ fn live(cluster: &mut Cluster) {
     cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
     let second = cluster.wait_holder(&others, PATIENCE).expect("succeeded on evidence");
     cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
+    if more.iter().any(|(setting, ..)| *setting == REPORT) {
+        wait_reported(cluster, first);
+    }
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second);
     assert!(cluster.stop(second, PATIENCE).expect("it ends").success());
@@ -100,7 +109,17 @@ fn live(cluster: &mut Cluster) {
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("by a grant");
 }
 
-/// A Service to hold, to write on and to tell of.
+fn wait_reported(cluster: &Cluster, node: usize) {
+    let target = Target::new(NODE, "", cluster.nodes[node].host.name());
+    let unknown = || {
+        let object = cluster.api.read(&target)?;
+        let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        Ok(conditions.any(|one| one["type"] == "Ready" && one["status"] == "Unknown").then_some(()))
+    };
+    wait_for(PATIENCE, unknown).expect("a look").expect("the dead node is reported");
+}
+
+/// A Service to hold, to write on and to tell of; and a Pod on each node.
 fn serve(cluster: &Cluster) {
     let store = cluster.api.embedded().expect("an embedded server").cluster.store();
     let service = json!({
@@ -114,6 +133,18 @@ fn serve(cluster: &Cluster) {
     });
     store.create(ENDPOINT_SLICE, "default", slice).expect("a valid slice");
     store.create(SERVICE, "default", service).expect("a valid Service");
+    for node in &cluster.nodes {
+        let pod = json!({
+            "metadata": {"name": format!("web-{}", node.host.name()), "namespace": "default"},
+            "spec": {"nodeName": node.host.name(), "containers": [{"name": "web", "image": "web"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        let mut made = (*store.create(POD, "default", pod.clone()).expect("a valid Pod")).clone();
+        // As its kubelet has seen to it: a Pod has no status of its maker's.
+        made["status"] = pod["status"].clone();
+        let target = Target::new(POD, "default", &format!("web-{}", node.host.name()));
+        store.update(&target, made, Part::Status).expect("a valid status");
+    }
 }
 
 #[test]
@@ -126,8 +157,12 @@ fn so_it_is_where_services_are_spread() {
     needed_and_permitted("permissions-spread", &[("svc_election", "true", "--servicesElection")]);
 }
 
-/// With these settings beside the usual ones: variable, value, and the flag of `mainstay manifest rbac`.
-fn needed_and_permitted(name: &str, more: &[(&'static str, &str, &str)]) {
+#[test]
+fn so_it_is_where_dead_nodes_are_reported() {
+    needed_and_permitted("permissions-failures", &[(REPORT, "true", "--reportNodeFailure")]);
+}
+
+fn needed_and_permitted(name: &str, more: &[More<'_>]) {
     if let Err(reason) = netns::ensure_privilege() {
         return eprintln!("skipped: {reason}");
     }
@@ -138,7 +173,7 @@ fn needed_and_permitted(name: &str, more: &[(&'static str, &str, &str)]) {
     let plan = more.iter().fold(plan, |plan, (setting, value, _)| plan.with_setting(setting, value));
     let mut cluster = Cluster::up(plan).expect("a cluster that settles");
     serve(&cluster);
-    live(&mut cluster);
+    live(&mut cluster, more);
 
     let asked = || -> Vec<Asked> {
         let store = cluster.api.embedded().expect("an embedded server").cluster.store();

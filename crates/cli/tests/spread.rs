@@ -142,14 +142,17 @@ impl Bench {
         assert!(found.is_some(), "never: {what}: {:?}", state());
     }
 
+    /// Waits until each of these clients was answered after the last change.
+    fn wait_answered(&self, probes: &[(u8, Probe)]) {
+        let changed = probe::now();
+        self.wait("a client is served", |_| {
+            probes.iter().all(|(_, probe)| !probe.report(changed, probe::now()).answerers.is_empty())
+        });
+    }
+
     fn probe(&self, number: u8) -> Probe {
         Probe::start(&self.cluster.client, probe::Plan::new(vip(number))).expect("a probe")
     }
-}
-
-/// For a client's answers after the last change to be in a report.
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 #[test]
@@ -173,10 +176,7 @@ fn a_dead_nodes_services_are_taken_at_once_spread_again_and_its_return_darkens_n
         let dead = bench.holder(0);
         let lost: Vec<u8> = (0..SERVICES).filter(|number| bench.holder(*number) == dead).collect();
         let probes: Vec<(u8, Probe)> = lost.iter().map(|number| (*number, bench.probe(*number))).collect();
-        bench.wait("a client is served", |_| {
-            let (from, to) = (probe::now() - SECOND, probe::now());
-            probes.iter().all(|(_, probe)| !probe.report(from, to).answerers.is_empty())
-        });
+        bench.wait_answered(&probes);
         let died = probe::now();
         bench.cluster.kill(dead).expect("killed");
         bench.cluster.segment.partition(&bench.cluster.nodes[dead].host).expect("and its host");
@@ -197,9 +197,9 @@ fn a_dead_nodes_services_are_taken_at_once_spread_again_and_its_return_darkens_n
             // Each within one of the mean: with so few there is nothing more to even out.
             bench.holds_its_seat(dead) && bench.spread().values().all(|count| (1..=3).contains(count))
         });
-        pause(SECOND);
+        bench.wait_answered(&probes);
         for (number, probe) in &probes {
-            let dark = probe.report(begin, probe::now()).longest_dark;
+            let dark = probe.settled_report(begin, probe::now()).longest_dark;
             assert!(dark < SECOND / 2, "{}: dark for {dark:?}", vip(*number));
         }
     });
@@ -214,10 +214,7 @@ fn an_outage_moves_nothing_but_what_a_dead_node_held() {
             (before[0], before.iter().copied().find(|node| *node != before[0]).expect("spread"));
         let kept: Vec<u8> = (0..SERVICES).filter(|number| before[usize::from(*number)] != dead).collect();
         let probes: Vec<(u8, Probe)> = kept.iter().map(|number| (*number, bench.probe(*number))).collect();
-        bench.wait("a client is served", |_| {
-            let (from, to) = (probe::now() - SECOND, probe::now());
-            probes.iter().all(|(_, probe)| !probe.report(from, to).answerers.is_empty())
-        });
+        bench.wait_answered(&probes);
         let begin = probe::now();
         bench.cluster.api.fail(Outage::Refused).expect("an outage");
         let detached = |bench: &Bench, node: usize| bench.seat(node, node)["tenure"] == "detached";
@@ -235,9 +232,9 @@ fn an_outage_moves_nothing_but_what_a_dead_node_held() {
             (0..3).filter(|node| *node != dead).any(|node| bench.seat(dead, node)["tenure"] == "confirmed")
                 || bench.spread()[&dead] == 0
         });
-        pause(SECOND);
+        bench.wait_answered(&probes);
         for (number, probe) in &probes {
-            let report = probe.report(begin, probe::now());
+            let report = probe.settled_report(begin, probe::now());
             assert!(report.longest_dark < SECOND / 2, "{}: dark for {:?}", vip(*number), report.longest_dark);
         }
     });

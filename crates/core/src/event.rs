@@ -26,6 +26,11 @@ pub enum Event {
     Conflict { claim: ClaimId, vip: Vip, mac: Mac, mark: Option<Mark>, verdict: Verdict },
     /// The holder fell silent on the wire, and the evidence is complete.
     HolderSilent { claim: ClaimId, silent: Duration },
+    /// A member's node is dead, and not only its agent: its own addresses do not answer either. Told only where that is
+    /// looked for (`report_node_failure`).
+    NodeFailed { node: NodeName, silent: Duration },
+    /// It was heard again.
+    NodeReturned { node: NodeName },
     /// A holder whose claim we took on evidence was alive after all.
     FalseTakeover { claim: ClaimId, count: u32 },
     /// The claim's names mean other addresses than before. New ones are worn at once where the claim is held, the
@@ -150,6 +155,7 @@ impl Event {
             | Self::ServicesChanged { .. }
             | Self::Invited { .. }
             | Self::Stopping { .. }
+            | Self::NodeReturned { .. }
             | Self::TenureChanged { to: Tenure::Confirmed, .. }
             | Self::Link { up: true }
             | Self::HealthChanged { healthy: true } => Severity::Info,
@@ -167,6 +173,8 @@ impl Event {
             Self::HolderChanged { .. } => "HolderChanged",
             Self::Conflict { .. } => "Conflict",
             Self::HolderSilent { .. } => "HolderSilent",
+            Self::NodeFailed { .. } => "NodeFailed",
+            Self::NodeReturned { .. } => "NodeReturned",
             Self::FalseTakeover { .. } => "FalseTakeover",
             Self::AddressesChanged { .. } => "AddressesChanged",
             Self::AddressesDropped { .. } => "AddressesDropped",
@@ -214,6 +222,10 @@ impl fmt::Display for Event {
             Self::HolderSilent { claim, silent } => {
                 write!(f, "{claim}: its holder is dead on the wire, silent for {} ms", silent.as_millis())
             }
+            Self::NodeFailed { node, silent } => {
+                write!(f, "the node {node} is dead on the wire, silent for {} ms", silent.as_millis())
+            }
+            Self::NodeReturned { node } => write!(f, "the node {node} is heard again"),
             Self::FalseTakeover { claim, count } => {
                 write!(
                     f,

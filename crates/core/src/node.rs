@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::input::{EffectId, Input};
-use crate::names::ClaimId;
+use crate::names::{ClaimId, NodeName};
 use crate::ownership::Machine;
 use crate::seats::{Joined, Seats, Turn};
 use crate::settings::{Found, Settings};
@@ -66,6 +66,7 @@ impl Node {
             self.joined.take(&self.id, effect, &mut output);
         }
         self.seats.handle(input, &mut Turn::new(self.now, &mut self.joined, &mut output));
+        lost_homes(&output.events).for_each(|home| self.claim.suspect(self.now, &home));
         if self.joined.all_stopped(1 + self.seats.count()) {
             output.effects.push(Effect::Stop);
         }
@@ -109,6 +110,16 @@ impl Node {
     }
 }
 
+/// Nodes whose seats another holds from now on. Most of them handed over; but one may have died.
+fn lost_homes(events: &[Event]) -> impl Iterator<Item = NodeName> + '_ {
+    events.iter().filter_map(|event| match event {
+        Event::HolderChanged { claim, holder: Some(holder), .. } => {
+            claim.home().filter(|home| home.as_str() != holder)
+        }
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +144,7 @@ mod tests {
             on_authority_loss: OnAuthorityLoss::Hold,
             lifetime: Duration::from_secs(15),
             restart_grace: Duration::from_secs(600),
+            report_failures: false,
         };
         let mut node = Node::new(settings, Found::default(), Moment::ZERO, 1);
         for hours in 0..3 {

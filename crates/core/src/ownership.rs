@@ -14,6 +14,7 @@
 //! another depends on are acknowledged first: an address is present before it is announced.
 
 mod duties;
+mod failures;
 mod fingerprint;
 mod following;
 mod frames;
@@ -43,6 +44,7 @@ use crate::snapshot::{ClaimMemory, Member};
 use crate::time::Moment;
 use crate::vip::{Mark, Tenure, Vip};
 use crate::watcher::Watcher;
+use failures::Failures;
 use services::Services;
 use vips::{Addresses, watched_vip};
 
@@ -225,6 +227,7 @@ pub(crate) struct Machine {
     asked_at: Option<Moment>,
     /// When somebody answered for the VIP of whom it cannot be known whether it holds: no member is known yet.
     stranger_at: Option<Moment>,
+    failures: Failures,
 }
 
 impl Machine {
@@ -301,6 +304,7 @@ impl Machine {
             authority_is_beyond_link: false,
             asked_at: None,
             stranger_at: None,
+            failures: Failures::default(),
             settings,
         };
         machine.watch_neighbours(now);
@@ -327,6 +331,7 @@ impl Machine {
         self.hold_duties(now, out);
         self.pursue(now, out);
         self.probe(now, out);
+        self.look_for_failures(now, out);
         self.refresh(now, out);
         self.withdraw_again(now, out);
         self.announce(out);

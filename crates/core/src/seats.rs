@@ -126,9 +126,11 @@ impl Seats {
     /// None yet. They have the settings of the node's first claim, but for what is each seat's own.
     pub(crate) fn new(settings: &Settings, found: &Found, seed: u64) -> Self {
         let link = if found.link_up { Link::Up } else { Link::Down };
+        // Who looks for dead nodes is one: the holder of the first claim.
+        let settings = Settings { report_failures: false, ..settings.clone() };
         let (all, moves) = (BTreeMap::new(), Moves::default());
         Self {
-            settings: settings.clone(),
+            settings,
             link,
             health: None,
             seed,

@@ -39,6 +39,9 @@ pub struct Settings {
     pub lifetime: Duration,
     /// The lifetime left to the VIP when the agent stops and nobody can succeed.
     pub restart_grace: Duration,
+    /// Whether the holder looks which members' nodes are dead, and says so.
+    #[serde(default)]
+    pub report_failures: bool,
 }
 
 /// Between two refreshes of one address, a third of its lifetime, there is this for each address: 50 refreshes a second.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::effect::ProbeTo;
 use crate::names::Mac;
 use crate::settings::Detection;
+use crate::snapshot::Member;
 use crate::time::Moment;
 use crate::vip::Vip;
 use worn::Worn;
@@ -399,6 +400,21 @@ impl Watcher {
     #[must_use]
     pub fn neighbour_heard(&self, address: &IpAddr) -> Option<Moment> {
         self.neighbours.get(address).and_then(|neighbour| neighbour.heard)
+    }
+
+    /// When this member's node was last heard: one of its addresses, or any frame of its hardware.
+    #[must_use]
+    pub fn last_heard(&self, member: &Member) -> Option<Moment> {
+        let addresses = member.addresses.iter().filter_map(|address| self.neighbour_heard(address));
+        addresses.chain(member.macs.iter().filter_map(|mac| self.paths.get(mac).copied())).max()
+    }
+
+    /// Since when a question to one of this member's addresses is open, if one is.
+    #[must_use]
+    pub fn open_since(&self, member: &Member) -> Option<Moment> {
+        let neighbours = member.addresses.iter().filter_map(|address| self.neighbours.get(address));
+        let asked = neighbours.filter_map(|neighbour| neighbour.asked).min()?;
+        (self.last_heard(member) < Some(asked)).then_some(asked)
     }
 
     /// The probes that are due, at `pace` for the VIP; `outage` asks members more often; `patience` is the silence

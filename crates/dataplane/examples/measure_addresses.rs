@@ -55,6 +55,7 @@ impl Holder {
             on_authority_loss: OnAuthorityLoss::Hold,
             lifetime: Duration::from_secs(15),
             restart_grace: Duration::from_secs(600),
+            report_failures: false,
         };
         let found = Found { link_up: true, ..Found::default() };
         let now = Moment::from_millis(1_000_000);

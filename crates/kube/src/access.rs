@@ -39,6 +39,8 @@ pub(crate) enum Traffic {
     Bulk,
     /// Writes on Services, and Events.
     Publish,
+    /// That a node is dead.
+    Report,
 }
 
 /// One load of the credentials.

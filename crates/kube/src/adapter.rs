@@ -24,6 +24,7 @@ use crate::follow::{self, LeaseObserver};
 use crate::label::Labeller;
 use crate::learn::{self, SliceObserver};
 use crate::lease::Seen;
+use crate::node_failure::NodeReporter;
 use crate::publish::events::{EventSink, EventWriter};
 use crate::publish::{PublishStatus, Publisher, Wanted};
 use crate::race::Pace;
@@ -127,6 +128,8 @@ pub struct Handles {
     pub trouble: watch::Receiver<Option<String>>,
     /// For a node's label. It shares what is known of the servers, and nothing that the Lease waits for.
     pub labeller: Labeller,
+    /// For nodes that are dead. It shares as much.
+    pub reporter: NodeReporter,
     /// For Services and what belongs to them. It shares as much.
     pub objects: Objects,
 }
@@ -196,8 +199,9 @@ impl LeaseAdapter {
         let (trouble_sender, trouble) = watch::channel(None);
         let fleet = Arc::new(Fleet::new(settings.clone(), status_sender, trouble_sender));
         let (labeller, objects) = (Labeller::new(Arc::clone(&fleet)), Objects(Arc::clone(&fleet)));
+        let reporter = NodeReporter::new(Arc::clone(&fleet));
         let adapter = Self { settings, fleet, seen: Arc::default(), learned: learned_sender };
-        (adapter, Handles { servers, learned, trouble, labeller, objects })
+        (adapter, Handles { servers, learned, trouble, labeller, reporter, objects })
     }
 
     /// Serves until cancelled, or until nobody asks any more. Nothing else ends it: what it runs is restarted after a

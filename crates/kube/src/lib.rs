@@ -34,6 +34,7 @@ mod lease;
 mod livez;
 mod lookup;
 mod microtime;
+mod node_failure;
 #[doc(hidden)]
 pub mod parsers;
 mod publish;
@@ -51,6 +52,7 @@ pub use credentials::Source;
 pub use label::{LabelStatus, Labeller, NodeLabel};
 pub use livez::{Liveness, LivenessError};
 pub use microtime::wall_text;
+pub use node_failure::{NodeReport, NodeReporter, Reported, allows};
 pub use publish::events::{EventKind, EventSink, EventWriter, ServiceEvent};
 pub use publish::{Publication, PublishStatus, Publisher, Wanted};
 pub use reflect::{

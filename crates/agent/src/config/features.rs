@@ -202,6 +202,8 @@ pub struct Services {
     pub lease: LeaseName,
     /// What the label that excludes a node means.
     pub exclude_label: ExcludeLabel,
+    /// `MAINSTAY_REPORT_NODE_FAILURE`.
+    pub report_failures: bool,
     /// `lb_class_*`.
     pub class: ServiceClass,
     /// The reverse of `disable_service_updates`.

@@ -143,9 +143,28 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// Who holds Services by a Lease looks who is dead.
+    fn warn_of_failures(&mut self) -> Result<(), Refusal> {
+        if !self.switch(Key::ReportNodeFailure)? {
+            return Ok(());
+        }
+        let given = self.layer.get(Key::ReportNodeFailure).shown(setting(Key::ReportNodeFailure));
+        if !self.switch(Key::Services)? {
+            self.warn(format!(
+                "{given} is ignored: it is for agents that hold Services; set svc_enable=true"
+            ));
+        } else if self.authority()? == Authority::Standalone {
+            self.warn(format!(
+                "{given} is ignored: without vip_leaderelection no API server is asked for anything"
+            ));
+        }
+        Ok(())
+    }
+
     fn config(&mut self) -> Result<Config, Refusal> {
         self.mode()?;
         self.warn_of_labels()?;
+        self.warn_of_failures()?;
         let interface = self.interface()?;
         let (addresses, vips) = self.vips(&interface)?;
         let timing = self.timing()?;

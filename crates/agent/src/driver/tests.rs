@@ -195,6 +195,7 @@ fn driver(
         fitness: fitness_receiver,
         placed: placed_receiver,
         holders: watch::Sender::default(),
+        deaths: watch::Sender::default(),
         worn: BTreeSet::new(),
     });
     let vitals = Arc::new(Vitals::default());

@@ -84,6 +84,7 @@ fn edges(vips: watch::Receiver<Vec<Vip>>) -> (Edges, impl Sized) {
         fitness: watch::channel(None).1,
         placed: watch::channel(None).1,
         holders: watch::Sender::default(),
+        deaths: watch::Sender::default(),
         worn: std::collections::BTreeSet::new(),
     };
     (edges, (input_sender, command_sender, learned_sender, answers_sender, taker, services.0, cluster.0))

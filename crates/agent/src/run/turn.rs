@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mainstay_core::backoff::Backoff;
 use mainstay_core::input::Link;
-use mainstay_core::names::InstanceId;
+use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::recording::Start;
 use mainstay_core::rng::Rng;
 use mainstay_core::settings::{Found, Settings};
@@ -227,6 +227,7 @@ fn settings(
         on_authority_loss: config.on_authority_loss,
         lifetime: config.lifetime(),
         restart_grace: config.restart_grace,
+        report_failures: config.features.services.report_failures && role.claim == ClaimId::services(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tables for what a person can check, and properties for what has a law.
 
 mod assignments;
+mod churn;
 mod claims;
 mod eligibility;
 mod known;

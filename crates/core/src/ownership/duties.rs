@@ -286,8 +286,10 @@ impl Machine {
         let lease_enabled = self.settings.authority == Authority::Lease;
         let lease = lease_enabled.then(|| self.lease.next_deadline(&self.wants(now))).flatten();
         // What is due already has been looked at in this step: only a later moment brings news, except for requests.
-        [self.watcher_deadline(now), lease, self.succession_deadline(), self.own_deadline()]
+        let ours = [self.own_deadline(), self.failures_deadline(now)];
+        [self.watcher_deadline(now), lease, self.succession_deadline()]
             .into_iter()
+            .chain(ours)
             .flatten()
             .chain(self.thresholds(now).into_iter().flatten().filter(|at| *at > now))
             .min()

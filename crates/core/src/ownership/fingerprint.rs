@@ -59,6 +59,7 @@ impl Hash for Machine {
             asked_at,
             stranger_at,
             expelled_at,
+            failures,
         } = self;
         (lease, watcher, claim, state_since, succession, address).hash(state);
         (refresh_due, refused_since, withdraw_due, announced, pending, promised).hash(state);
@@ -66,7 +67,7 @@ impl Hash for Machine {
             .hash(state);
         (claimants, held_under, authority_is_beyond_link, &settings.own).hash(state);
         (may_have_rival, forced_until, missing, restores, announcer, members, stranger_at).hash(state);
-        expelled_at.hash(state);
+        (expelled_at, failures).hash(state);
         (addresses, services).hash(state);
         if addresses.may_change() || services.are_there() {
             settings.vips.hash(state);

@@ -314,6 +314,10 @@ impl Machine {
             self.told_silent = true;
             let silent = now.since(self.watcher.silent_since());
             out.events.push(Event::HolderSilent { claim: self.settings.claim.clone(), silent });
+            if let Some(holder) = self.watcher.watched_tenure().map(|(holder, _)| NodeName::new(holder)) {
+                // Judged by whoever gets the claim.
+                self.suspect(now, &holder);
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 //! Whole clusters are the simulation's business; here stand the rules whose occasion is rare there.
 
 mod adversity;
+mod churn;
 mod conflict;
+mod failures;
 mod handover;
 mod memory;
 mod resumption;
@@ -43,6 +45,7 @@ fn settings() -> Settings {
         on_authority_loss: OnAuthorityLoss::Hold,
         lifetime: Duration::from_secs(15),
         restart_grace: Duration::from_secs(600),
+        report_failures: false,
     }
 }
 
@@ -76,6 +79,8 @@ struct World {
     vip_answers: bool,
     /// Further addresses for which the peer's kernel answers.
     peer_wears: BTreeSet<Vip>,
+    /// Further hosts that answer.
+    hosts: BTreeMap<IpAddr, Mac>,
     kernel_refuses: bool,
     /// Orders for addresses stay with it.
     kernel_hangs: bool,
@@ -109,6 +114,7 @@ impl World {
             peer_answers: true,
             vip_answers: false,
             peer_wears: BTreeSet::new(),
+            hosts: BTreeMap::new(),
             kernel_refuses: false,
             kernel_hangs: false,
             refuses: BTreeSet::new(),
@@ -248,6 +254,9 @@ impl World {
                 }
                 if (self.vip_answers && *target == VIP) || self.peer_wears.contains(target) {
                     inputs.insert(0, self.frame(PEER_MAC, *target, None));
+                }
+                if let Some(mac) = self.hosts.get(target) {
+                    inputs.insert(0, self.frame(*mac, *target, None));
                 }
                 inputs
             }

@@ -30,6 +30,7 @@ fn start(seed: u64) -> Start {
         on_authority_loss: OnAuthorityLoss::Hold,
         lifetime: Duration::from_secs(15),
         restart_grace: Duration::from_secs(600),
+        report_failures: false,
     };
     let found = Found { link_up: true, ..Found::default() };
     Start { settings, found, now: Moment::from_nanos((1 << 60) + 1), seed }

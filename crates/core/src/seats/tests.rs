@@ -3,7 +3,7 @@ mod world;
 
 use std::time::Duration;
 
-use world::{World, beacon, seat, vip};
+use world::{World, beacon, name, seat, vip};
 
 use crate::input::{Health, Input};
 
@@ -64,6 +64,48 @@ fn a_dead_nodes_seat_is_taken_as_a_whole_on_evidence() {
     assert!(world.writes - writes <= 3, "one write takes all: {}", world.writes - writes);
     world.run(60 * SECOND);
     assert_eq!(successor(&world, 2), next, "and it stays there");
+}
+
+/// Of all that hear its silence, the one that places Services says it, also of a node at whose seat nothing is; and if
+/// that one died, the next.
+#[test]
+fn a_dead_node_is_told_once_and_by_the_placer() {
+    for dead in 0..4 {
+        let mut world = settled(4, 1);
+        let before = world.holders_of_all();
+        world.power_off(dead);
+        world.run(3 * SECOND);
+        let after = world.holders_of_all();
+        assert_eq!(after.len(), 1);
+        assert_eq!(before == after, before != [dead]);
+        assert_eq!(world.failed, [(after[0], name(dead))], "within 3 s: its seat was taken");
+        world.run(120 * SECOND);
+        assert_eq!(world.failed.len(), 1, "{:?}", world.failed);
+    }
+}
+
+#[test]
+fn a_dead_node_at_whose_seat_nothing_is_is_told_as_well() {
+    let mut world = settled(4, 0);
+    let placer = world.holders_of_all();
+    let dead = (0..4).find(|host| placer != [*host]).expect("four");
+    world.power_off(dead);
+    world.run(15 * SECOND);
+    assert_eq!(world.failed, [(placer[0], name(dead))], "each member is asked every 10 s");
+}
+
+/// Its beacons go with the lifetime of their addresses, and its seat is taken; but its host answers.
+#[test]
+fn a_node_whose_agent_alone_died_is_not_told_dead() {
+    for killed in 0..4 {
+        let mut world = settled(4, 1);
+        world.kill(killed);
+        world.run(10 * SECOND);
+        world.expire(killed);
+        world.run(120 * SECOND);
+        assert_ne!(world.holders(killed), [killed], "its seat was taken");
+        assert_eq!(world.failed, []);
+    }
 }
 
 /// Kubelets renew as often.

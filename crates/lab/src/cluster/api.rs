@@ -18,12 +18,13 @@ use crate::apiserver::{
 use crate::netns::{Host, Segment};
 
 /// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
-const PERMISSION_FLAGS: [(&str, &str); 5] = [
+const PERMISSION_FLAGS: [(&str, &str); 6] = [
     ("vip_leasename", "--leaseName"),
     ("enable_node_labeling", "--enableNodeLabeling"),
     ("svc_enable", "--services"),
     ("svc_leasename", "--servicesLeaseName"),
     ("svc_election", "--servicesElection"),
+    ("MAINSTAY_REPORT_NODE_FAILURE", "--reportNodeFailure"),
 ];
 /// How long a fresh API server may take to make its own namespaces.
 const NAMESPACES_LIMIT: Duration = Duration::from_secs(30);
@@ -411,10 +412,11 @@ fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
     published.map_err(|status| anyhow::anyhow!("cannot publish the API servers: {status:?}"))
 }
 
-/// What is there before the agents are: their permissions; and where they label nodes, those nodes.
+/// What is there before the agents are: their permissions; and where they write on nodes, or place on them, those nodes.
 fn objects(plan: &Plan) -> Result<Vec<Value>> {
     let mut objects = permissions(plan)?;
-    let needs_nodes = |name: &str| ["enable_node_labeling", "svc_election"].contains(&name);
+    let needs = ["enable_node_labeling", "svc_election", "MAINSTAY_REPORT_NODE_FAILURE"];
+    let needs_nodes = |name: &str| needs.contains(&name);
     if plan.settings.iter().any(|(name, value)| needs_nodes(name) && value == "true") {
         let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": ready.clone()});

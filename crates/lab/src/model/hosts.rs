@@ -43,6 +43,7 @@ impl<M: Machine + Clone + Hash> World<M> {
             on_authority_loss: OnAuthorityLoss::Hold,
             lifetime: crate::sim::lifetime(&schedule),
             restart_grace: seconds(600),
+            report_failures: false,
         }
     }
 

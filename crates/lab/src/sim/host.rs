@@ -213,6 +213,7 @@ impl<M: Machine> World<M> {
             on_authority_loss: self.tune.on_authority_loss.unwrap_or(OnAuthorityLoss::Hold),
             lifetime: super::lifetime(&self.schedule),
             restart_grace: Duration::from_secs(600),
+            report_failures: false,
         }
     }
 

@@ -127,6 +127,7 @@ impl Resolver<'_> {
             lease: self.lease_name(Key::ServicesLeaseName)?,
             exclude_label: self
                 .choice(Key::ServicesExcludeLabel, &[ExcludeLabel::Honoured, ExcludeLabel::Ignored])?,
+            report_failures: self.switch(Key::ReportNodeFailure)?,
             class,
             write_status: !self.switch(Key::DisableServiceUpdates)?,
             only_service_ports: self.switch(Key::ServiceSecurity)?,

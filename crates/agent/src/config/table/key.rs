@@ -85,6 +85,7 @@ pub enum Key {
     ServicesElection,
     ServicesLeaseName,
     ServicesExcludeLabel,
+    ReportNodeFailure,
     PerServiceElectionOnDemand,
     ClassOnly,
     ClassName,

@@ -49,6 +49,18 @@ pub(super) const SETTINGS: &[Setting] = &[
          without it has an agent, its node holds no Services; or nothing, as in kube-vip",
     ),
     Setting::new(
+        Key::ReportNodeFailure,
+        &["MAINSTAY_REPORT_NODE_FAILURE"],
+        &["reportNodeFailure"],
+        Kind::Switch,
+    )
+    .in_file("report_node_failure")
+    .works(
+        "Say that a node is dead as soon as it is on the wire, 40 s before Kubernetes does: its Pods are not ready, and the \
+         Node's condition Ready is Unknown, until its kubelet says otherwise. Never of more than a third of the nodes with \
+         agents. Needs what `mainstay manifest rbac --reportNodeFailure` grants, and svc_enable; no VIP depends on it",
+    ),
+    Setting::new(
         Key::PerServiceElectionOnDemand,
         &["per_service_election_on_demand"],
         &["perServiceElectionOnDemand"],

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::authority::annotations::members;
 use crate::effect::{Effect, LeaseDraft, LeaseRequest, ProbeTo, Stamp};
+use crate::event::Event;
 use crate::input::{
     AddressChange, EffectId, Frame, Input, LeaseOutcome, LeaseRecord, LeaseReport, Outcome, Seat,
 };
@@ -40,6 +41,8 @@ pub(super) struct World {
     pub(super) gone: BTreeSet<usize>,
     /// Every moment's wearers of each address that changed then.
     pub(super) history: Vec<(Moment, Vip, Vec<usize>)>,
+    /// Who said of which node that it is dead.
+    pub(super) failed: Vec<(usize, NodeName)>,
 }
 
 pub(super) struct Host {
@@ -54,6 +57,8 @@ pub(super) struct Host {
     /// The record as it was seen last.
     pub(super) sees: BTreeMap<Vip, NodeName>,
     pub(super) stopped: bool,
+    /// Its kernel runs, and answers for its own address, whatever becomes of its agent.
+    powered: bool,
 }
 
 enum Due {
@@ -100,6 +105,7 @@ fn settings(host: usize) -> Settings {
         on_authority_loss: OnAuthorityLoss::Hold,
         lifetime: Duration::from_secs(15),
         restart_grace: Duration::from_secs(600),
+        report_failures: true,
     }
 }
 
@@ -116,6 +122,7 @@ impl World {
             wire: true,
             sees: BTreeMap::new(),
             stopped: false,
+            powered: true,
         };
         let mut world = Self {
             now: Moment::ZERO + Duration::from_secs(1),
@@ -131,6 +138,7 @@ impl World {
             questions: BTreeMap::new(),
             gone: BTreeSet::new(),
             history: Vec::new(),
+            failed: Vec::new(),
         };
         (0..hosts).for_each(|host| world.start(host));
         world
@@ -139,6 +147,7 @@ impl World {
     // === what a test does ===
 
     pub(super) fn start(&mut self, host: usize) {
+        self.hosts[host].powered = true;
         let kept = self.hosts[host].snapshot.as_ref();
         let memory = kept.and_then(|snapshot| snapshot.claims.get(&ClaimId::services()).cloned());
         let found = Found { memory, link_up: true, ..Found::default() };
@@ -163,8 +172,15 @@ impl World {
     /// All of it is gone.
     pub(super) fn power_off(&mut self, host: usize) {
         self.kill(host);
+        self.hosts[host].powered = false;
         self.hosts[host].worn.clear();
         self.hosts[host].snapshot = None;
+        self.note_all();
+    }
+
+    /// The lifetimes of what a dead agent left run out.
+    pub(super) fn expire(&mut self, host: usize) {
+        self.hosts[host].worn.clear();
         self.note_all();
     }
 
@@ -259,6 +275,13 @@ impl World {
         self.hosts.iter().enumerate().filter(|(_, host)| holds(host).is_some()).map(|(at, _)| at).collect()
     }
 
+    /// Who holds the claim of all Services, by its own word: the placer.
+    pub(super) fn holders_of_all(&self) -> Vec<usize> {
+        let holds =
+            |host: &Host| host.node.as_ref().is_some_and(|node| node.status(self.now).state == "holding");
+        self.hosts.iter().enumerate().filter(|(_, host)| holds(host)).map(|(at, _)| at).collect()
+    }
+
     pub(super) fn seats(&self, host: usize) -> Vec<ClaimId> {
         let node = self.hosts[host].node.as_ref().expect("it runs");
         node.seats(self.now).into_iter().map(|status| status.claim).collect()
@@ -318,8 +341,13 @@ impl World {
     pub(super) fn give(&mut self, host: usize, input: &Input) {
         let now = self.now;
         let Some(node) = self.hosts[host].node.as_mut() else { return };
-        let effects = node.handle(now, input).effects;
-        effects.into_iter().for_each(|effect| self.carry_out(host, effect));
+        let output = node.handle(now, input);
+        let failed = output.events.into_iter().filter_map(|event| match event {
+            Event::NodeFailed { node, .. } => Some((host, node)),
+            _ => None,
+        });
+        self.failed.extend(failed);
+        output.effects.into_iter().for_each(|effect| self.carry_out(host, effect));
     }
 
     fn carry_out(&mut self, host: usize, effect: Effect) {
@@ -404,7 +432,7 @@ impl World {
         };
         for other in (0..self.hosts.len()).filter(|other| *other != host).filter(asked) {
             self.tell(host, Some(other), (None, target, mark));
-            let lives = self.hosts[other].node.is_some();
+            let lives = self.hosts[other].powered;
             if self.hosts[other].worn.contains(&target) || (lives && own(other) == target) {
                 self.tell(other, Some(host), (Some(target), target, None));
             }

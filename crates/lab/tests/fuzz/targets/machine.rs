@@ -248,6 +248,7 @@ fn start(bytes: &mut Bytes<'_>) -> Start {
         },
         lifetime: Duration::from_secs(10),
         restart_grace: Duration::from_secs(600),
+        report_failures: false,
     };
     let memory = (kind & 32 != 0).then(|| ClaimMemory {
         uid: bytes.pick(&["u", "v", ""]).to_owned(),

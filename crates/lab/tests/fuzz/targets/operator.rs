@@ -128,6 +128,7 @@ fn can_run(config: &Config) {
         on_authority_loss: config.on_authority_loss,
         lifetime: config.lifetime(),
         restart_grace: config.restart_grace,
+        report_failures: false,
     };
     let found = Found { link_up: true, ..Found::default() };
     let mut node = Node::new(settings, found, Moment::ZERO, 1);
