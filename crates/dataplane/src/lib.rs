@@ -8,9 +8,11 @@ pub mod announce;
 mod books;
 pub mod counters;
 mod faults;
+pub mod filter;
 pub mod kernel;
 #[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
 mod linux;
+mod nftables;
 #[doc(hidden)]
 pub mod parsers;
 pub mod plan;

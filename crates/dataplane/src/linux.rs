@@ -7,6 +7,7 @@ pub(crate) mod links;
 pub mod memory;
 pub(crate) mod message;
 pub(crate) mod monitor;
+pub(crate) mod nftables;
 pub(crate) mod packet;
 pub mod realtime;
 pub(crate) mod route;

@@ -3,6 +3,7 @@
 mod assignments;
 mod claims;
 mod eligibility;
+mod filter;
 mod known;
 mod ours;
 mod properties;
