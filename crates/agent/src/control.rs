@@ -77,6 +77,9 @@ pub(crate) async fn run(
         spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), view.take());
     }
     let ended = await_loops(&mut end, loops).await;
+    if let (Ended::Well, Some(services)) = (ended, &parts.services) {
+        services.leave_filter().await;
+    }
     if labels {
         // Once too late, it stays as it is until the next start.
         drop(timeout(LAST_LABEL, labelled.cancelled()).await);
@@ -154,6 +157,11 @@ fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::services());
     let Some((edges, keeper)) = edges.zip(parts.services.clone()) else { return };
     let (api, held) = (insight.api.clone(), edges.held.clone());
+    let filtering = Arc::clone(&keeper);
+    tasks.spawn(insight.supervisor.clone().keep("filter", 9, move || {
+        let keeper = Arc::clone(&filtering);
+        async move { keeper.keep_filter().await }
+    }));
     tasks.spawn(insight.supervisor.clone().keep("services", 7, move || {
         let (keeper, api) = (Arc::clone(&keeper), api.clone());
         let held = held.clone();

@@ -198,6 +198,25 @@ pub struct Services {
     pub write_failures_in_a_row: u32,
     /// Why the last write failed, if it did.
     pub last_error: Option<String>,
+    /// The filter before their addresses, where there is to be one and something was decided.
+    #[serde(default)]
+    pub filter: Option<ServiceFilter>,
+}
+
+/// The filter before Services' addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFilter {
+    /// Whether the kernel filters as was decided last.
+    pub in_force: bool,
+    /// Addresses that are filtered, as far as is known.
+    pub addresses: usize,
+    /// Ports that are open on them, each counted on each address.
+    pub ports: usize,
+    /// Packets dropped since the kernel's table was made.
+    pub dropped: u64,
+    /// Why the kernel does not filter so, if it does not.
+    pub last_error: Option<String>,
 }
 
 /// A Service that does not get what it asks for.

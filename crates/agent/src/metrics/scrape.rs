@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use mainstay_kube::{ServerState, ServerStatus};
 
 use super::{ByClaim, ByError, ByName, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
-use crate::admin::reply::{Name, NodeLabel, Services};
+use crate::admin::reply::{Name, NodeLabel, ServiceFilter, Services};
 use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
@@ -154,12 +154,40 @@ fn register_services(services: &Services, registry: &mut Registry) {
             i64::from(services.write_failures_in_a_row),
         ),
     ];
+    if let Some(filter) = &services.filter {
+        register_filter(filter, registry);
+    }
     registry.register("service_writes", "Writes on Services that this node did", counted(services.writes));
     for (name, help, value) in gauges {
         let gauge = Gauge::<i64>::default();
         gauge.set(value);
         registry.register(name, help, gauge);
     }
+}
+
+fn register_filter(filter: &ServiceFilter, registry: &mut Registry) {
+    let gauges = [
+        (
+            "service_filter_in_force",
+            "1 if the kernel filters Services' addresses as was decided last. No VIP depends on it",
+            i64::from(filter.in_force),
+        ),
+        (
+            "service_filter_addresses",
+            "Addresses of Services that are filtered",
+            i64::try_from(filter.addresses).unwrap_or(i64::MAX),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
+    registry.register(
+        "service_filter_dropped_packets",
+        "Packets to Services' addresses that were dropped; from 0 again when the kernel's table is made anew",
+        counted(filter.dropped),
+    );
 }
 
 /// Of servers that were asked.
