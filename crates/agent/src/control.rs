@@ -28,6 +28,7 @@ use crate::run::Ended;
 use crate::seats;
 use crate::service::{self, ServiceCheck, ServiceView};
 use crate::services;
+use crate::strict_arp::{self, ServiceAddresses, Watched};
 
 /// The channels at one loop's edge.
 pub(crate) struct Edges {
@@ -71,6 +72,7 @@ pub(crate) async fn run(
     let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
     spawn_servers(&mut tasks, config, insight);
     spawn_services(&mut tasks, insight, (&edges, &parts));
+    spawn_arp(&mut tasks, insight, (&edges, &parts));
     let mut view = Some(insight.api.clone());
     for one in edges.into_iter().filter(|one| one.role.authority == Authority::Lease) {
         let one = spawn_seats(&mut tasks, (config, insight), one, &parts);
@@ -166,6 +168,25 @@ fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts
         let (keeper, api) = (Arc::clone(&keeper), api.clone());
         let held = held.clone();
         async move { keeper.run(&api, &held).await }
+    }));
+}
+
+/// What on this host could speak for VIPs beside their interface.
+fn spawn_arp(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts): (&[Edges], &Parts)) {
+    let of_services = |role: &Role| {
+        let keeper = parts.services.as_ref().filter(|_| role.claim == ClaimId::services())?;
+        let known = keeper.known();
+        Some(ServiceAddresses { all: known.addresses.subscribe(), placed: known.placed.subscribe() })
+    };
+    let watched = edges.iter().map(|one| Watched {
+        interface: one.role.interface.clone(),
+        vips: parts.vips.clone(),
+        services: of_services(&one.role),
+    });
+    let (watched, seen) = (watched.collect::<Arc<[_]>>(), Arc::clone(insight));
+    tasks.spawn(insight.supervisor.clone().keep("arp", 10, move || {
+        let (watched, seen) = (Arc::clone(&watched), Arc::clone(&seen));
+        async move { strict_arp::run(&watched, &seen.arp).await }
     }));
 }
 

@@ -109,6 +109,9 @@ fn tables(status: &Status) -> String {
         status.version,
         seconds(status.uptime_seconds),
     );
+    for warning in &status.host_warnings {
+        text += &format!("Warning: {warning}\n");
+    }
     for reason in &status.not_ready {
         text += &format!("Not ready: {reason}\n");
     }

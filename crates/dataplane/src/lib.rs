@@ -25,3 +25,4 @@ pub use linux::clock;
 pub use linux::links::{DescribeError, LinkDescription, addresses_on, default_interface, describe};
 pub use linux::memory;
 pub use linux::realtime;
+pub use linux::strict_arp::{LooseArp, loose_arp};

@@ -11,5 +11,6 @@ pub(crate) mod nftables;
 pub(crate) mod packet;
 pub mod realtime;
 pub(crate) mod route;
+pub(crate) mod strict_arp;
 pub(crate) mod timer;
 pub(crate) mod worker;

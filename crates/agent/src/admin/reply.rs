@@ -73,6 +73,9 @@ pub struct Status {
     /// What the VIP serves on this host, where that is checked.
     #[serde(default)]
     pub local_service: Option<LocalService>,
+    /// What on this host disturbs the VIPs, each with its remedy.
+    #[serde(default)]
+    pub host_warnings: Vec<String>,
     /// The snapshot's file.
     pub state: State,
     /// The control plane's tasks.

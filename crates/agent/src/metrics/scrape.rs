@@ -51,6 +51,8 @@ pub(crate) struct Scraped<'a> {
     pub(crate) names: Vec<Name>,
     /// Services, where they are held.
     pub(crate) services: Option<Services>,
+    /// Interfaces on which this host speaks for addresses of others of its interfaces.
+    pub(crate) loose_arp: usize,
 }
 
 /// One loop's pulse.
@@ -71,6 +73,7 @@ impl Scraped<'_> {
     pub(crate) fn encode(&self, observer: &Observer) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("mainstay");
         observer.register(&mut registry);
+        register_arp(self.loose_arp, &mut registry);
         self.register_process(&mut registry);
         register_servers(&self.servers, &mut registry);
         if let Some(label) = &self.label {
@@ -137,6 +140,16 @@ impl Scraped<'_> {
             lag,
         );
     }
+}
+
+fn register_arp(loose: usize, registry: &mut Registry) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(loose).unwrap_or(i64::MAX));
+    registry.register(
+        "loose_arp_interfaces",
+        "Interfaces on which this host answers ARP for a VIP that another of its interfaces has: kube-proxy without strict ARP",
+        gauge,
+    );
 }
 
 fn register_services(services: &Services, registry: &mut Registry) {

@@ -69,7 +69,7 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         ..Services::default()
     });
     let reports = report.into_iter().collect();
-    Scraped { reports, loops, written, tasks, servers, label, names, services }
+    Scraped { reports, loops, written, tasks, servers, label, names, services, loose_arp: 1 }
         .encode(observer)
         .expect("a text")
 }
@@ -122,6 +122,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "link_up",
         "name_failures_in_a_row",
         "loop_idle_seconds",
+        "loose_arp_interfaces",
         "loop_lag_max_seconds",
         "loop_turns",
         "node_label_failures_in_a_row",
@@ -184,6 +185,7 @@ fn states_are_read_and_events_are_counted() {
         "mainstay_service_filter_in_force 1",
         "mainstay_service_filter_addresses 11",
         "mainstay_service_filter_dropped_packets_total 42",
+        "mainstay_loose_arp_interfaces 1",
         "mainstay_services_refused 3",
         "mainstay_service_write_failures_in_a_row 1",
     ] {
