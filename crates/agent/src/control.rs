@@ -29,6 +29,7 @@ use crate::run::Ended;
 use crate::seats;
 use crate::service::{self, ServiceCheck, ServiceView};
 use crate::services;
+use crate::strict_arp::{self, ServiceAddresses, Watched};
 
 /// The channels at one loop's edge.
 pub(crate) struct Edges {
@@ -73,12 +74,16 @@ pub(crate) async fn run(
     spawn_servers(&mut tasks, config, insight);
     spawn_services(&mut tasks, insight, (&edges, &parts));
     spawn_reporter(&mut tasks, (config, insight), &parts);
+    spawn_arp(&mut tasks, insight, (&edges, &parts));
     let mut view = Some(insight.api.clone());
     for one in edges.into_iter().filter(|one| one.role.authority == Authority::Lease) {
         let one = spawn_seats(&mut tasks, (config, insight), one, &parts);
         spawn_lease(&mut tasks, (config, insight), (one, parts.vips.clone()), view.take());
     }
     let ended = await_loops(&mut end, loops).await;
+    if let (Ended::Well, Some(services)) = (ended, &parts.services) {
+        services.leave_filter().await;
+    }
     if labels {
         // Once too late, it stays as it is until the next start.
         drop(timeout(LAST_LABEL, labelled.cancelled()).await);
@@ -156,6 +161,11 @@ fn spawn_services(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::services());
     let Some((edges, keeper)) = edges.zip(parts.services.clone()) else { return };
     let (api, held) = (insight.api.clone(), edges.held.clone());
+    let filtering = Arc::clone(&keeper);
+    tasks.spawn(insight.supervisor.clone().keep("filter", 9, move || {
+        let keeper = Arc::clone(&filtering);
+        async move { keeper.keep_filter().await }
+    }));
     tasks.spawn(insight.supervisor.clone().keep("services", 7, move || {
         let (keeper, api) = (Arc::clone(&keeper), api.clone());
         let held = held.clone();
@@ -175,6 +185,25 @@ fn spawn_reporter(tasks: &mut JoinSet<()>, (config, insight): (&Config, &Arc<Ins
     tasks.spawn(insight.supervisor.clone().keep("node-failure", 9, move || {
         let (keeper, observer) = (Arc::clone(&keeper), Arc::clone(&observer));
         async move { keeper.run(&observer).await }
+    }));
+}
+
+/// What on this host could speak for VIPs beside their interface.
+fn spawn_arp(tasks: &mut JoinSet<()>, insight: &Arc<Insight>, (edges, parts): (&[Edges], &Parts)) {
+    let of_services = |role: &Role| {
+        let keeper = parts.services.as_ref().filter(|_| role.claim == ClaimId::services())?;
+        let known = keeper.known();
+        Some(ServiceAddresses { all: known.addresses.subscribe(), placed: known.placed.subscribe() })
+    };
+    let watched = edges.iter().map(|one| Watched {
+        interface: one.role.interface.clone(),
+        vips: parts.vips.clone(),
+        services: of_services(&one.role),
+    });
+    let (watched, seen) = (watched.collect::<Arc<[_]>>(), Arc::clone(insight));
+    tasks.spawn(insight.supervisor.clone().keep("arp", 10, move || {
+        let (watched, seen) = (Arc::clone(&watched), Arc::clone(&seen));
+        async move { strict_arp::run(&watched, &seen.arp).await }
     }));
 }
 

@@ -21,6 +21,7 @@ use crate::role::Role;
 use crate::service::ServiceView;
 use crate::services;
 use crate::store::{Tally, Written};
+use crate::strict_arp::ArpView;
 use crate::supervise::Supervisor;
 use crate::vitals::Vitals;
 
@@ -147,6 +148,7 @@ pub(crate) struct Insight {
     pub(crate) label: LabelView,
     pub(crate) names: NamesView,
     pub(crate) services: services::View,
+    pub(crate) arp: ArpView,
 }
 
 impl Insight {
@@ -233,6 +235,7 @@ impl Insight {
             label: self.label.read(),
             names: self.names.read(),
             services: self.services.read(),
+            loose_arp: self.arp.read().len(),
         };
         scraped.encode(&self.observer)
     }
@@ -257,6 +260,7 @@ impl Insight {
             node_label: self.label.read(),
             names: self.names.read(),
             local_service: self.service.read(),
+            host_warnings: self.arp.read(),
             not_ready: self.not_ready(reports),
             state: State {
                 dir: self.facts.state_dir.display().to_string(),

@@ -29,6 +29,7 @@ mod service;
 mod services;
 mod signals;
 mod store;
+mod strict_arp;
 mod supervise;
 #[cfg(test)]
 mod testing;

@@ -45,6 +45,7 @@ use crate::role::Role;
 use crate::service::ServiceView;
 use crate::services;
 use crate::store::{LoadError, Store, Writer};
+use crate::strict_arp::ArpView;
 use crate::supervise::{Supervisor, words};
 use crate::vitals::Vitals;
 use turn::{LoopStart, Watch, keep_looping, run_loop};
@@ -230,6 +231,7 @@ fn prepare(
         label: LabelView::new(config, parts.vips.clone()),
         names,
         services,
+        arp: ArpView::default(),
     };
     Ok((Arc::new(insight), prepared, parts))
 }

@@ -11,6 +11,7 @@
 
 mod damper;
 mod decided;
+mod filter;
 mod rules;
 mod seating;
 mod tell;
@@ -99,6 +100,8 @@ pub(crate) struct Keeper {
     seats: Option<Seating>,
     /// What Services shall say.
     wanted: watch::Sender<Arc<Wanted>>,
+    /// What their addresses let in.
+    filter: filter::Keeper,
     /// Cancelled when the loop must not go on.
     stop: CancellationToken,
     view: View,
@@ -156,6 +159,7 @@ impl Keeper {
             following: rules::followed(services),
             seats,
             wanted: watch::Sender::default(),
+            filter: filter::Keeper::new(rules::filter_switch(services)),
             stop: CancellationToken::new(),
             view,
             memory: Mutex::default(),
@@ -170,6 +174,16 @@ impl Keeper {
     /// Whether Services are spread over nodes.
     pub(crate) fn spreads(&self) -> bool {
         self.seats.is_some()
+    }
+
+    /// Keeps the filter before their addresses, whatever the API servers do.
+    pub(crate) async fn keep_filter(&self) -> anyhow::Result<()> {
+        self.filter.run(&self.view).await
+    }
+
+    /// Leaves no filter but of what stays on the interface: the agent ends.
+    pub(crate) async fn leave_filter(&self) {
+        self.filter.leave().await;
     }
 
     pub(crate) fn known(&self) -> &Known {
@@ -290,7 +304,9 @@ impl Keeper {
             holders.mark_unchanged();
             let reserved = self.reserved(&vips.borrow_and_update(), api);
             let decided = match reserved {
-                Some(reserved) => self.heeding(&mut held, self.decide(&mut feed, &reserved, agents)).await,
+                Some(reserved) => {
+                    self.heeding(&mut held, self.decide_and_filter(&mut feed, &reserved, agents)).await
+                }
                 None => None,
             };
             let holds = *held.borrow_and_update() == Some(true);
@@ -346,16 +362,23 @@ impl Keeper {
         });
     }
 
+    /// Decides, and has the addresses filtered before anybody holds them.
+    async fn decide_and_filter(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
+        let mut decided = self.decide(feed, reserved, agents).await?;
+        self.filter.put(std::mem::take(&mut decided.filter)).await;
+        Some(decided)
+    }
+
     /// On a thread of its own: with thousands of Services it takes long, and the Leases' requests go out from this one.
     async fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
         let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
         let rules = rules::rules(&self.settings, reserved);
         let (intent, node) = (Arc::clone(&feed.intent.borrow_and_update()), self.node.clone());
-        let spread = self.seats.is_some();
+        let (spread, filtered) = (self.seats.is_some(), self.filter.switch == filter::Switch::On);
         let task = spawn_blocking(move || {
             // Held on to no longer: see `Feed`.
             let (intent, pools, rules, node, agents) = (&intent, &pools, &rules, &node, &agents);
-            Decided::of(&Facts { intent, pools, rules, node, agents, spread })
+            Decided::of(&Facts { intent, pools, rules, node, agents, spread, filtered })
         });
         match task.await {
             Ok(decided) => decided,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mainstay_agent::admin::client::ask;
 use mainstay_agent::admin::reply::{
-    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, Services, Status,
+    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, ServiceFilter, Services, Status,
 };
 
 use crate::output::{Form, print, table};
@@ -109,6 +109,9 @@ fn tables(status: &Status) -> String {
         status.version,
         seconds(status.uptime_seconds),
     );
+    for warning in &status.host_warnings {
+        text += &format!("Warning: {warning}\n");
+    }
     for reason in &status.not_ready {
         text += &format!("Not ready: {reason}\n");
     }
@@ -128,6 +131,9 @@ fn services(services: &Services) -> String {
         return "Services: not all read yet; what was known before stays held\n".to_owned();
     }
     let mut text = format!("Services: {} with {} addresses held\n", services.ours, services.addresses);
+    if let Some(filter) = &services.filter {
+        text += &format!("Filter: {}\n", service_filter(filter));
+    }
     if let Some(error) = &services.last_error {
         text += &format!(
             "Writing on Services fails, {} times in a row: {error}\n",
@@ -144,6 +150,18 @@ fn services(services: &Services) -> String {
         text += &format!("... and {more} more\n");
     }
     text
+}
+
+/// What of Services' addresses is filtered, and why it is not as it should be.
+fn service_filter(filter: &ServiceFilter) -> String {
+    let ServiceFilter { in_force, addresses, ports, dropped, last_error } = filter;
+    let sets = format!("{addresses} addresses let in {ports} ports, {dropped} packets dropped");
+    match last_error {
+        Some(error) if !in_force => {
+            format!("not as it should be, the addresses are held all the same: {error}")
+        }
+        _ => sets,
+    }
 }
 
 /// Addresses of one claim that a table shows: with Services there are thousands.
@@ -237,9 +255,9 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel, RefusedService, Services};
+    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel, RefusedService, ServiceFilter, Services};
 
-    use super::{name, node_label, seconds, server, services, shown};
+    use super::{name, node_label, seconds, server, service_filter, services, shown};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -326,6 +344,17 @@ mod tests {
         let vips: Vec<String> = (1..=6).map(|host| format!("10.0.0.{host}")).collect();
         assert_eq!(shown(&vips), "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4 and 2 more");
         assert_eq!(shown(&vips[..2]), "10.0.0.1,10.0.0.2");
+    }
+
+    #[test]
+    fn a_filter_says_what_it_lets_in_or_why_it_does_not_filter() {
+        let filter = ServiceFilter { in_force: true, addresses: 3, ports: 7, dropped: 42, last_error: None };
+        assert_eq!(service_filter(&filter), "3 addresses let in 7 ports, 42 packets dropped");
+        let last_error = Some("changing nftables: Operation not permitted".to_owned());
+        assert_eq!(
+            service_filter(&ServiceFilter { in_force: false, last_error, ..filter }),
+            "not as it should be, the addresses are held all the same: changing nftables: Operation not permitted"
+        );
     }
 
     #[test]

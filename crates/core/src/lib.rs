@@ -12,6 +12,7 @@ pub mod check;
 pub mod conflict;
 pub mod effect;
 pub mod event;
+pub mod filter;
 pub mod input;
 pub mod intent;
 pub mod ipam;

@@ -38,8 +38,8 @@ pub trait Kernel {
 /// Why the kernel did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The address to be added is there, or the one to be refreshed is not: somebody was faster. Read again.
-    #[error("the address changed meanwhile")]
+    /// What is to be added is there, or what is to be changed is not: somebody was faster. Read again.
+    #[error("it changed meanwhile")]
     Raced,
     /// The kernel's refusal.
     #[error("{what}: {cause}")]

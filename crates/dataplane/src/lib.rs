@@ -8,9 +8,11 @@ pub mod announce;
 mod books;
 pub mod counters;
 mod faults;
+pub mod filter;
 pub mod kernel;
 #[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
 mod linux;
+mod nftables;
 #[doc(hidden)]
 pub mod parsers;
 pub mod plan;
@@ -23,3 +25,4 @@ pub use linux::clock;
 pub use linux::links::{DescribeError, LinkDescription, addresses_on, default_interface, describe};
 pub use linux::memory;
 pub use linux::realtime;
+pub use linux::strict_arp::{LooseArp, loose_arp};

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use mainstay_core::input::Link;
 use mainstay_core::names::Mac;
 
+use crate::filter::TABLE;
 use crate::linux::message::messages;
 use crate::linux::{addresses, links};
+use crate::nftables::Found;
 use crate::plan::Present;
 
 /// What one netlink message says.
@@ -67,4 +69,18 @@ pub fn netlink(datagram: &[u8]) -> Vec<Said> {
         );
     }
     said
+}
+
+/// What the messages of one netlink datagram say of the filter's table: its comments and chains, and the elements of its
+/// sets.
+#[must_use]
+pub fn nftables(datagram: &[u8]) -> (Vec<String>, Vec<Vec<u8>>) {
+    let (mut found, mut texts) = (Found::default(), Vec::new());
+    for message in messages(datagram) {
+        texts.extend(Found::of_table(&message, TABLE).and_then(|table| table.comment));
+        found.take_rule(&message, TABLE);
+        found.take_elements(&message, TABLE);
+    }
+    texts.extend(found.rules.into_iter().flat_map(|rule| [rule.chain, rule.comment]));
+    (texts, found.elements.into_values().flatten().collect())
 }

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod cluster;
 pub mod demo;
 pub mod elector;
+pub mod kube_proxy;
 pub mod model;
 mod netlink;
 pub mod netns;

@@ -9,6 +9,7 @@ mod faults;
 mod guard;
 mod holders;
 mod host;
+mod pod;
 mod privilege;
 mod process;
 
@@ -26,6 +27,7 @@ pub use cable::Cable;
 pub use faults::Filter;
 pub use holders::{HeldAddress, HolderChange, HolderWatch, Overlap, Presence};
 pub use host::{Addresses, Host};
+pub use pod::Pod;
 pub use privilege::{SkipReason, become_privileged, ensure_privilege};
 pub use process::Process;
 

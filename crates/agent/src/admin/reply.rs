@@ -73,6 +73,9 @@ pub struct Status {
     /// What the VIP serves on this host, where that is checked.
     #[serde(default)]
     pub local_service: Option<LocalService>,
+    /// What on this host disturbs the VIPs, each with its remedy.
+    #[serde(default)]
+    pub host_warnings: Vec<String>,
     /// The snapshot's file.
     pub state: State,
     /// The control plane's tasks.
@@ -200,6 +203,25 @@ pub struct Services {
     /// Writes on Services that failed in a row.
     pub write_failures_in_a_row: u32,
     /// Why the last write failed, if it did.
+    pub last_error: Option<String>,
+    /// The filter before their addresses, where there is to be one and something was decided.
+    #[serde(default)]
+    pub filter: Option<ServiceFilter>,
+}
+
+/// The filter before Services' addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFilter {
+    /// Whether the kernel filters as was decided last.
+    pub in_force: bool,
+    /// Addresses that are filtered, as far as is known.
+    pub addresses: usize,
+    /// Ports that are open on them, each counted on each address.
+    pub ports: usize,
+    /// Packets dropped since the kernel's table was made.
+    pub dropped: u64,
+    /// Why the kernel does not filter so, if it does not.
     pub last_error: Option<String>,
 }
 

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use mainstay_kube::{ServerState, ServerStatus};
 
 use super::{ByClaim, ByError, ByName, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
-use crate::admin::reply::{Name, NodeLabel, Services};
+use crate::admin::reply::{Name, NodeLabel, ServiceFilter, Services};
 use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
@@ -51,6 +51,8 @@ pub(crate) struct Scraped<'a> {
     pub(crate) names: Vec<Name>,
     /// Services, where they are held.
     pub(crate) services: Option<Services>,
+    /// Interfaces on which this host speaks for addresses of others of its interfaces.
+    pub(crate) loose_arp: usize,
 }
 
 /// One loop's pulse.
@@ -71,6 +73,7 @@ impl Scraped<'_> {
     pub(crate) fn encode(&self, observer: &Observer) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("mainstay");
         observer.register(&mut registry);
+        register_arp(self.loose_arp, &mut registry);
         self.register_process(&mut registry);
         register_servers(&self.servers, &mut registry);
         if let Some(label) = &self.label {
@@ -139,6 +142,16 @@ impl Scraped<'_> {
     }
 }
 
+fn register_arp(loose: usize, registry: &mut Registry) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(loose).unwrap_or(i64::MAX));
+    registry.register(
+        "loose_arp_interfaces",
+        "Interfaces on which this host answers ARP for a VIP that another of its interfaces has: kube-proxy without strict ARP",
+        gauge,
+    );
+}
+
 fn register_services(services: &Services, registry: &mut Registry) {
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let gauges = [
@@ -154,12 +167,40 @@ fn register_services(services: &Services, registry: &mut Registry) {
             i64::from(services.write_failures_in_a_row),
         ),
     ];
+    if let Some(filter) = &services.filter {
+        register_filter(filter, registry);
+    }
     registry.register("service_writes", "Writes on Services that this node did", counted(services.writes));
     for (name, help, value) in gauges {
         let gauge = Gauge::<i64>::default();
         gauge.set(value);
         registry.register(name, help, gauge);
     }
+}
+
+fn register_filter(filter: &ServiceFilter, registry: &mut Registry) {
+    let gauges = [
+        (
+            "service_filter_in_force",
+            "1 if the kernel filters Services' addresses as was decided last. No VIP depends on it",
+            i64::from(filter.in_force),
+        ),
+        (
+            "service_filter_addresses",
+            "Addresses of Services that are filtered",
+            i64::try_from(filter.addresses).unwrap_or(i64::MAX),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
+    registry.register(
+        "service_filter_dropped_packets",
+        "Packets to Services' addresses that were dropped; from 0 again when the kernel's table is made anew",
+        counted(filter.dropped),
+    );
 }
 
 /// Of servers that were asked.

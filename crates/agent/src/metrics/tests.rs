@@ -12,7 +12,7 @@ use mainstay_dataplane::counters::{Announced, Counters};
 use mainstay_kube::ErrorClass;
 
 use super::{Observer, Pulse, Scraped};
-use crate::admin::reply::{NodeLabel, Services};
+use crate::admin::reply::{NodeLabel, ServiceFilter, Services};
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
@@ -60,10 +60,16 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         failures_in_a_row: 4,
         last_error: None,
     }];
-    let services =
-        Some(Services { ours: 12, refused_count: 3, write_failures_in_a_row: 1, ..Services::default() });
+    let filter = ServiceFilter { in_force: true, addresses: 11, dropped: 42, ..ServiceFilter::default() };
+    let services = Some(Services {
+        ours: 12,
+        refused_count: 3,
+        write_failures_in_a_row: 1,
+        filter: Some(filter),
+        ..Services::default()
+    });
     let reports = report.into_iter().collect();
-    Scraped { reports, loops, written, tasks, servers, label, names, services }
+    Scraped { reports, loops, written, tasks, servers, label, names, services, loose_arp: 1 }
         .encode(observer)
         .expect("a text")
 }
@@ -117,6 +123,7 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "link_up",
         "name_failures_in_a_row",
         "loop_idle_seconds",
+        "loose_arp_interfaces",
         "loop_lag_max_seconds",
         "loop_turns",
         "node_label_failures_in_a_row",
@@ -124,6 +131,9 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "node_label_writes",
         "probes_sent",
         "send_errors",
+        "service_filter_addresses",
+        "service_filter_dropped_packets",
+        "service_filter_in_force",
         "service_write_failures_in_a_row",
         "service_writes",
         "services",
@@ -173,6 +183,10 @@ fn states_are_read_and_events_are_counted() {
         r#"mainstay_link_up{claim="control-plane"} 1"#,
         r#"mainstay_kernel_errors_total{claim="control-plane"} 0"#,
         "mainstay_services 12",
+        "mainstay_service_filter_in_force 1",
+        "mainstay_service_filter_addresses 11",
+        "mainstay_service_filter_dropped_packets_total 42",
+        "mainstay_loose_arp_interfaces 1",
         "mainstay_services_refused 3",
         "mainstay_service_write_failures_in_a_row 1",
     ] {

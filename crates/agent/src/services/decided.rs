@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
+use mainstay_core::filter::Filter;
 use mainstay_core::intent::{Claim, Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
 use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
@@ -26,6 +27,8 @@ pub(super) struct Facts<'a> {
     pub(super) agents: &'a Members,
     /// Whether Services are spread over them.
     pub(super) spread: bool,
+    /// Whether what their addresses let in is filtered.
+    pub(super) filtered: bool,
 }
 
 /// What follows from it.
@@ -40,6 +43,8 @@ pub(super) struct Decided {
     pub(super) wanted: BTreeSet<Vip>,
     /// Those of them with something behind.
     pub(super) served: BTreeSet<Vip>,
+    /// What they let in, where that is filtered.
+    pub(super) filter: Filter,
     /// Whether this node may hold them, or why not.
     pub(super) may_hold: Result<(), String>,
     /// What is to be placed, where Services are spread.
@@ -66,7 +71,8 @@ impl Decided {
         };
         let spread = decisions.claims.values().filter(|_| facts.spread);
         let claims = spread.map(placeable).collect();
-        Some(Self { ours: uids.len(), uids, wanted, served, may_hold, claims, decisions })
+        let filter = if facts.filtered { Filter::of(&decisions, intent) } else { Filter::default() };
+        Some(Self { ours: uids.len(), uids, wanted, served, filter, may_hold, claims, decisions })
     }
 
     /// What is refused, in one line for each Service.

@@ -7,6 +7,7 @@ use mainstay_core::ipam;
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Following, Pools, WatchStates, Watched};
 
+use super::filter::Switch;
 use crate::config::features::Services;
 
 /// The ConfigMap of the pools: kube-vip-cloud-provider's.
@@ -17,6 +18,11 @@ pub(super) fn followed(services: &Services) -> Following {
     let (namespace, name) = POOLS;
     let pools = ObjectName::new(namespace, name).expect("two names without a slash");
     Following { namespace: services.namespace.clone(), ..Following::all(pools) }
+}
+
+/// Whether what their addresses let in is filtered.
+pub(super) fn filter_switch(services: &Services) -> Switch {
+    if services.only_service_ports { Switch::On } else { Switch::Off }
 }
 
 /// The rules by which is decided; the control plane's addresses are nobody else's, and may change.

@@ -61,8 +61,15 @@ fn n1_may_hold(excluded: &[&str], agents: &[&str]) -> bool {
     intent.nodes.replace(listing(Kind::Node, ["n1", "n2", "n3"].iter().map(node).collect()));
     let agents: Members = agents.iter().map(|name| (NodeName::new(name), Member::default())).collect();
     let (pools, rules, node) = (Pools::default(), Rules::default(), NodeName::new("n1"));
-    let facts =
-        Facts { intent: &intent, pools: &pools, rules: &rules, node: &node, agents: &agents, spread: false };
+    let facts = Facts {
+        intent: &intent,
+        pools: &pools,
+        rules: &rules,
+        node: &node,
+        agents: &agents,
+        spread: false,
+        filtered: false,
+    };
     Decided::of(&facts).expect("all was read").may_hold.is_ok()
 }
 

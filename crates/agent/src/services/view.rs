@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::intent::ObjectName;
+use mainstay_dataplane::filter::{FilterError, InForce};
 use mainstay_kube::PublishStatus;
 
-use crate::admin::reply::{RefusedService, Services};
+use crate::admin::reply::{RefusedService, ServiceFilter, Services};
 
 /// Refusals that are shown; the rest is counted by the metrics.
 const SHOWN: usize = 100;
@@ -64,6 +65,24 @@ impl View {
             tracing::error!("{new}");
         }
         services.shared_beacons = told;
+    }
+
+    /// What was tried of the filter.
+    pub(super) fn filtered(&self, result: &Result<InForce, FilterError>) {
+        let mut state = self.lock();
+        let before = state.services.get_or_insert_default().filter.take().unwrap_or_default();
+        let now = match result {
+            Ok(InForce { addresses, ports, dropped, lingering: _ }) => ServiceFilter {
+                in_force: true,
+                addresses: *addresses,
+                ports: *ports,
+                dropped: *dropped,
+                last_error: None,
+            },
+            // What was in force stays.
+            Err(error) => ServiceFilter { in_force: false, last_error: Some(error.to_string()), ..before },
+        };
+        state.services.get_or_insert_default().filter = Some(now);
     }
 
     /// How the writes on Services go.

@@ -69,6 +69,9 @@ pub struct Service {
     /// `kube-vip.io/allow-reconcile-without-endpoints`.
     #[serde(skip_serializing_if = "is_default")]
     pub without_endpoints: bool,
+    /// `kube-vip.io/ignore-service-security`: its addresses let in everything.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unfiltered: bool,
     /// `kube-vip.io/forcePerServiceElection`.
     #[serde(skip_serializing_if = "is_default")]
     pub force_election: bool,

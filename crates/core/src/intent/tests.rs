@@ -4,6 +4,7 @@ mod assignments;
 mod churn;
 mod claims;
 mod eligibility;
+mod filter;
 mod known;
 mod ours;
 mod properties;

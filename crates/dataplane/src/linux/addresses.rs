@@ -1,5 +1,6 @@
 //! Addresses on an interface: how ours look, and how to tell them from the host's.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -120,6 +121,21 @@ impl LinkAddresses<'_> {
             .with(IFA_LOCAL, &octets)
             .with(IFA_ADDRESS, &octets)
     }
+}
+
+/// The addresses of ours that this host wears, on whatever interface.
+pub(crate) fn worn(route: &mut Route) -> Result<BTreeSet<Vip>, KernelError> {
+    let all = on_all(route)?.into_iter().map(|one| one.present);
+    Ok(all.filter(|one| one.owner == Owner::Ours).map(|one| one.ip).collect())
+}
+
+/// The addresses of all interfaces of this host.
+pub(crate) fn on_all(route: &mut Route) -> Result<Vec<AddressMessage>, KernelError> {
+    let header = header(libc::AF_UNSPEC, (0, libc::RT_SCOPE_UNIVERSE), 0);
+    let request = Request::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &header);
+    let mut all = Vec::new();
+    route.dump(request, "reading addresses", |message| all.extend(parse(&message)))?;
+    Ok(all)
 }
 
 /// Reads an address message; `None` if it is none, or names no address.

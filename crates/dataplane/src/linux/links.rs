@@ -201,7 +201,7 @@ pub(crate) fn macs(links: &[LinkMessage]) -> BTreeSet<Mac> {
     links.iter().filter_map(|link| link.mac).collect()
 }
 
-fn links(route: &mut Route) -> Result<Vec<LinkMessage>, KernelError> {
+pub(crate) fn links(route: &mut Route) -> Result<Vec<LinkMessage>, KernelError> {
     let request = Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; LINK_HEADER])
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
     let mut found = Vec::new();

@@ -1,12 +1,14 @@
 //! Netlink messages and their attributes (`man 7 netlink`), as plain bytes.
 //!
-//! The five kinds of message that matter here are read attribute by attribute, and attributes that nobody asked for
+//! The few kinds of message that matter here are read attribute by attribute, and attributes that nobody asked for
 //! are never looked at: a driver's odd one cannot hide a link's change.
 
 /// Bytes of a message header: length, kind, flags, sequence number, port.
 const HEADER: usize = 16;
 /// Bytes of an attribute header: length, kind.
 const ATTRIBUTE: usize = 4;
+/// The flag of an attribute that holds attributes.
+const NESTED: u16 = 0x8000;
 /// The kind of an attribute without the flags `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const KIND_MASK: u16 = 0x3fff;
 
@@ -42,8 +44,36 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// Attributes under construction, one after another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    bytes: Vec<u8>,
+}
+
+impl Attributes {
+    /// With one attribute more. Its length takes 16 bits: whoever has more to say says it in several messages.
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = u16::try_from(ATTRIBUTE + value.len()).unwrap_or(u16::MAX);
+        self.bytes.extend(length.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(value);
+        self.bytes.resize(align(self.bytes.len()), 0);
+        self
+    }
+
+    /// With one more, which holds attributes itself.
+    pub(crate) fn nested(self, kind: u16, inner: &Self) -> Self {
+        self.with(kind | NESTED, &inner.bytes)
+    }
+
+    /// How many bytes they take.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// A request under construction.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     bytes: Vec<u8>,
 }
@@ -57,18 +87,26 @@ impl Request {
         bytes.extend(flags.to_ne_bytes());
         bytes.extend([0; 8]);
         bytes.extend(header);
-        let mut request = Self { bytes };
-        request.pad();
-        request
+        bytes.resize(align(bytes.len()), 0);
+        Self { bytes }
     }
 
     /// With one attribute more.
-    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(ATTRIBUTE + value.len()).unwrap_or(u16::MAX);
-        self.bytes.extend(length.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
-        self.pad();
+    pub(crate) fn with(self, kind: u16, value: &[u8]) -> Self {
+        self.with_all(&Attributes::default().with(kind, value))
+    }
+
+    /// With these attributes more.
+    pub(crate) fn with_all(mut self, attributes: &Attributes) -> Self {
+        self.bytes.extend(&attributes.bytes);
+        self
+    }
+
+    /// The same, to be answered with an acknowledgment.
+    pub(crate) fn acknowledged(mut self) -> Self {
+        let ack = u16::try_from(libc::NLM_F_ACK).unwrap_or_default();
+        let flags = u16_at(&self.bytes, 6).unwrap_or_default() | ack;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         self
     }
 
@@ -78,10 +116,6 @@ impl Request {
         self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
         self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
         self.bytes
-    }
-
-    fn pad(&mut self) {
-        self.bytes.resize(align(self.bytes.len()), 0);
     }
 }
 
@@ -104,6 +138,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_holds_attributes_is_read_back() {
+        let inner = Attributes::default().with(1, b"x").with(2, &[0; 5]);
+        let outer = Attributes::default().with(7, &[9]).nested(8, &inner);
+        assert_eq!(outer.len(), 8 + 4 + 8 + 12);
+        let datagram = Request::new(20, 0, &[0; 4]).with_all(&outer).finish(1);
+        let body = messages(&datagram).next().expect("a message").body;
+        let found: Vec<_> = attributes(&body[4..]).collect();
+        assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [7, 8]);
+        let inside: Vec<_> = attributes(found[1].1).collect();
+        assert_eq!(inside, [(1, &b"x"[..]), (2, &[0; 5][..])]);
+    }
 
     #[test]
     fn what_is_built_is_read_back() {

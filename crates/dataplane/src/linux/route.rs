@@ -1,9 +1,11 @@
-//! A netlink socket for requests: ask, and wait for the answer, but not for ever.
+//! A netlink socket for requests: ask, and wait for the answer, but not for ever. Links, addresses and routes are asked
+//! for by it (`rtnetlink`), and, opened to `NETLINK_NETFILTER`, tables of nftables.
 //!
 //! It blocks, on purpose, and lives on a thread of its own: the kernel serialises changes under one lock (`rtnl`),
 //! which a busy host can hold for long, and whoever asks waits inside the system call. No announcement waits with it.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -18,6 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// More than the kernel's largest datagram of a dump (32 KiB).
 const BUFFER: usize = 64 * 1024;
 
+/// What any kernel's socket sends at once unasked, in bytes.
+const SENT_AT_ONCE: usize = 64 * 1024;
+
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
@@ -31,10 +36,17 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::open_to(NETLINK_ROUTE)
+    }
+
+    /// One for another part of the kernel, by its `NETLINK_*`.
+    pub(crate) fn open_to(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         SockRef::from(&socket).set_read_timeout(Some(ANSWER_WITHIN))?;
+        // An error does not bring back all that was asked. Kernels before 4.3 do not know it, and fill the buffer.
+        let _ = socket.set_cap_ack(true);
         // Lets the kernel filter dumps by interface. Kernels before 4.20 do not know it: then we filter.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
@@ -76,6 +88,51 @@ impl Route {
             }
         })?;
         word.map_err(|cause| KernelError::Refused { what: what.to_owned(), cause })
+    }
+
+    /// Sends all of them at once, and waits for the kernel's word: of the one that fails first, or of the one that asks
+    /// for an acknowledgment.
+    pub(crate) fn transact(&mut self, requests: Vec<Request>, what: &str) -> Result<(), KernelError> {
+        let broken = |cause| KernelError::Broken { what: what.to_owned(), cause };
+        let refused = |cause| KernelError::Refused { what: what.to_owned(), cause };
+        let before = self.sequence;
+        let number = |request: Request| {
+            self.sequence = self.sequence.wrapping_add(1);
+            request.finish(self.sequence)
+        };
+        let bytes: Vec<u8> = requests.into_iter().flat_map(number).collect();
+        let count = self.sequence.wrapping_sub(before);
+        if bytes.len() > SENT_AT_ONCE {
+            self.make_room(bytes.len());
+        }
+        // What does not fit is the kernel's word as well.
+        self.socket.send(&bytes, 0).map_err(refused)?;
+        loop {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0).map_err(in_words).map_err(broken)?;
+            let ours = |one: &Message<'_>| (1..=count).contains(&one.sequence.wrapping_sub(before));
+            let word = messages(&self.buffer).filter(ours).find(|message| message.kind == NLMSG_ERROR);
+            if let Some(word) = word {
+                return code(word.body).map_err(refused);
+            }
+        }
+    }
+
+    /// Lets the socket send so many bytes at once, where we may. Where we may not, sending them fails.
+    fn make_room(&self, bytes: usize) {
+        let bytes = libc::c_int::try_from(bytes.saturating_mul(2)).unwrap_or(libc::c_int::MAX);
+        let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default();
+        let descriptor = self.socket.as_raw_fd();
+        // SAFETY: the option is an `int`, which lives through the call and is `length` bytes long; the descriptor is open.
+        let _ = unsafe {
+            libc::setsockopt(
+                descriptor,
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUFFORCE,
+                (&raw const bytes).cast(),
+                length,
+            )
+        };
     }
 
     /// Sends, and reads until `more` says that the answer is complete.

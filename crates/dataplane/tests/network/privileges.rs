@@ -2,11 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::effect::{Effect, Pace, ProbeTo};
+use mainstay_core::filter::{Admission, Filter};
 use mainstay_core::input::{EffectId, Outcome};
 use mainstay_dataplane::clock::now;
+use mainstay_dataplane::filter::{self, ServiceFilter};
 
 use crate::support::{Pair, address_of, announce, assign, done, listen, open, text, withdraw};
 
@@ -28,6 +31,10 @@ async fn everything() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), both).await.expect("both are announced");
+    let filtered = Filter(vips.map(|vip| (vip, Admission::Ports([].into()))).into());
+    let in_force = ServiceFilter::default().put(&Arc::new(filtered)).expect("the kernel filters");
+    assert_eq!(in_force.addresses, 2);
+    filter::remove().expect("the kernel filters no more");
     assert_eq!(done(&mut plane, withdraw(3, &vips)).await, Outcome::Done);
 }
 

@@ -17,6 +17,7 @@ const IGNORE: &str = "kube-vip.io/ignore";
 const INTERFACE: &str = "kube-vip.io/serviceInterface";
 const LEASE: &str = "kube-vip.io/leaseName";
 const WITHOUT_ENDPOINTS: &str = "kube-vip.io/allow-reconcile-without-endpoints";
+const UNFILTERED: &str = "kube-vip.io/ignore-service-security";
 const FORCE_ELECTION: &str = "kube-vip.io/forcePerServiceElection";
 const PREFERRED_NODES: &str = "mainstay.io/preferred-nodes";
 const NODE_SELECTOR: &str = "mainstay.io/node-selector";
@@ -51,6 +52,7 @@ impl<'a> Annotations<'a> {
             vip_host: self.get(VIP_HOST).map(NodeName::new),
             seat: self.seat(told),
             without_endpoints: self.switch(WITHOUT_ENDPOINTS, told),
+            unfiltered: self.switch(UNFILTERED, told),
             force_election: self.switch(FORCE_ELECTION, told),
             preferred_nodes: self.preferred_nodes(told),
             node_selector: self.get(NODE_SELECTOR).map(node_selector).transpose()?.unwrap_or_default(),

@@ -149,6 +149,7 @@ fn services_that_can_be_read() {
                 vip_host: Some(node("node-1")),
                 seat: Some(node("node-2.example.org")),
                 without_endpoints: true,
+                unfiltered: true,
                 force_election: true,
                 preferred_nodes: [(node("node-1"), 100), (node("node-2"), 1)].into(),
                 node_selector: "zone=a,node-role.kubernetes.io/edge".parse().expect("a selector"),

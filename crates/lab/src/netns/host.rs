@@ -122,6 +122,10 @@ impl Host {
         }
     }
 
+    pub(super) fn inside(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
     /// The host's name on its segment.
     #[must_use]
     pub fn name(&self) -> &str {

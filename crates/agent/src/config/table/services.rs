@@ -105,7 +105,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Switch,
     )
     .in_file("enableServiceSecurity")
-    .not_yet("Drop what is sent to a Service's VIP on other ports", "the filter is not built yet"),
+    .works("Drop what is sent to a Service's VIP on other ports than Services have there"),
     Setting::new(
         Key::DebounceTime,
         &["debounce_time"],

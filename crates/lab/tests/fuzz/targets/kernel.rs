@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use mainstay_core::input::Link;
 use mainstay_core::names::Mac;
-use mainstay_dataplane::parsers::{Said, netlink as said};
+use mainstay_dataplane::parsers::{Said, netlink as said, nftables as said_of_tables};
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -27,6 +27,15 @@ pub(super) fn netlink(data: &[u8]) {
         }
     }
     written_by_others(Bytes(data));
+}
+
+/// No more is read than is there: a byte belongs to one text or one element at most.
+pub(super) fn nftables(data: &[u8]) {
+    let (texts, elements) = said_of_tables(data);
+    let elements: usize = elements.iter().map(Vec::len).sum();
+    // A byte that is no UTF-8 is shown as a character of three.
+    let texts: usize = texts.iter().map(String::len).sum();
+    assert!(texts + elements <= 3 * data.len(), "{texts} and {elements} of {} bytes", data.len());
 }
 
 fn written_by_others(mut bytes: Bytes<'_>) {

@@ -39,6 +39,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "list-page", check: api_client::page },
     Target { name: "machine", check: machine::machine },
     Target { name: "netlink", check: kernel::netlink },
+    Target { name: "nftables", check: kernel::nftables },
     Target { name: "recording", check: core_files::recording },
     Target { name: "settings", check: operator::settings },
     Target { name: "snapshot", check: core_files::snapshot },

@@ -1,0 +1,158 @@
+//! What a rule does: expressions, one after another, that load something into registers, compare what is there, and end
+//! with a verdict. The first comparison that does not hold ends the rule, and the next one has its turn.
+
+use super::terminated;
+use crate::linux::message::Attributes;
+
+/// `NFTA_LIST_ELEM`, `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
+pub(super) const ELEMENT: u16 = 1;
+pub(super) const NAME: u16 = 1;
+pub(super) const DATA: u16 = 2;
+/// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
+pub(super) const VALUE: u16 = 1;
+const VERDICT: u16 = 2;
+/// `NFT_REG32_00`: the first of sixteen registers of four bytes.
+const FIRST_REGISTER: u32 = 8;
+
+/// A register of four bytes, from 0 to 15. What is longer fills those that follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Register(pub(crate) u8);
+
+/// One step of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expression {
+    /// Loads something of the packet.
+    Load { what: Load, to: Register },
+    /// Keeps those bits of a number in the host's byte order.
+    Mask { at: Register, bits: u32 },
+    /// Goes on if what is in a register is, or is not, that.
+    Compare { at: Register, by: Comparison, value: Vec<u8> },
+    /// Goes on if what begins in a register is an element of a set of this table.
+    Find { at: Register, set: &'static str },
+    /// Counts packets and bytes.
+    Count,
+    /// Ends the rule.
+    End(Verdict),
+}
+
+/// What can be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// `ARPHRD_*` of the interface that it came in by, in the host's byte order.
+    InterfaceType,
+    /// `NFPROTO_*`: one byte.
+    Family,
+    /// The transport's number, behind whatever extension headers: one byte.
+    Transport,
+    /// The bits of its state of connection (`NF_CT_STATE_BIT`), in the host's byte order.
+    ConnectionState,
+    /// Bytes of a header.
+    Payload { of: Header, offset: u32, length: u32 },
+}
+
+/// Where bytes are counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// IPv4's or IPv6's.
+    Network,
+    /// What they carry. A fragment but the first has none, and the rule ends.
+    Transport,
+}
+
+/// How values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// `NFT_CMP_EQ`
+    Equal,
+    /// `NFT_CMP_NEQ`
+    Different,
+}
+
+/// What becomes of the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Other tables may still drop it.
+    Accept,
+    /// It is gone.
+    Drop,
+    /// That chain says, and when it says nothing, the base chain's policy.
+    Goto(&'static str),
+}
+
+impl Expression {
+    /// As an attribute of the list of a rule's expressions.
+    pub(super) fn encode(&self, list: Attributes) -> Attributes {
+        let (name, data) = match self {
+            Self::Load { what, to } => what.encode(*to),
+            Self::Mask { at, bits } => ("bitwise", mask(*at, *bits)),
+            Self::Compare { at, by, value } => ("cmp", compare(*at, *by, value)),
+            Self::Find { at, set } => {
+                ("lookup", Attributes::default().with(1, &terminated(set)).with(2, &at.encode()))
+            }
+            Self::Count => ("counter", Attributes::default().with(1, &[0; 8]).with(2, &[0; 8])),
+            Self::End(verdict) => ("immediate", verdict.encode()),
+        };
+        let expression = Attributes::default().with(NAME, &terminated(name)).nested(DATA, &data);
+        list.nested(ELEMENT, &expression)
+    }
+}
+
+impl Load {
+    fn encode(self, to: Register) -> (&'static str, Attributes) {
+        let (to, number) = (to.encode(), |number: u32| number.to_be_bytes());
+        // `NFTA_META_*` and `NFTA_CT_*`: where to, which.
+        let key = |key| Attributes::default().with(1, &to).with(2, &number(key));
+        match self {
+            Self::InterfaceType => ("meta", key(8)),
+            Self::Family => ("meta", key(15)),
+            Self::Transport => ("meta", key(16)),
+            Self::ConnectionState => ("ct", key(0)),
+            Self::Payload { of, offset, length } => {
+                let base = match of {
+                    Header::Network => 1,
+                    Header::Transport => 2,
+                };
+                let places = Attributes::default().with(1, &to).with(2, &number(base));
+                ("payload", places.with(3, &number(offset)).with(4, &number(length)))
+            }
+        }
+    }
+}
+
+impl Register {
+    fn encode(self) -> [u8; 4] {
+        (FIRST_REGISTER + u32::from(self.0)).to_be_bytes()
+    }
+}
+
+impl Verdict {
+    /// `NFTA_IMMEDIATE_*`: into the register of verdicts.
+    fn encode(self) -> Attributes {
+        let (code, chain) = match self {
+            Self::Drop => (0_i32, None),
+            Self::Accept => (1, None),
+            Self::Goto(chain) => (-4, Some(chain)),
+        };
+        let verdict = Attributes::default().with(1, &code.to_be_bytes());
+        let verdict = chain.into_iter().fold(verdict, |verdict, chain| verdict.with(2, &terminated(chain)));
+        let data = Attributes::default().nested(VERDICT, &verdict);
+        Attributes::default().with(1, &0_u32.to_be_bytes()).nested(2, &data)
+    }
+}
+
+/// `NFTA_BITWISE_*`: from where, to where, length, what to keep, what to turn over.
+fn mask(at: Register, bits: u32) -> Attributes {
+    let value = |bits: u32| Attributes::default().with(VALUE, &bits.to_ne_bytes());
+    let places = Attributes::default().with(1, &at.encode()).with(2, &at.encode());
+    places.with(3, &4_u32.to_be_bytes()).nested(4, &value(bits)).nested(5, &value(0))
+}
+
+/// `NFTA_CMP_*`.
+fn compare(at: Register, by: Comparison, value: &[u8]) -> Attributes {
+    let by: u32 = match by {
+        Comparison::Equal => 0,
+        Comparison::Different => 1,
+    };
+    let data = Attributes::default().with(VALUE, value);
+    Attributes::default().with(1, &at.encode()).with(2, &by.to_be_bytes()).nested(3, &data)
+}

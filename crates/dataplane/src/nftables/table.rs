@@ -1,0 +1,261 @@
+//! A table: its form, and the messages that make it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::expression::{Expression, VALUE};
+use super::{
+    DELETE_ELEMENTS, DELETE_TABLE, NEW_CHAIN, NEW_ELEMENTS, NEW_RULE, NEW_SET, NEW_TABLE, request, terminated,
+};
+use crate::linux::message::{Attributes, Request};
+
+/// `NFTA_TABLE_NAME`, `NFTA_TABLE_USERDATA`.
+pub(super) const TABLE_NAME: u16 = 1;
+pub(super) const TABLE_USERDATA: u16 = 6;
+/// `NFTA_CHAIN_TABLE`, `_NAME`, `_HOOK`, `_POLICY`, `_TYPE`.
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+/// `NFTA_RULE_TABLE`, `_CHAIN`, `_EXPRESSIONS`, `_USERDATA`.
+pub(super) const RULE_TABLE: u16 = 1;
+pub(super) const RULE_CHAIN: u16 = 2;
+pub(super) const RULE_EXPRESSIONS: u16 = 4;
+pub(super) const RULE_USERDATA: u16 = 7;
+/// `NFTA_SET_TABLE`, `_NAME`, `_KEY_TYPE`, `_KEY_LEN`, `_ID`.
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_ID: u16 = 10;
+/// `NFTA_SET_ELEM_LIST_TABLE`, `_SET`, `_ELEMENTS`; `NFTA_LIST_ELEM`, `NFTA_SET_ELEM_KEY`.
+pub(super) const ELEMENTS_TABLE: u16 = 1;
+pub(super) const ELEMENTS_SET: u16 = 2;
+pub(super) const ELEMENTS: u16 = 3;
+pub(super) const ELEMENT: u16 = 1;
+pub(super) const KEY: u16 = 1;
+
+/// `NF_ACCEPT`, as the policy of a base chain.
+const ACCEPT: u32 = 1;
+/// Where `nft` looks for a comment in the data that users may attach: kind, length, text.
+const COMMENT: u8 = 0;
+/// Bytes of elements in one message: the length of an attribute has 16 bits.
+const ELEMENTS_LENGTH: usize = 32 * 1024;
+
+/// The form of a table of the family inet.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) sets: Vec<Set>,
+    /// A chain that another goes to stands before it.
+    pub(crate) chains: Vec<Chain>,
+}
+
+/// A set whose elements are rows of fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Set {
+    pub(crate) name: &'static str,
+    pub(crate) fields: &'static [FieldType],
+}
+
+/// What a field of a set is: that is how `nft` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldType {
+    /// `ipv4_addr`
+    Ipv4,
+    /// `ipv6_addr`
+    Ipv6,
+    /// `inet_proto`
+    Transport,
+    /// `inet_service`
+    Port,
+}
+
+/// A chain. It lets pass what none of its rules ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) name: &'static str,
+    /// Where the kernel comes by, for a base chain.
+    pub(crate) hook: Option<Hook>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Where on its way a packet comes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hook {
+    /// `NF_INET_*`.
+    pub(crate) number: u32,
+    /// The lowest is first.
+    pub(crate) priority: i32,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    /// What it is for, as `nft list` shows it.
+    pub(crate) comment: &'static str,
+    pub(crate) does: Vec<Expression>,
+}
+
+/// The elements of each set.
+pub(crate) type Contents = BTreeMap<&'static str, BTreeSet<Vec<u8>>>;
+
+impl FieldType {
+    /// Its bytes: each field of a row fills whole registers.
+    fn length(self) -> u32 {
+        if self == Self::Ipv6 { 16 } else { 4 }
+    }
+
+    /// Its number in `nft` (`include/datatype.h`).
+    fn number(self) -> u32 {
+        match self {
+            Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
+            Self::Transport => 12,
+            Self::Port => 13,
+        }
+    }
+}
+
+impl Table {
+    /// What the comments of this form's rules begin with: so the table is known to be ours, and its form to be this one.
+    pub(super) fn marker(&self) -> String {
+        let made: Vec<u8> = self.form("").into_iter().flat_map(|one| one.finish(0)).collect();
+        format!("{} {:08x}", self.prefix(), checksum(&made))
+    }
+
+    /// The part of the marker that every form has.
+    pub(super) fn prefix(&self) -> &'static str {
+        self.name
+    }
+
+    /// Messages that make it, with empty sets.
+    pub(super) fn make(&self) -> Vec<Request> {
+        self.form(&self.marker())
+    }
+
+    fn form(&self, marker: &str) -> Vec<Request> {
+        let table = Attributes::default().with(TABLE_NAME, &terminated(self.name));
+        let table =
+            request(NEW_TABLE, libc::NLM_F_CREATE).with_all(&table.with(TABLE_USERDATA, &comment(marker)));
+        let sets = (1..).zip(&self.sets).map(|(id, set)| self.set(id, set));
+        let chains = self.chains.iter().map(|chain| self.chain(chain));
+        let rules = self.chains.iter().flat_map(|chain| {
+            chain.rules.iter().map(|rule| self.rule(chain.name, rule, &commented(marker, rule)))
+        });
+        [table].into_iter().chain(sets).chain(chains).chain(rules).collect()
+    }
+
+    /// The message that takes it away, with all that is in it.
+    pub(super) fn unmake(&self) -> Request {
+        request(DELETE_TABLE, 0).with(TABLE_NAME, &terminated(self.name))
+    }
+
+    /// The comments of the rules of each chain, in order.
+    pub(super) fn comments(&self) -> BTreeMap<String, Vec<String>> {
+        let marker = self.marker();
+        let comments =
+            |chain: &Chain| chain.rules.iter().map(|rule| commented(&marker, rule)).collect::<Vec<_>>();
+        self.chains.iter().map(|chain| (chain.name.to_owned(), comments(chain))).collect()
+    }
+
+    /// Messages that put elements into a set.
+    pub(super) fn add<'a>(&self, set: &str, keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Request> {
+        self.elements((NEW_ELEMENTS, libc::NLM_F_CREATE), set, keys)
+    }
+
+    /// Messages that take elements out of a set.
+    pub(super) fn delete<'a>(&self, set: &str, keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Request> {
+        self.elements((DELETE_ELEMENTS, 0), set, keys)
+    }
+
+    fn elements<'a>(
+        &self,
+        (message, flags): (u16, libc::c_int),
+        set: &str,
+        keys: impl Iterator<Item = &'a Vec<u8>>,
+    ) -> Vec<Request> {
+        let about = Attributes::default()
+            .with(ELEMENTS_TABLE, &terminated(self.name))
+            .with(ELEMENTS_SET, &terminated(set));
+        let packed = pack(keys).into_iter();
+        packed.map(|list| request(message, flags).with_all(&about.clone().nested(ELEMENTS, &list))).collect()
+    }
+
+    fn set(&self, id: u32, set: &Set) -> Request {
+        let length: u32 = set.fields.iter().map(|field| field.length()).sum();
+        // Rows have the numbers of their fields side by side, six bits each.
+        let key_type = set.fields.iter().fold(0, |all, field| all << 6 | field.number());
+        let attributes = Attributes::default()
+            .with(SET_TABLE, &terminated(self.name))
+            .with(SET_NAME, &terminated(set.name))
+            .with(SET_KEY_TYPE, &key_type.to_be_bytes())
+            .with(SET_KEY_LENGTH, &length.to_be_bytes());
+        request(NEW_SET, libc::NLM_F_CREATE).with_all(&attributes.with(SET_ID, &id.to_be_bytes()))
+    }
+
+    fn chain(&self, chain: &Chain) -> Request {
+        let named = Attributes::default()
+            .with(CHAIN_TABLE, &terminated(self.name))
+            .with(CHAIN_NAME, &terminated(chain.name));
+        let attributes = chain.hook.into_iter().fold(named, |named, hook| {
+            // `NFTA_HOOK_HOOKNUM`, `NFTA_HOOK_PRIORITY`.
+            let place = Attributes::default()
+                .with(1, &hook.number.to_be_bytes())
+                .with(2, &hook.priority.to_be_bytes());
+            let place = named.nested(CHAIN_HOOK, &place).with(CHAIN_POLICY, &ACCEPT.to_be_bytes());
+            place.with(CHAIN_TYPE, &terminated("filter"))
+        });
+        request(NEW_CHAIN, libc::NLM_F_CREATE).with_all(&attributes)
+    }
+
+    fn rule(&self, chain: &str, rule: &Rule, words: &str) -> Request {
+        let expressions = rule.does.iter().fold(Attributes::default(), |list, one| one.encode(list));
+        let attributes = Attributes::default()
+            .with(RULE_TABLE, &terminated(self.name))
+            .with(RULE_CHAIN, &terminated(chain))
+            .nested(RULE_EXPRESSIONS, &expressions)
+            .with(RULE_USERDATA, &comment(words));
+        request(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND).with_all(&attributes)
+    }
+}
+
+fn commented(marker: &str, rule: &Rule) -> String {
+    format!("{marker}: {}", rule.comment)
+}
+
+/// Lists of elements, each short enough for one message.
+fn pack<'a>(keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Attributes> {
+    let mut lists: Vec<Attributes> = Vec::new();
+    for key in keys {
+        let value = Attributes::default().with(VALUE, key);
+        let element = Attributes::default().nested(KEY, &value);
+        let list = lists.pop_if(|list| list.len() < ELEMENTS_LENGTH).unwrap_or_default();
+        lists.push(list.nested(ELEMENT, &element));
+    }
+    lists
+}
+
+/// A comment of at most 253 bytes, as `nft` writes it.
+fn comment(text: &str) -> Vec<u8> {
+    let text = terminated(text);
+    let length = u8::try_from(text.len()).unwrap_or_default();
+    [&[COMMENT, length], text.as_slice()].concat()
+}
+
+/// Reads a comment; nothing where there is none.
+pub(super) fn read_comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = data {
+        let (value, more) = rest.split_at_checked(usize::from(*length))?;
+        if *kind == COMMENT {
+            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
+        }
+        data = more;
+    }
+    None
+}
+
+/// FNV-1a, 32 bits: tells one form from another.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
