@@ -30,14 +30,16 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [mainstay, nodes @ ..] = &arguments[..] else { bail!("measure_seats MAINSTAY NODES...") };
     for nodes in nodes {
-        measure(Path::new(mainstay), nodes.parse().context("a number of nodes")?)?;
+        let directory = std::env::temp_dir().join(format!("mainstay-measure-seats-{}", std::process::id()));
+        let measured = measure((mainstay.as_ref(), &directory), nodes.parse().context("a number of nodes")?);
+        std::fs::remove_dir_all(directory)?;
+        measured?;
     }
     Ok(())
 }
 
-fn measure(mainstay: &Path, nodes: u8) -> Result<()> {
-    let directory = std::env::temp_dir().join(format!("mainstay-measure-seats-{}", std::process::id()));
-    let plan = Plan::new(mainstay, &directory)
+fn measure((mainstay, directory): (&Path, &Path), nodes: u8) -> Result<()> {
+    let plan = Plan::new(mainstay, directory)
         .with_setting("svc_enable", "true")
         .with_setting("svc_election", "true");
     let mut cluster = Cluster::new(Plan { nodes, ..plan })?;
@@ -45,14 +47,12 @@ fn measure(mainstay: &Path, nodes: u8) -> Result<()> {
         cluster.start(node)?;
     }
     let known = || Ok((0..usize::from(nodes)).all(|node| knows_all(&cluster, node)).then_some(()));
-    wait_for(PATIENCE, known)?.context("the seats are never all held")?;
+    let held = wait_for(PATIENCE, known)?;
     print(&cluster, &format!("{nodes} nodes, until all seats are held"))?;
+    held.context("the seats are never all held: these are the figures until then")?;
     cluster.api.embedded().context("embedded")?.cluster.store().account().reset();
     std::thread::sleep(MINUTE);
-    print(&cluster, &format!("{nodes} nodes, in the minute after that"))?;
-    drop(cluster);
-    std::fs::remove_dir_all(directory)?;
-    Ok(())
+    print(&cluster, &format!("{nodes} nodes, in the minute after that"))
 }
 
 /// Whether a node knows of each seat that its home holds it.
