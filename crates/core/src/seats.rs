@@ -20,8 +20,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, ProbeTo};
 use crate::input::{AddressChange, EffectId, Frame, Health, Input, Link, Outcome, Seat};
 use crate::names::ClaimId;
 use crate::node::Output;
@@ -109,11 +110,13 @@ pub(crate) struct Turn<'a> {
     pub(crate) out: &'a mut Output,
     /// Outcomes of orders that had nothing to do.
     answers: VecDeque<(ClaimId, Input)>,
+    /// Neighbours that were asked in this turn, and whether by a broadcast.
+    asked: BTreeSet<(IpAddr, bool)>,
 }
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(now: Moment, joined: &'a mut Joined, out: &'a mut Output) -> Self {
-        Self { now, joined, out, answers: VecDeque::new() }
+        Self { now, joined, out, answers: VecDeque::new(), asked: BTreeSet::new() }
     }
 }
 
@@ -298,6 +301,10 @@ impl Seats {
         for effect in output.effects {
             match effect {
                 Effect::Withdraw { id, claim, vips } => self.withdraw((id, claim), vips, turn),
+                Effect::Probe { id, target, to, .. } if self.was_asked(target, to, turn) => {
+                    let sent = Input::Outcome { id, outcome: Outcome::Sent(turn.now) };
+                    turn.answers.push_back((claim.clone(), sent));
+                }
                 Effect::Stop if self.lets_go(claim) => {
                     self.all.remove(claim);
                     turn.joined.forget(claim, turn.out);
@@ -305,6 +312,12 @@ impl Seats {
                 other => turn.joined.take(claim, other, turn.out),
             }
         }
+    }
+
+    /// Whether another seat has asked this neighbour in this turn: its answer is every seat's. All have heard it at one
+    /// moment, so all ask again at one moment; with each for itself, nodes would send their number to the power of three.
+    fn was_asked(&self, target: IpAddr, to: ProbeTo, turn: &mut Turn<'_>) -> bool {
+        !self.has(target) && !turn.asked.insert((target, to == ProbeTo::All))
     }
 
     /// Takes addresses off the interface, but for those that another seat has there.

@@ -1,3 +1,4 @@
+mod rack;
 mod world;
 
 use std::time::Duration;

@@ -30,6 +30,8 @@ pub(super) struct World {
     due: BTreeMap<(Moment, u64), (usize, Due)>,
     order: u64,
     pub(super) writes: u64,
+    /// Questions that left, by what they ask for.
+    pub(super) questions: BTreeMap<IpAddr, u64>,
     /// Nodes whose seats are not named any more.
     pub(super) gone: BTreeSet<usize>,
     /// Every moment's wearers of each address that changed then.
@@ -63,7 +65,7 @@ fn mac(host: usize) -> Mac {
     Mac([2, 0, 0, 0, 0, u8::try_from(host).expect("few hosts")])
 }
 
-fn own(host: usize) -> IpAddr {
+pub(super) fn own(host: usize) -> IpAddr {
     IpAddr::from([10, 0, 0, u8::try_from(host + 1).expect("few hosts")])
 }
 
@@ -121,6 +123,7 @@ impl World {
             due: BTreeMap::new(),
             order: 0,
             writes: 0,
+            questions: BTreeMap::new(),
             gone: BTreeSet::new(),
             history: Vec::new(),
         };
@@ -251,6 +254,13 @@ impl World {
         self.hosts.iter().enumerate().filter(|(_, host)| holds(host).is_some()).map(|(at, _)| at).collect()
     }
 
+    /// Who holds the claim of all Services: who places.
+    pub(super) fn placers(&self) -> Vec<usize> {
+        let holds =
+            |host: &Host| host.node.as_ref().is_some_and(|node| node.status(self.now).state == "holding");
+        self.hosts.iter().enumerate().filter(|(_, host)| holds(host)).map(|(at, _)| at).collect()
+    }
+
     pub(super) fn seats(&self, host: usize) -> Vec<ClaimId> {
         let node = self.hosts[host].node.as_ref().expect("it runs");
         node.seats(self.now).into_iter().map(|status| status.claim).collect()
@@ -377,6 +387,7 @@ impl World {
 
     fn probe(&mut self, host: usize, id: EffectId, question: (IpAddr, ProbeTo, Option<Mark>)) {
         let (target, to, mark) = question;
+        *self.questions.entry(target).or_default() += 1;
         self.conclude(host, id, Outcome::Sent(self.now));
         let asked = |one: &usize| match to {
             ProbeTo::All => true,
