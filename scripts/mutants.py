@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Takes the rules of docs/ownership.md out of the code, one at a time, and sees that a test fails.
+"""Takes the rules of docs/ownership.md, and of spreading (docs/services.md), out of the code, one at a time, and sees
+that a test fails.
 
 For each mutant: replaces the text in a temporary copy of the tree, runs the core's tests and, if those all pass, the
 simulation's. Prints one row of a Markdown table for each: the rule, what was taken out, and the first tests that failed,
@@ -39,7 +40,7 @@ SIMULATION = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim_r
 SCHEDULES = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "sim", "no_schedule"]
 MODEL = ["cargo", "test", "--quiet", "-p", "mainstay-lab", "--test", "model", "no_interleaving"]
 # What a proof leaves to chance and to search: enough to find what is found at all, and no more.
-PROOF_SETTINGS = {"MAINSTAY_SIM_SEEDS": "2000", "MAINSTAY_MODEL": "quick"}
+PROOF_SETTINGS = {"MAINSTAY_SIM_SEEDS": "2000", "MAINSTAY_SIM_SPREAD_SEEDS": "200", "MAINSTAY_MODEL": "quick"}
 # Of the laboratory, what those tests do not need, and what it costs to compile for each mutant: most of the time.
 LABORATORY = "crates/lab"
 NOT_NEEDED = re.compile(r"^(pub )?mod (?!model;|sim;)\w+;$|^#\[expect\(.*?^\)\]$", re.M | re.S)
@@ -63,6 +64,9 @@ ANNOTATIONS = "crates/core/src/authority/annotations.rs"
 SNAPSHOT = "crates/core/src/snapshot.rs"
 SETTINGS = "crates/core/src/settings.rs"
 ANNOUNCE = "crates/dataplane/src/announce.rs"
+SEATS = "crates/core/src/seats.rs"
+SEAT = "crates/core/src/ownership/seat.rs"
+SPREAD = "crates/core/src/spread.rs"
 
 
 class Mutant(NamedTuple):
@@ -395,6 +399,61 @@ MUTANTS = [
     mutant("lease-instance", "two processes with one node name are one", LEASE,
            "annotations::grant(record) == Some(self.grant_of(record.transitions))",
            "annotations::grant(record).is_some_and(|grant| grant.holder == self.node.as_str())"),
+    # --- seats (docs/services.md, "Spreading")
+    mutant("seat-make-before-break", "an address that is recorded elsewhere goes at once", SEATS,
+           "view.holds && elsewhere(vip) && !self.knows(**vip)", "false"),
+    mutant("seat-heard", "an address that is recorded elsewhere stays though its new wearer is heard", SEATS,
+           "view.holds && elsewhere(vip) && !self.knows(**vip)", "view.holds && elsewhere(vip)"),
+    mutant("seat-rivals", "two that know different records both go on", SEATS,
+           "self.has_it |= lasts && (is_newer || (!is_older && is_first));", "let _ = (lasts, is_newer, is_older, is_first);"),
+    mutant("seat-rivals-both", "who leaves an address has not heard the other since either was cut off", SEATS,
+           "let lasts = self.last.since(self.since) >= RIVALRY;", "let lasts = now >= self.since;"),
+    mutant("seat-rivals-cut-off", "also one that reads the record leaves it to another", SEATS,
+           "self.has_it &= view.holds && view.cut_off;", "self.has_it &= view.holds;"),
+    mutant("seat-empty", "another node's empty seat is taken as well", SEAT,
+           "home.is_some_and(|home| home != self.settings.node) && !self.services.are_there()", "home.is_none() && false"),
+    mutant("seat-given-back", "an inherited seat is kept when it is empty", SEAT,
+           "empty && self.lease.in_reach() && self.lease.is_fresh(now)", "false && empty"),
+    mutant("seat-given-back-full", "an inherited seat is given back while addresses are placed there", SEAT,
+           "let empty = self.is_empty_seat_of_another() && self.services.are_said();",
+           "let empty = self.settings.claim.home().is_some_and(|home| home != self.settings.node);"),
+    mutant("seat-withdrawn", "one seat takes an address off the interface that another has there", SEATS,
+           "vips.retain(|vip| !others().any(|(_, seated)| seated.machine.holds() && seated.has(*vip)));",
+           "let _ = others;"),
+    mutant("seat-bystanders", "only the three that follow it ask for a seat", FOLLOWING,
+           "State::Released => Pace::Bystander,", "State::Released => Pace::Off,"),
+    mutant("seat-members-heard", "a member that was just heard is asked all the same", WATCHER,
+           "neighbour.heard.map_or(asked, |heard| heard.max(asked))", "asked"),
+    mutant("seat-members-once", "each seat asks each member for itself", SEATS,
+           "!self.has(target) && !turn.asked.insert", "false && !turn.asked.insert"),
+    mutant("seat-memory", "a restart forgets what it knew of the seats", SEATS,
+           "(seat.beacon, seat.memory.clone(), worn)", "(seat.beacon, None, worn)"),
+    mutant("seat-found", "a restart forgets what it wears of the seats", SEATS,
+           "let worn = seat.found.iter().copied().collect();", "let worn = Vec::new();"),
+    mutant("seat-unfit", "a node that may hold no Services takes others' seats", SEATS,
+           "self.give_but(&own, input, turn);\n            }\n            Input::Tick", "let _ = own;\n            }\n            Input::Tick"),
+    # --- spreading
+    mutant("spread-record", "what is on record counts for nothing", SPREAD,
+           "Some((seat, demand.candidate(self.holder(seat)?)?)));",
+           "Some((seat, demand.candidate(self.holder(seat)?)?))).filter(|_| false);"),
+    mutant("spread-at-once", "what a seat's holder could not hold stays there", SPREAD,
+           "if demand.candidates.iter().any(|one| self.is_target(&one.node)) {",
+           "if recorded.is_none() && demand.candidates.iter().any(|one| self.is_target(&one.node)) {"),
+    mutant("spread-unseen", "a seat of which nobody knows the holder is emptied", SPREAD,
+           "if recorded.is_some_and(|seat| self.is_unseen(seat)) {",
+           "if recorded.is_some_and(|seat| self.is_unseen(seat)) && false {"),
+    mutant("spread-heir", "what nobody could hold keeps an inherited seat from its home", SPREAD,
+           "recorded.map(|seat| self.heir(seat).unwrap_or(seat))", "recorded"),
+    mutant("spread-drain", "an inherited seat is not drained", SPREAD,
+           "plan.drain().or_else(|| plan.rebalance(&mut self.rebalancing))", "plan.rebalance(&mut self.rebalancing)"),
+    mutant("spread-even", "an uneven load is not evened out", SPREAD,
+           "plan.drain().or_else(|| plan.rebalance(&mut self.rebalancing))", "plan.drain()"),
+    mutant("spread-rate", "slow moves follow each other at once", SPREAD,
+           "        if now < due {\n", "        if false {\n"),
+    mutant("spread-given-up", "a move that never comes on record is waited for for ever", SPREAD,
+           "self.moving.take_if(|_| late)", "self.moving.take_if(|_| late && false)"),
+    mutant("spread-worth", "a claim goes to a node that then has more", SPREAD,
+           "giver >= taker + 2 && (is_far(giver) || is_far(taker))", "is_far(giver) || is_far(taker)"),
 ]
 
 

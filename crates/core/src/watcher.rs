@@ -114,7 +114,11 @@ impl Schedule {
                 let before = u32::try_from(place / at_once).unwrap_or(u32::MAX);
                 Some(since + turn.saturating_mul(before))
             }
-            _ => Some(asked + neighbour.interval(self.interval)),
+            Some(_) => Some(asked + neighbour.interval(self.interval)),
+            // Whoever was heard without being asked, by another claim's question, needs no question of this one.
+            None => Some(
+                neighbour.heard.map_or(asked, |heard| heard.max(asked)) + neighbour.interval(self.interval),
+            ),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each host has a kernel (addresses with lifetimes, answers to ARP), an agent (the core's machine, unchanged, with
 //! the real announcer) and a clock of its own. Between them are a segment with clients, and API servers that keep
-//! one Lease. A [`Schedule`] says what goes wrong; [`mainstay_core::check`] looks after every step.
+//! one Lease; where Services are spread over the nodes, one for each seat as well, and the record of what is placed where
+//! (`spread.rs`). A [`Schedule`] says what goes wrong; [`mainstay_core::check`] looks after every step.
 //!
 //! A failing run is its schedule, which is printed as JSON: `MAINSTAY_SIM_SEED=n` runs one generated seed with a
 //! trace, `MAINSTAY_SIM_SEEDS=n` runs more of them, `MAINSTAY_SIM_SCHEDULE=FILE` runs a schedule that was kept.
@@ -18,10 +19,13 @@ mod clock;
 mod faults;
 mod host;
 mod inspect;
+mod machine;
+mod queue;
 pub(crate) mod random;
 mod schedule;
 pub(crate) mod segment;
 mod shrink;
+mod spread;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
@@ -29,8 +33,9 @@ mod world;
 
 pub use campaign::{Sum, run_all, smallest};
 pub(crate) use host::SOCKET_KEEPS;
-pub use host::{ANNOUNCE_EVERY, GATEWAY, Machine, VIP};
+pub use host::{ANNOUNCE_EVERY, GATEWAY, VIP};
 pub use inspect::Log;
+pub use machine::Machine;
 pub use random::Random;
 pub use schedule::{ApiForm, Fault, FrontEnds, Kind, Schedule, Whom};
 pub use segment::{Habit, Tally};
@@ -86,9 +91,15 @@ pub fn bounds(schedule: &Schedule) -> Bounds {
         favour: 2 * duration - 2 * duration * schedule.drift_ppm / 500_000,
         // The longest pause of a holder is a third of the lease, a request's deadline a fifth.
         asks_within: drift(duration * 8 / 15),
-        effects_per_second: 150 + 10 * many,
+        effects_per_second: (150 + 10 * many) * u64::from(machines(schedule)),
         write_period: Duration::from_secs(schedule.lease.2) / if many > 0 { 2 } else { 1 },
     }
+}
+
+/// How many claims an agent's core has: one, and beside it a seat of each node where Services are spread.
+fn machines(schedule: &Schedule) -> u32 {
+    let seats = if schedule.addresses > 0 { schedule.nodes } else { 0 };
+    1 + u32::try_from(seats).unwrap_or(u32::MAX)
 }
 
 /// Runs a schedule with the core's own machine.
@@ -105,20 +116,16 @@ pub fn run(schedule: &Schedule) -> Report {
 pub fn run_with<M: Machine>(schedule: &Schedule, tune: Tune) -> Report {
     let mut world = World::<M>::new(schedule.clone(), tune);
     world.run_for(Duration::from_millis(schedule.duration));
-    let mut violations = world.violations().to_vec();
-    if world.worst_ticks > TICK_STORM {
+    let mut violations = world.broken();
+    let (longest_dark, longest_pair) = world.longest();
+    if world.worst_ticks > TICK_STORM * machines(schedule) {
         violations.push(Violation {
             at: world.now(),
             invariant: mainstay_core::check::Invariant::Storm,
             detail: format!("{} ticks within a second", world.worst_ticks),
         });
     }
-    Report {
-        violations,
-        steps: world.steps(),
-        longest_dark: world.checker().longest_dark,
-        longest_pair: world.checker().longest_pair,
-    }
+    Report { violations, steps: world.steps(), longest_dark, longest_pair }
 }
 
 /// Runs a schedule and gives what each run of each agent's core was given and answered: a name, and the text that

@@ -5,6 +5,7 @@
 //! | `MAINSTAY_SIM_SEED=n` | runs one seed with a trace |
 //! | `MAINSTAY_SIM_SCHEDULE=FILE` | runs a failure that was kept, with a trace |
 //! | `MAINSTAY_SIM_SEEDS=n` | runs that many short schedules |
+//! | `MAINSTAY_SIM_SPREAD_SEED=n`, `MAINSTAY_SIM_SPREAD_SEEDS=n` | the same with Services spread over nodes |
 //! | `MAINSTAY_SIM_HOURS=n`, `MAINSTAY_SIM_HOURS_OF_50=n` | simulates that long with 3 and with 50 nodes |
 //! | `MAINSTAY_SIM_FIRST=n` | begins with that seed: a run that was interrupted goes on |
 
@@ -16,6 +17,8 @@ use mainstay_core::node::Node;
 use mainstay_lab::sim::{Failure, Schedule, Sum, Tune, run_all, run_with, smallest};
 
 const SEEDS: u64 = 20_000;
+/// With Services spread over nodes: each node has a machine for each seat, and a run is longer.
+const SPREAD_SEEDS: u64 = 250;
 /// Long runs of 3 nodes without these variables, and the simulated hours after which a run is whole.
 const LONG_RUNS: u64 = 10;
 const RECORD_HOURS: u64 = 10_000;
@@ -117,6 +120,17 @@ fn no_schedule_of_faults_breaks_a_promise() {
         schedule
     };
     campaign("seeds", count, schedule, if count >= SEEDS { LEAST_OF_A_KIND } else { 0 });
+}
+
+#[test]
+fn no_schedule_of_faults_breaks_a_promise_of_services_that_are_spread() {
+    if std::env::var_os("MAINSTAY_SIM_SCHEDULE").is_some() {
+        return;
+    }
+    if let Some(seed) = number("MAINSTAY_SIM_SPREAD_SEED") {
+        return trace(&Schedule::spread(seed));
+    }
+    campaign("spread", number("MAINSTAY_SIM_SPREAD_SEEDS").unwrap_or(SPREAD_SEEDS), Schedule::spread, 0);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //!
 //! Without the authority two nodes can know different records of one address, and both wear it. Then they hear each
 //! other, for longer than a move takes. One that is cut off leaves it to one that is not, whose record is the newer; of two
-//! that are, the one that ranks lower leaves it, until the record can be read.
+//! that are, the one that ranks lower leaves it, until the record can be read. They are cut off at different moments, and
+//! either knows only by its last announcement how the other holds: who leaves has just heard the other go on so, and neither
+//! has changed for as long as two have to be heard. Else each would leave it to the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::vip::{Mark, Tenure, Vip};
 
 /// How long an announcement proves that its sender wears the address: three steady ones.
 const HEARD_FOR: Duration = Duration::from_secs(10);
-/// How long two have to be heard on one address before it is no move: a move takes a watch's delay.
+/// How long another has to be heard on one address, with nothing changed, before it is no move: a move takes a watch's delay.
 const RIVALRY: Duration = Duration::from_secs(5);
 
 /// Whether a seat is held here, is cut off from its authority, and is confirmed.
@@ -42,11 +44,29 @@ struct Other {
     /// Where the address was placed then: who was heard before it moved says nothing after it.
     place: Option<ClaimId>,
     confirmed: bool,
+    /// How this node held then.
+    against: Option<bool>,
+    /// Since when it was heard, with nothing changed here or there.
     since: Moment,
     last: Moment,
+    /// The address is left to it, for as long as it is heard.
+    has_it: bool,
 }
 
 impl Other {
+    /// What follows from how this node holds the seat that the address is at; `is_first` says whether the other ranks before
+    /// it.
+    fn meet(&mut self, now: Moment, view: &View<'_>, is_first: bool) {
+        if self.against.replace(view.confirmed).is_some_and(|before| before != view.confirmed) {
+            self.since = now;
+        }
+        let lasts = self.last.since(self.since) >= RIVALRY;
+        let is_newer = self.confirmed && !view.confirmed;
+        let is_older = view.confirmed && !self.confirmed;
+        self.has_it |= lasts && (is_newer || (!is_older && is_first));
+        self.has_it &= view.holds && view.cut_off;
+    }
+
     /// Whether the address is where it was when it was first looked at.
     fn is_heard_at(&mut self, place: Option<&ClaimId>) -> bool {
         self.place = self.place.take().or_else(|| place.cloned());
@@ -68,8 +88,11 @@ impl Moves {
     /// Another node announces an address that this one has, or leaves to it.
     pub(super) fn heard(&mut self, now: Moment, vip: Vip, mark: Mark) {
         let confirmed = mark.tenure == Tenure::Confirmed;
-        let new = Other { place: None, confirmed, since: now, last: now };
+        let new = Other { place: None, confirmed, against: None, since: now, last: now, has_it: false };
         let other = self.others.entry((vip, mark.node)).or_insert(new);
+        if other.confirmed != confirmed {
+            other.since = now;
+        }
         (other.confirmed, other.last) = (confirmed, now);
         self.changed();
     }
@@ -113,34 +136,23 @@ impl Moves {
         let places = seats.iter().flat_map(|(claim, view)| view.placed.iter().map(move |vip| (*vip, *claim)));
         let places: BTreeMap<Vip, &ClaimId> = places.collect();
         self.others.retain(|(vip, _), other| other.is_heard_at(places.get(vip).copied()));
+        for ((vip, node), other) in &mut self.others {
+            let claim = ClaimId::service(*vip);
+            let is_first = score(&claim, *node) > score(&claim, own.id());
+            if let Some(view) = places.get(vip).and_then(|place| seats.get(*place)) {
+                other.meet(now, view, is_first);
+            }
+        }
         let elsewhere = |vip: &Vip| places.get(vip).is_some_and(|claim| !seats[claim].holds);
         let has = |view: &View<'_>| {
-            let stays = view.placed.iter().filter(|vip| !self.is_left(now, own, **vip, view));
+            let stays = view.placed.iter().filter(|vip| !self.who(**vip).any(|(_, other)| other.has_it));
             let waits = view.has.difference(view.placed);
             let waits = waits.filter(|vip| view.holds && elsewhere(vip) && !self.knows(**vip));
             stays.chain(waits).copied().collect()
         };
         let wanted = seats.iter().map(|(claim, view)| ((*claim).clone(), has(view))).collect();
-        self.next = self
-            .others
-            .values()
-            .flat_map(|other| [other.since + RIVALRY, other.last + HEARD_FOR])
-            .filter(|at| *at > now)
-            .min();
+        self.next = self.others.values().map(|other| other.last + HEARD_FOR).min();
         wanted
-    }
-
-    /// Whether it is left to another node that has it by a record that cannot be read.
-    fn is_left(&self, now: Moment, own: &NodeName, vip: Vip, view: &View<'_>) -> bool {
-        let claim = ClaimId::service(vip);
-        let is_first = |node: NodeId| score(&claim, node) > score(&claim, own.id());
-        let leaves = |(node, other): (NodeId, &Other)| {
-            let lasts = now.since(other.since) >= RIVALRY;
-            let is_newer = other.confirmed && !view.confirmed;
-            let is_older = view.confirmed && !other.confirmed;
-            lasts && (is_newer || (!is_older && is_first(node)))
-        };
-        view.holds && view.cut_off && self.who(vip).any(leaves)
     }
 }
 
@@ -192,6 +204,38 @@ mod tests {
             assert_eq!(stay.len(), 1, "{stay:?}");
             let best = [InReach, Confirmed, Detached].into_iter().find(|one| holds.contains(one));
             assert_eq!(Some(stay[0].1), best);
+        }
+    }
+
+    /// Two that were cut off in one moment and notice it at different ones, and announce every three seconds.
+    #[test]
+    fn two_that_are_cut_off_at_different_moments_do_not_both_leave() {
+        const STEP: Duration = Duration::from_millis(100);
+        let (vip, names) = (Vip::from([10, 0, 0, 9]), ["n1", "n2"].map(NodeName::new));
+        let placed = BTreeSet::from([vip]);
+        for (first, second, phase) in (0..=80).flat_map(|at| [(at, 40, 7), (40, at, 22), (at, 100, 15)]) {
+            let mut both: [(Moves, bool); 2] = Default::default();
+            let mut left = 0;
+            for step in 0..400_u32 {
+                let now = Moment::ZERO + STEP * (step + 10);
+                let confirmed = [step < first, step < second];
+                for (me, other, turn) in [(0, 1, 0), (1, 0, phase)] {
+                    if step % 33 == turn && !both[me].1 {
+                        let tenure = if confirmed[me] { Tenure::Confirmed } else { Tenure::Detached };
+                        both[other].0.heard(now, vip, Mark { tenure, epoch: 1, node: names[me].id() });
+                    }
+                }
+                for (me, (moves, has_left)) in both.iter_mut().enumerate() {
+                    let seat = ClaimId::seat(&names[me]);
+                    let confirmed = confirmed[me];
+                    let view = View { placed: &placed, has: &placed, holds: true, cut_off: true, confirmed };
+                    let wanted = moves.look(now, &names[me], &BTreeMap::from([(&seat, view)]));
+                    *has_left = wanted[&seat].is_empty();
+                }
+                assert!(!(both[0].1 && both[1].1), "{first} {second} {phase}: both leave at {step}");
+                left += u32::from(both[0].1 || both[1].1);
+            }
+            assert!(left > 200, "{first} {second} {phase}: one leaves, and stays away");
         }
     }
 }

@@ -1,4 +1,5 @@
 mod members;
+mod rack;
 mod world;
 
 use std::time::Duration;

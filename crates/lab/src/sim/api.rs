@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use mainstay_core::check::Reach;
 use mainstay_core::effect::LeaseRequest;
-use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseReport, Outcome};
+use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord, LeaseReport, Outcome};
+use mainstay_core::names::ClaimId;
 
-use super::host::Machine;
+use super::machine::Machine;
+use super::queue::Ev;
 use super::random::nanos;
 use super::schedule::{ApiForm, FrontEnds};
-use super::world::{Ev, Witness, World};
+use super::world::{Witness, World};
 
 const MS: u64 = 1_000_000;
 /// How long a server may be silent until the next is asked as well, and the last of them until a request counts as
@@ -33,10 +35,12 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// A lease request on its way.
 #[derive(Debug)]
 pub(super) struct Request {
-    host: usize,
+    pub(super) host: usize,
     run: u32,
     id: EffectId,
-    request: LeaseRequest,
+    /// Whose Lease it is about, if not the claim's.
+    pub(super) seat: Option<ClaimId>,
+    pub(super) request: LeaseRequest,
     done: bool,
     told: bool,
     silent: bool,
@@ -47,7 +51,7 @@ pub(super) struct Request {
 /// A node's watch of the Lease.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
-    generation: u32,
+    pub(super) generation: u32,
     server: Option<usize>,
     attempts: u32,
     missed: bool,
@@ -66,7 +70,7 @@ pub(super) struct ApiFaults {
 }
 
 impl<M: Machine> World<M> {
-    fn servers(&self) -> usize {
+    pub(super) fn servers(&self) -> usize {
         match self.schedule.front_ends {
             FrontEnds::One => 1,
             FrontEnds::PerNode => self.hosts.len(),
@@ -79,7 +83,7 @@ impl<M: Machine> World<M> {
     }
 
     /// How server `server` fails for node `h` at present, if it does.
-    fn form(&self, h: usize, server: usize) -> Option<ApiForm> {
+    pub(super) fn form(&self, h: usize, server: usize) -> Option<ApiForm> {
         if self.schedule.front_ends == FrontEnds::PerNode {
             let members = (0..self.hosts.len()).filter(|member| self.connected(*member)).count();
             let quorum = members * 2 > self.hosts.len() && self.connected(server);
@@ -119,7 +123,7 @@ impl<M: Machine> World<M> {
     pub(super) fn lease_request(
         &mut self,
         h: usize,
-        id: EffectId,
+        (id, seat): (EffectId, Option<ClaimId>),
         request: LeaseRequest,
         deadline: Duration,
     ) {
@@ -128,6 +132,7 @@ impl<M: Machine> World<M> {
             host: h,
             run: self.hosts[h].run,
             id,
+            seat,
             request,
             done: false,
             told: false,
@@ -212,9 +217,9 @@ impl<M: Machine> World<M> {
     fn all_asked(&mut self, number: usize) {
         let request = &mut self.requests[number];
         if request.silent {
-            let (host, run, id) = (request.host, request.run, request.id);
+            let (host, run, id, seat) = (request.host, request.run, request.id, request.seat.clone());
             if !std::mem::replace(&mut request.told, true) && self.hosts[host].run == run {
-                self.feed(host, Input::Lease(LeaseReport::Unanswered { id }));
+                self.feed(host, report(seat, LeaseReport::Unanswered { id }));
             }
             // The request goes on: what was lost is sent again, by TCP or by the client.
             if self.random.chance(50) {
@@ -247,11 +252,17 @@ impl<M: Machine> World<M> {
     pub(super) fn perform(&mut self, number: usize, server: usize, reply: bool) {
         let wall = format!("2026-01-01T00:00:{:016.6}Z", Duration::from_nanos(self.now).as_secs_f64());
         let writes = !matches!(self.requests[number].request, LeaseRequest::Read);
-        let before = self.store.record().map(|record| record.resource_version.clone());
-        let outcome = self.store.perform(&self.requests[number].request, &wall);
-        let changed = writes && self.store.record().map(|record| record.resource_version.clone()) != before;
+        let Request { seat, request, .. } = &self.requests[number];
+        let seat = seat.clone();
+        let store = match &seat {
+            Some(seat) => self.spread.leases.entry(seat.clone()).or_default(),
+            None => &mut self.store,
+        };
+        let before = store.record().map(|record| record.resource_version.clone());
+        let outcome = store.perform(request, &wall);
+        let changed = writes && store.record().map(|record| record.resource_version.clone()) != before;
         if changed {
-            self.store_changed();
+            self.store_changed(seat);
         }
         let host = self.requests[number].host;
         if reply {
@@ -267,20 +278,21 @@ impl<M: Machine> World<M> {
             Some(ApiForm::Hung | ApiForm::ReplyLost) => self.requests[number].silent = true,
             Some(ApiForm::Refused) => self.finish(number, LeaseOutcome::Unknown),
             _ => {
-                self.tell_reached(self.requests[number].host);
+                self.tell_reached(number);
                 self.finish(number, outcome);
             }
         }
     }
 
     /// Between which addresses the answer came, where that is not the gateway's affair.
-    fn tell_reached(&mut self, h: usize) {
+    fn tell_reached(&mut self, number: usize) {
+        let (h, seat) = (self.requests[number].host, self.requests[number].seat.clone());
         let local = match self.tune.witness {
             Witness::Gateway => return,
             Witness::ApiServer => self.hosts[h].own,
             Witness::Nobody => ELSEWHERE,
         };
-        self.feed(h, Input::Lease(LeaseReport::Reached { local, remote: API_SERVER }));
+        self.feed(h, report(seat, LeaseReport::Reached { local, remote: API_SERVER }));
     }
 
     /// What stalled is answered.
@@ -292,47 +304,67 @@ impl<M: Machine> World<M> {
     }
 
     /// The object has changed: all watches hear of it.
-    pub(super) fn store_changed(&mut self) {
-        let record = self.store.record().cloned();
+    pub(super) fn store_changed(&mut self, seat: Option<ClaimId>) {
+        let record = self.lease_of(seat.as_ref());
         self.trace(|| match &record {
             Some(r) => format!(
-                "lease: {:?} epoch {} v{} {:?}",
+                "lease of {seat:?}: {:?} epoch {} v{} {:?}",
                 r.holder, r.transitions, r.resource_version, r.annotations
             ),
             None => "lease: deleted".to_owned(),
         });
         for h in 0..self.hosts.len() {
-            let Some(server) = self.watches[h].server else { continue };
-            let form = self.form(h, server);
-            let lost = matches!(form, Some(ApiForm::Hung | ApiForm::Refused | ApiForm::Stalled));
-            if lost || self.watches[h].silent > 0 {
-                self.watches[h].missed = true;
-                continue;
+            if let Some(delay) = self.watch_delay(h) {
+                self.watch_event(h, delay, (seat.clone(), record.clone()));
             }
-            let delay = self.random.range(MS / 2, 10 * MS) + self.watches[h].late;
-            self.watch_event(h, delay, record.clone());
         }
     }
 
-    fn watch_event(&mut self, h: usize, delay: u64, record: Option<Arc<mainstay_core::input::LeaseRecord>>) {
+    /// After which time a watch of node `h` says what has just happened, if it does.
+    pub(super) fn watch_delay(&mut self, h: usize) -> Option<u64> {
+        let server = self.watches[h].server?;
+        let form = self.form(h, server);
+        let lost = matches!(form, Some(ApiForm::Hung | ApiForm::Refused | ApiForm::Stalled));
+        if lost || self.watches[h].silent > 0 {
+            self.watches[h].missed = true;
+            return None;
+        }
+        Some(self.random.range(MS / 2, 10 * MS) + self.watches[h].late)
+    }
+
+    /// The Lease of a seat, or the claim's.
+    pub(super) fn lease_of(&self, seat: Option<&ClaimId>) -> Option<Arc<LeaseRecord>> {
+        match seat {
+            Some(seat) => self.spread.leases.get(seat)?.record().cloned(),
+            None => self.store.record().cloned(),
+        }
+    }
+
+    fn watch_event(&mut self, h: usize, delay: u64, news: (Option<ClaimId>, Option<Arc<LeaseRecord>>)) {
         let watch = &mut self.watches[h];
         watch.delivered_until = watch.delivered_until.max(self.now + delay);
-        let (at, generation) = (watch.delivered_until, watch.generation);
-        self.at(at, Ev::Watched { host: h, generation, record });
+        let (at, generation, (seat, record)) = (watch.delivered_until, watch.generation, news);
+        self.at(at, Ev::Watched { host: h, generation, seat, record });
+    }
+
+    /// A seat is watched from now on: its watch begins with a list.
+    pub(super) fn watch_also(&mut self, h: usize, seat: &ClaimId) {
+        let record = self.lease_of(Some(seat));
+        match self.watch_delay(h) {
+            Some(delay) => self.watch_event(h, delay, (Some(seat.clone()), record)),
+            None => self.feed(h, report(Some(seat.clone()), LeaseReport::WatchLost)),
+        }
     }
 
     pub(super) fn watched(
         &mut self,
         h: usize,
         generation: u32,
-        record: Option<Arc<mainstay_core::input::LeaseRecord>>,
+        (seat, record): (Option<ClaimId>, Option<Arc<LeaseRecord>>),
     ) {
         if self.watches[h].generation == generation {
-            let report = match record {
-                Some(record) => LeaseReport::Observed((*record).clone()),
-                None => LeaseReport::Absent,
-            };
-            self.feed(h, Input::Lease(report));
+            let said = record.map_or(LeaseReport::Absent, |record| LeaseReport::Observed((*record).clone()));
+            self.feed(h, report(seat, said));
         }
     }
 
@@ -363,13 +395,18 @@ impl<M: Machine> World<M> {
             self.watches[h].server = Some(server);
             self.watches[h].attempts = 0;
             let delay = if slow { 700 * MS } else { self.random.range(MS, 10 * MS) };
-            let record = self.store.record().cloned();
-            self.watch_event(h, delay, record);
+            for seat in [None].into_iter().chain(self.seats_known(h).into_iter().map(Some)) {
+                let record = self.lease_of(seat.as_ref());
+                self.watch_event(h, delay, (seat, record));
+            }
+            self.list_records(h, delay);
             return;
         }
         self.watches[h].attempts += 1;
         let attempts = self.watches[h].attempts;
-        self.feed(h, Input::Lease(LeaseReport::WatchLost));
+        for seat in [None].into_iter().chain(self.seats_known(h).into_iter().map(Some)) {
+            self.feed(h, report(seat, LeaseReport::WatchLost));
+        }
         let pause = ((100 * MS) << attempts.min(6)).min(LONGEST_PAUSE);
         let at = self.now + self.random.range(pause / 2, pause);
         let generation = self.watches[h].generation;
@@ -407,5 +444,13 @@ impl<M: Machine> World<M> {
         if self.watches[h].generation == generation && (dead || self.watches[h].missed) {
             self.watch_connect(h);
         }
+    }
+}
+
+/// What is said of a seat's Lease, or of the claim's.
+fn report(seat: Option<ClaimId>, report: LeaseReport) -> Input {
+    match seat {
+        Some(seat) => Input::SeatLease { seat, report },
+        None => Input::Lease(report),
     }
 }

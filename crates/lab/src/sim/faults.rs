@@ -1,8 +1,9 @@
 //! Beginning and ending faults. Each is counted, so that faults of one kind may overlap.
 
-use super::host::Machine;
+use super::machine::Machine;
+use super::queue::Ev;
 use super::schedule::{ApiForm, Kind, Whom};
-use super::world::{Ev, World};
+use super::world::World;
 
 /// The two edges of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +79,7 @@ impl<M: Machine> World<M> {
                 self.watches[h].late = if edge == Edge::Begins { late * 1_000_000 } else { 0 };
             }
             Kind::LeaseDeleted | Kind::LeaseSetBack if edge == Edge::Begins => {
-                match kind {
-                    Kind::LeaseDeleted => self.store.delete(),
-                    _ => self.store.set_back(),
-                }
-                self.store_changed();
+                self.meddle(kind);
             }
             _ => {}
         }

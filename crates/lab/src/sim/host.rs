@@ -9,7 +9,6 @@ use mainstay_core::effect::{Effect, LeaseRequest};
 use mainstay_core::event::Event;
 use mainstay_core::input::Input;
 use mainstay_core::names::{ClaimId, InstanceId, Mac, NodeName};
-use mainstay_core::node::{Node, Output};
 use mainstay_core::recording::{Line, Start, Turn};
 use mainstay_core::settings::{Authority, Detection, Found, LeaseTiming, OnAuthorityLoss, Settings};
 use mainstay_core::snapshot::{Member, Snapshot, decode, encode};
@@ -18,9 +17,12 @@ use mainstay_core::vip::{Mark, Vip};
 use mainstay_dataplane::announce::Pacer;
 
 use super::clock::Clock;
+use super::machine::Machine;
+use super::queue::Ev;
 use super::random::nanos;
 use super::segment::{Packet, To};
-use super::world::{Ev, Witness, World};
+use super::spread::is_spread;
+use super::world::{Witness, World};
 
 mod kernel;
 
@@ -33,41 +35,10 @@ pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(3);
 /// Frames that a frozen agent's socket keeps.
 pub(crate) const SOCKET_KEEPS: usize = 512;
 
-/// What decides in an agent. The one real implementation is the core's [`Node`]; the tests of the simulation put
-/// machines here that break promises, to see that the checker catches them.
-pub trait Machine {
-    /// A machine that starts now.
-    fn start(settings: Settings, found: Found, now: Moment, seed: u64) -> Self;
-    /// Takes in what happened.
-    fn handle(&mut self, now: Moment, input: &Input) -> Output;
-    /// When it wants a tick at the latest.
-    fn next_deadline(&self) -> Moment;
-    /// Itself in words, for the trace.
-    fn describe(&self, now: Moment) -> String;
-}
-
-impl Machine for Node {
-    fn start(settings: Settings, found: Found, now: Moment, seed: u64) -> Self {
-        Self::new(settings, found, now, seed)
-    }
-
-    fn handle(&mut self, now: Moment, input: &Input) -> Output {
-        Self::handle(self, now, input)
-    }
-
-    fn next_deadline(&self) -> Moment {
-        Self::next_deadline(self)
-    }
-
-    fn describe(&self, now: Moment) -> String {
-        format!("{:?}", self.status(now))
-    }
-}
-
 /// A running agent process.
 #[derive(Debug)]
 pub(super) struct Agent<M> {
-    machine: M,
+    pub(super) machine: M,
     pacer: Pacer,
     listen: (Vec<Vip>, Vec<IpAddr>),
     /// The deadline for which the tick is set.
@@ -79,7 +50,20 @@ pub(super) struct Agent<M> {
     inputs_until: u64,
     held: VecDeque<Input>,
     pub(super) announces: Option<Mark>,
+    /// What its seats announce, and with what.
+    pub(super) seats: BTreeMap<ClaimId, (Vec<Vip>, Mark)>,
     ticks: (u64, u32),
+}
+
+impl<M> Agent<M> {
+    /// A claim is announced so from now on.
+    fn announces(&mut self, claim: ClaimId, what: Option<(Vec<Vip>, Mark)>) {
+        match what {
+            Some(what) if claim.home().is_some() => drop(self.seats.insert(claim, what)),
+            None if claim.home().is_some() => drop(self.seats.remove(&claim)),
+            what => self.announces = what.map(|(_, mark)| mark),
+        }
+    }
 }
 
 /// One host.
@@ -166,7 +150,12 @@ impl<M> Host<M> {
 
     /// Whether its kernel has the VIP and answers: a host that stands still answers for nothing.
     pub(super) fn wears(&self) -> bool {
-        !self.addresses.is_empty() && self.host_frozen == 0
+        self.own_addresses().next().is_some() && self.host_frozen == 0
+    }
+
+    /// Those of the claim's addresses that its kernel has.
+    fn own_addresses(&self) -> impl Iterator<Item = Vip> {
+        self.addresses.keys().copied().filter(|vip| !is_spread(*vip))
     }
 
     /// What its agent announces with.
@@ -174,11 +163,11 @@ impl<M> Host<M> {
         self.agent.as_ref().and_then(|agent| agent.announces)
     }
 
-    /// Whether its kernel answers for `target`.
-    pub(super) fn answers_for(&self, target: IpAddr) -> bool {
+    /// Whether its kernel answers for `target`; by mistake perhaps for the `contested` one.
+    pub(super) fn answers_for(&self, target: IpAddr, contested: Vip) -> bool {
         target == self.own
             || self.addresses.contains_key(&target)
-            || (self.misconfigured > 0 && target == VIP)
+            || (self.misconfigured > 0 && target == contested)
     }
 
     fn hears(&self, packet: &Packet) -> bool {
@@ -199,7 +188,7 @@ impl<M: Machine> World<M> {
             node: host.name.clone(),
             instance: InstanceId(host.instance),
             boot_id: format!("boot-{}", host.boot),
-            claim: ClaimId::control_plane(),
+            claim: if self.is_spread() { ClaimId::services() } else { ClaimId::control_plane() },
             vips: vec![VIP],
             own: Member { macs: vec![host.mac], addresses: vec![host.own] },
             witnesses: if self.tune.witness == Witness::Gateway { vec![GATEWAY] } else { vec![] },
@@ -229,9 +218,10 @@ impl<M: Machine> World<M> {
         let fresh = self.random.bits();
         self.hosts[h].instance = snapshot.as_ref().map_or(fresh, |snapshot| snapshot.instance.0);
         let settings = self.settings(h);
+        let mut memories = snapshot.map(|snapshot| snapshot.claims).unwrap_or_default();
         let found = Found {
-            memory: snapshot.and_then(|snapshot| snapshot.claims.get(&settings.claim).cloned()),
-            addresses: self.hosts[h].addresses.keys().copied().collect(),
+            memory: memories.remove(&settings.claim),
+            addresses: self.hosts[h].own_addresses().collect(),
             link_up: self.hosts[h].link_down == 0,
         };
         self.trace(|| format!("node {h}: agent starts, found {found:?}"));
@@ -255,8 +245,10 @@ impl<M: Machine> World<M> {
             inputs_until: self.now,
             held: VecDeque::new(),
             announces: None,
+            seats: BTreeMap::new(),
             ticks: (0, 0),
         });
+        self.spread_begins(h, memories);
         self.watch_connect(h);
         self.handle(h, &Input::Tick);
         // One answer is enough to live, and it takes three failures to be dead.
@@ -325,7 +317,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn handle(&mut self, h: usize, input: &Input) {
+    pub(super) fn handle(&mut self, h: usize, input: &Input) {
         let now = self.hosts[h].clock.moment(self.now);
         self.trace_input(h, input);
         let Some(agent) = &mut self.hosts[h].agent else { return };
@@ -436,16 +428,20 @@ impl<M: Machine> World<M> {
 
     fn announce(&mut self, h: usize, vip: Vip, mark: Mark) {
         let host = &mut self.hosts[h];
-        if !host.on_the_wire() {
+        if !host.on_the_wire() || (is_spread(vip) && !host.addresses.contains_key(&vip)) {
             return;
         }
-        host.last_announced = Some(self.now);
-        self.last_announcer = Some(h);
         let mac = host.mac;
-        self.trace(|| format!("node {h}: announces {mark:?}"));
-        if self.tune.keep_events {
-            self.log.announcements.push((self.now(), h, mark));
+        if is_spread(vip) {
+            self.spread_announced(h, vip);
+        } else {
+            host.last_announced = Some(self.now);
+            self.last_announcer = Some(h);
+            if self.tune.keep_events {
+                self.log.announcements.push((self.now(), h, mark));
+            }
         }
+        self.trace(|| format!("node {h}: announces {vip} {mark:?}"));
         self.send(
             h,
             Packet { mac, to: To::All, sender: Some(vip), target: vip, mark: Some(mark), asks: false },
@@ -466,14 +462,14 @@ impl<M: Machine> World<M> {
             Effect::Announce { claim, vips, mark, pace } => {
                 if let Some(agent) = &mut self.hosts[h].agent {
                     agent.pacer.set(now, &claim, &vips, mark, pace);
-                    agent.announces = Some(mark);
+                    agent.announces(claim, Some((vips, mark)));
                 }
                 self.pace(h);
             }
             Effect::Silence { claim } => {
                 if let Some(agent) = &mut self.hosts[h].agent {
                     agent.pacer.silence(&claim);
-                    agent.announces = None;
+                    agent.announces(claim, None);
                 }
             }
             Effect::Probe { id, target, to, mark } => self.probe(h, id, (target, to, mark)),
@@ -483,11 +479,13 @@ impl<M: Machine> World<M> {
                 }
             }
             Effect::Lease { id, request, deadline } => {
+                let seat = self.hosts[h].agent.as_ref().and_then(|agent| agent.machine.seat_of(id));
                 match request {
+                    _ if seat.is_some() => {}
                     LeaseRequest::Read => self.hosts[h].reads += 1,
                     _ => self.hosts[h].writes += 1,
                 }
-                self.lease_request(h, id, request, deadline);
+                self.lease_request(h, (id, seat), request, deadline);
             }
             Effect::Save(snapshot) => self.hosts[h].snapshot = Some(snapshot),
             Effect::Stop => {

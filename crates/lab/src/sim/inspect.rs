@@ -6,7 +6,8 @@ use mainstay_core::effect::Effect;
 use mainstay_core::input::{Health, Input, LeaseRecord};
 use mainstay_core::vip::{Mark, Vip};
 
-use super::host::{Machine, VIP};
+use super::host::VIP;
+use super::machine::Machine;
 use super::segment::{Packet, To, mac_of};
 use super::world::World;
 
@@ -62,7 +63,7 @@ impl<M: Machine> World<M> {
     /// Writes the Lease as another elector would.
     pub fn put_lease(&mut self, record: LeaseRecord) {
         self.store.put(record);
-        self.store_changed();
+        self.store_changed(None);
     }
 
     /// Lets node `h`'s wire carry an announcement that its agent did not send.

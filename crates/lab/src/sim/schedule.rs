@@ -206,8 +206,16 @@ pub struct Schedule {
     pub drift_ppm: u32,
     /// How long it goes on.
     pub duration: u64,
+    /// Addresses of Services, spread over the nodes by seats; none, and there is one claim alone.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub addresses: usize,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
+fn is_none(addresses: &usize) -> bool {
+    *addresses == 0
 }
 
 impl fmt::Display for Schedule {
@@ -240,6 +248,7 @@ impl Schedule {
             lease: (5, 3, 1),
             drift_ppm: 200,
             duration: 60_000,
+            addresses: 0,
             faults: Vec::new(),
         }
     }
@@ -253,13 +262,39 @@ impl Schedule {
         let theme = Theme::any(random);
         let front_ends = if random.chance(70) { FrontEnds::One } else { FrontEnds::PerNode };
         let drift_ppm = [200, 200, 200, 5_000][random.index(4)];
-        let mut schedule =
-            Self { seed, nodes, front_ends, lease, drift_ppm, duration: 0, faults: Vec::new() };
+        let mut schedule = Self { drift_ppm, front_ends, lease, duration: 0, ..Self::calm(seed, nodes) };
         // An outage shows that nothing moves only if somebody holds before it.
         let first = if theme == Theme::Outage { 7_000 } else { 2_000 };
         let window = schedule.wave(random, theme, first);
         schedule.duration = (window + schedule.settle_millis() + 4_000).max(60_000);
         schedule
+    }
+
+    /// The run with Services spread over nodes that `seed` stands for. In one of three, a rack loses its power at once.
+    #[must_use]
+    pub fn spread(seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let nodes = [3, 3, 3, 4, 5, 2][random.index(6)];
+        let theme = Theme::any(random);
+        let front_ends = if random.chance(70) { FrontEnds::One } else { FrontEnds::PerNode };
+        let drift_ppm = [200, 200, 200, 5_000][random.index(4)];
+        let mut schedule = Self { front_ends, drift_ppm, addresses: nodes + 1, ..Self::calm(seed, nodes) };
+        let window = schedule.wave(random, theme, 15_000);
+        if random.chance(33) {
+            schedule.lose_a_rack(random, window);
+        }
+        schedule.duration = window + schedule.settle_millis() + 4_000;
+        schedule
+    }
+
+    /// Some nodes, but not all, lose their power in one moment before `end`.
+    fn lose_a_rack(&mut self, random: &mut Random, end: u64) {
+        let (first, lost) = (random.index(self.nodes), 1 + random.index(self.nodes - 1));
+        let (from, until) = (random.range(15_000, end - 4_000), end);
+        let fault = |n| Fault { from, until, kind: Kind::PowerLoss((first + n) % self.nodes) };
+        let rack: Vec<Fault> = (0..lost).map(fault).collect();
+        self.faults.extend(rack);
+        self.faults.sort_by_key(|fault| fault.from);
     }
 
     /// A long run: waves of faults, and after each the time in which everything must heal. What lasts longer than a
@@ -272,7 +307,7 @@ impl Schedule {
         let front_ends = if nodes > 7 || random.chance(70) { FrontEnds::One } else { FrontEnds::PerNode };
         let drift_ppm = [200, 200, 200, 5_000][random.index(4)];
         let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let mut schedule = Self { seed, nodes, front_ends, lease, drift_ppm, duration, faults: Vec::new() };
+        let mut schedule = Self { front_ends, lease, drift_ppm, duration, ..Self::calm(seed, nodes) };
         let pause = schedule.settle_millis() + 4_000;
         let mut from = 7_000;
         while from + WINDOW + lease.0 * 1_000 + pause < duration {

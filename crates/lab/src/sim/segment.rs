@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use mainstay_core::check::Entry;
 use mainstay_core::names::Mac;
-use mainstay_core::vip::Mark;
+use mainstay_core::vip::{Mark, Vip};
 
-use super::host::{GATEWAY, Machine, VIP};
+use super::host::{GATEWAY, VIP};
+use super::machine::Machine;
+use super::queue::Ev;
 use super::random::nanos;
-use super::world::{Ev, World};
+use super::world::World;
 
 /// Linux takes the first of several answers: a younger entry than this is not changed by a plain answer.
 const LOCKTIME: u64 = 1_000_000_000;
@@ -59,6 +61,10 @@ pub enum Habit {
     ForgetsTakesLast,
 }
 
+/// How many clients there are for an address: one of each habit.
+pub(super) const CLIENTS_EACH: usize = HABITS.len();
+const HABITS: [Habit; 3] = [Habit::Keeps, Habit::ForgetsTakesFirst, Habit::ForgetsTakesLast];
+
 /// A client's own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -70,8 +76,9 @@ pub struct Tally {
     pub longest_dark: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
+    pub(super) vip: Vip,
     habit: Habit,
     entry: Option<Mac>,
     updated: u64,
@@ -93,8 +100,10 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(nodes: usize) -> Self {
-        let client = |habit| Client {
+    /// A segment with the same clients for each of these addresses.
+    pub(super) fn new(nodes: usize, vips: &[Vip]) -> Self {
+        let client = |vip, habit| Client {
+            vip,
             habit,
             entry: None,
             updated: 0,
@@ -104,7 +113,7 @@ impl Segment {
         };
         Self {
             nodes,
-            clients: [Habit::Keeps, Habit::ForgetsTakesFirst, Habit::ForgetsTakesLast].map(client).into(),
+            clients: vips.iter().flat_map(|vip| HABITS.map(|habit| client(*vip, habit))).collect(),
             one_way: vec![0; nodes * nodes],
             isolated: vec![0; nodes],
             losses: Vec::new(),
@@ -185,9 +194,9 @@ impl<M: Machine> World<M> {
             to if to < self.segment.gateway() => true,
             to if to == self.segment.gateway() => packet.asks && packet.target == GATEWAY,
             to if to == self.segment.rogue() => {
-                packet.asks && self.segment.rogues > 0 && packet.target == VIP
+                packet.asks && self.segment.rogues > 0 && packet.target == self.contested()
             }
-            _ => packet.sender == Some(VIP),
+            _ => packet.sender == Some(self.segment.clients[to - self.segment.client(0)].vip),
         }
     }
 
@@ -216,11 +225,11 @@ impl<M: Machine> World<M> {
     /// A client hears somebody say that the VIP is his (Linux `arp_process`): an announcement changes an entry that
     /// exists, an answer makes one.
     fn learn(&mut self, client: usize, packet: &Packet) {
-        if packet.sender != Some(VIP) {
-            return;
-        }
         let now = self.now;
         let entry = &mut self.segment.clients[client];
+        if packet.sender != Some(entry.vip) {
+            return;
+        }
         let announced = packet.to == To::All;
         let resolving = entry.entry.is_none();
         let takes = match (announced, resolving) {
@@ -236,6 +245,11 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// Which address somebody else claims: where Services are spread, one of theirs.
+    pub(super) fn contested(&self) -> Vip {
+        self.spread.addresses.first().copied().unwrap_or(VIP)
+    }
+
     /// The rogue says that the VIP is its own.
     pub(super) fn rogue_speaks(&mut self) {
         if self.segment.rogues == 0 {
@@ -243,7 +257,8 @@ impl<M: Machine> World<M> {
         }
         let from = self.segment.rogue();
         let mac = mac_of(from);
-        self.send(from, Packet { mac, to: To::All, sender: Some(VIP), target: VIP, mark: None, asks: false });
+        let vip = self.contested();
+        self.send(from, Packet { mac, to: To::All, sender: Some(vip), target: vip, mark: None, asks: false });
         self.later(Duration::from_secs(1), Ev::Rogue);
     }
 
@@ -252,7 +267,7 @@ impl<M: Machine> World<M> {
         let period = nanos(self.tune.ping_every);
         let now = self.now;
         let from = self.segment.client(client);
-        let (entry, asked) = (self.segment.clients[client].entry, self.segment.clients[client].asked);
+        let Client { vip, entry, asked, .. } = self.segment.clients[client];
         let mut asking = false;
         if entry.is_none() && asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN) {
             asking = true;
@@ -261,14 +276,14 @@ impl<M: Machine> World<M> {
             let own = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 200));
             self.send(
                 from,
-                Packet { mac, to: To::All, sender: Some(own), target: VIP, mark: None, asks: true },
+                Packet { mac, to: To::All, sender: Some(own), target: vip, mark: None, asks: true },
             );
         }
         // What waits for an answer to the question is not lost yet: the kernel keeps it.
         let answered = match entry.map(endpoint_of) {
             None => asking,
             Some(end) => {
-                self.hosts.get(end).is_some_and(|host| host.addresses.contains_key(&VIP))
+                self.hosts.get(end).is_some_and(|host| host.addresses.contains_key(&vip))
                     && self.route(from, end).is_some()
                     && self.route(end, from).is_some()
             }

@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use mainstay_core::check::LeaseView;
 use mainstay_core::effect::{LeaseDraft, LeaseRequest, Stamp};
 use mainstay_core::input::{LeaseOutcome, LeaseRecord};
 
@@ -39,6 +40,21 @@ impl Store {
 
     pub(crate) fn record(&self) -> Option<&Arc<LeaseRecord>> {
         self.record.as_ref()
+    }
+
+    /// Brings what is seen of the object up to date.
+    pub(crate) fn show(&self, view: &mut Option<LeaseView>) {
+        let resets = self.resets;
+        match (&self.record, view) {
+            (Some(record), Some(view)) if view.uid == record.uid => {
+                view.epoch = record.transitions;
+                view.resets = resets;
+            }
+            (Some(record), view) => {
+                *view = Some(LeaseView { uid: record.uid.clone(), epoch: record.transitions, resets });
+            }
+            (None, view) => *view = None,
+        }
     }
 
     /// Carries out a request; `wall` is the text of the writer's present.

@@ -2,112 +2,27 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::check::Entry;
-use mainstay_core::check::{AgentState, Checker, Disturbance, LeaseView, NodeView, Path, View, Violation};
+use mainstay_core::check::{AgentState, Checker, Disturbance, NodeView, Path, View, Violation};
 use mainstay_core::effect::Effect;
 use mainstay_core::event::Event;
-use mainstay_core::input::{EffectId, Input, LeaseOutcome, LeaseRecord};
+use mainstay_core::input::{Input, LeaseOutcome};
 use mainstay_core::settings::{Authority, OnAuthorityLoss};
-use mainstay_core::vip::Vip;
 
 use super::api::{ApiFaults, Request, Watch};
 use super::clock::Clock;
 use super::faults::Edge;
-use super::host::{Host, Machine};
+use super::host::{Host, VIP};
 use super::inspect::Log;
+use super::machine::Machine;
+use super::queue::{Due, Ev, Touch};
 use super::random::{Random, nanos};
 use super::schedule::{Kind, Schedule};
-use super::segment::{Packet, Segment};
+use super::segment::{CLIENTS_EACH, Segment};
+use super::spread::Spread;
 use super::store::Store;
-
-/// Everything that can be due.
-#[derive(Debug)]
-pub(super) enum Ev {
-    Start { host: usize },
-    Arrive { to: usize, packet: Packet },
-    Input { host: usize, run: u32, input: Box<Input> },
-    Tick { host: usize, run: u32 },
-    Pace { host: usize, run: u32 },
-    Assign { host: usize, run: u32, id: EffectId, vips: Vec<Vip>, lifetime: u64 },
-    Withdraw { host: usize, run: u32, id: EffectId, vips: Vec<Vip> },
-    Expire { host: usize },
-    Health { host: usize },
-    Ask { request: usize, turn: usize },
-    Perform { request: usize, server: usize, reply: bool },
-    Reply { request: usize, server: usize, outcome: Box<LeaseOutcome> },
-    Deadline { request: usize },
-    Watched { host: usize, generation: u32, record: Option<Arc<LeaseRecord>> },
-    Reconnect { host: usize, generation: u32 },
-    StaleWatch { host: usize, generation: u32 },
-    Ping { client: usize },
-    Forget { client: usize },
-    Rogue,
-    Fault { index: usize, edge: Edge },
-}
-
-/// What an event may change of what the checker sees.
-#[derive(Clone, Copy)]
-enum Touch {
-    Nothing,
-    Host(usize),
-    /// An endpoint of the segment that a frame reached.
-    End(usize),
-    World,
-}
-
-impl Ev {
-    fn touches(&self) -> Touch {
-        match self {
-            Self::Start { host }
-            | Self::Input { host, .. }
-            | Self::Tick { host, .. }
-            | Self::Pace { host, .. }
-            | Self::Assign { host, .. }
-            | Self::Withdraw { host, .. }
-            | Self::Expire { host } => Touch::Host(*host),
-            Self::Arrive { to, .. } => Touch::End(*to),
-            Self::Perform { .. } | Self::Forget { .. } | Self::Rogue | Self::Fault { .. } => Touch::World,
-            Self::Health { .. }
-            | Self::Ask { .. }
-            | Self::Reply { .. }
-            | Self::Deadline { .. }
-            | Self::Watched { .. }
-            | Self::Reconnect { .. }
-            | Self::StaleWatch { .. }
-            | Self::Ping { .. } => Touch::Nothing,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Due {
-    at: u64,
-    number: u64,
-    event: Ev,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
 
 /// Who tells a node that its link works, when no other member answers (rule 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +83,8 @@ pub struct World<M> {
     pub(super) hosts: Vec<Host<M>>,
     pub(super) segment: Segment,
     pub(super) store: Store,
+    /// Services spread over the nodes, if they are.
+    pub(super) spread: Spread,
     pub(super) api: ApiFaults,
     pub(super) requests: Vec<Request>,
     pub(super) stalled: Vec<(usize, usize)>,
@@ -182,7 +99,7 @@ pub struct World<M> {
     pub log: Log,
     /// What each run of each node's agent was given and answered, if that is recorded: what `mainstay replay` reads.
     pub recordings: BTreeMap<(usize, u32), String>,
-    view: View,
+    pub(super) view: View,
     checker: Checker,
     looked_at: u64,
     steps: u64,
@@ -197,13 +114,15 @@ impl<M: Machine> World<M> {
         let hosts = (0..nodes).map(|index| Host::new(index, random_clock(&mut random, schedule.drift_ppm)));
         let hosts: Vec<Host<M>> = hosts.collect();
         let bounds = super::bounds(&schedule);
+        let spread = Spread::new(&schedule);
         let mut world = Self {
             tune,
             now: 0,
             queue: BinaryHeap::new(),
             queued: 0,
             random,
-            segment: Segment::new(nodes),
+            segment: Segment::new(nodes, &[&[VIP][..], &spread.addresses].concat()),
+            spread,
             store: Store::default(),
             api: ApiFaults {
                 all: Vec::new(),
@@ -221,7 +140,7 @@ impl<M: Machine> World<M> {
             events: Vec::new(),
             log: Log::default(),
             recordings: BTreeMap::new(),
-            view: empty_view(nodes),
+            view: empty_view(nodes, CLIENTS_EACH),
             checker: Checker::new(bounds, nodes),
             looked_at: 0,
             steps: 0,
@@ -234,6 +153,7 @@ impl<M: Machine> World<M> {
     }
 
     fn plan(&mut self) {
+        self.plan_services();
         for host in 0..self.hosts.len() {
             let after = self.random.between(Duration::from_millis(1), Duration::from_millis(800));
             self.later(after, Ev::Start { host });
@@ -317,10 +237,11 @@ impl<M: Machine> World<M> {
                     || (node.agent, node.wears, node.announces)
                         != (host.agent_state(), host.wears(), host.announces())
                     || node.last_announced != host.last_announced.map(Duration::from_nanos)
+                    || self.spread_shows_change(h)
             }
             Touch::End(to) => {
                 let client = to.checked_sub(self.segment.client(0));
-                client.is_some_and(|client| self.view.clients[client] != self.segment.entry(client))
+                client.is_some_and(|client| self.shown(client) != self.segment.entry(client))
             }
             Touch::World => true,
         }
@@ -341,7 +262,10 @@ impl<M: Machine> World<M> {
             Ev::Perform { request, server, reply } => self.perform(request, server, reply),
             Ev::Reply { request, server, outcome } => self.reply(request, server, *outcome),
             Ev::Deadline { request } => self.finish(request, LeaseOutcome::Unknown),
-            Ev::Watched { host, generation, record } => self.watched(host, generation, record),
+            Ev::Watched { host, generation, seat, record } => self.watched(host, generation, (seat, record)),
+            Ev::Recorded { host, generation, records } => self.recorded(host, generation, &records),
+            Ev::Spread { host, run } => self.spread_turn(host, run),
+            Ev::Write { record } => self.write_record(record),
             Ev::Reconnect { host, generation } => self.reconnect(host, generation),
             Ev::StaleWatch { host, generation } => self.stale_watch(host, generation),
             Ev::Ping { client } => self.ping(client),
@@ -394,11 +318,12 @@ impl<M: Machine> World<M> {
             node.last_announced = host.last_announced.map(Duration::from_nanos);
             (node.effects, node.writes, node.reads) = (host.effects, host.writes, host.reads);
         }
-        self.look_at_lease();
-        for client in 0..self.segment.clients.len() {
+        self.store.show(&mut self.view.lease);
+        for client in 0..self.view.clients.len() {
             self.view.clients[client] = self.segment.entry(client);
         }
         self.view.last_announcer = self.last_announcer;
+        self.look_at_spread();
         self.observe();
     }
 
@@ -408,23 +333,10 @@ impl<M: Machine> World<M> {
         self.view.at = Duration::from_nanos(self.now);
         let before = self.checker.violations().len();
         self.checker.observe(&self.view);
+        self.judge_spread();
         if self.tune.trace && self.checker.violations().len() > before {
             let found = self.checker.violations()[before..].to_vec();
             self.trace(|| format!("VIOLATION {found:?}"));
-        }
-    }
-
-    fn look_at_lease(&mut self) {
-        let resets = self.store.resets;
-        match (self.store.record(), &mut self.view.lease) {
-            (Some(record), Some(view)) if view.uid == record.uid => {
-                view.epoch = record.transitions;
-                view.resets = resets;
-            }
-            (Some(record), view) => {
-                *view = Some(LeaseView { uid: record.uid.clone(), epoch: record.transitions, resets });
-            }
-            (None, view) => *view = None,
         }
     }
 
@@ -486,13 +398,13 @@ fn random_clock(random: &mut Random, ppm: u32) -> Clock {
     Clock::new(offset, random.range(0, (2 * ppm + 1).cast_unsigned()).cast_signed() - ppm)
 }
 
-fn empty_view(nodes: usize) -> View {
+pub(super) fn empty_view(nodes: usize, clients: usize) -> View {
     View {
         at: Duration::ZERO,
         nodes: vec![NodeView::idle(AgentState::Dead); nodes],
         paths: vec![Path::Open; nodes * nodes],
         lease: None,
-        clients: vec![Entry::Empty; 3],
+        clients: vec![Entry::Empty; clients],
         last_announcer: None,
         disturbance: Disturbance::None,
     }

@@ -19,6 +19,7 @@ mod grants;
 mod guards;
 mod hosts;
 mod names;
+mod seats;
 mod takeovers;
 
 type Sim = World<Node>;

@@ -6,9 +6,11 @@ use mainstay_core::effect::ProbeTo;
 use mainstay_core::input::{AddressChange, EffectId, Frame, Health, Input, Link, Outcome};
 use mainstay_core::vip::{Mark, Vip};
 
-use super::{Machine, VIP};
+use super::VIP;
+use crate::sim::machine::Machine;
+use crate::sim::queue::Ev;
 use crate::sim::segment::{Packet, To};
-use crate::sim::world::{Ev, World};
+use crate::sim::world::World;
 
 impl<M: Machine> World<M> {
     pub(super) fn probe(
@@ -88,8 +90,11 @@ impl<M: Machine> World<M> {
 
     /// Somebody deletes the address.
     pub(in crate::sim) fn delete_address(&mut self, h: usize) {
-        if self.hosts[h].addresses.remove(&VIP).is_some() {
-            self.feed(h, Input::Address(AddressChange::Removed { vip: VIP, expired: false }));
+        let addresses = &mut self.hosts[h].addresses;
+        let worn = self.spread.addresses.iter().copied().find(|vip| addresses.contains_key(vip));
+        let vip = worn.unwrap_or(VIP);
+        if addresses.remove(&vip).is_some() {
+            self.feed(h, Input::Address(AddressChange::Removed { vip, expired: false }));
         }
     }
 
@@ -105,11 +110,11 @@ impl<M: Machine> World<M> {
 
     /// A frame has reached the host's interface.
     pub(in crate::sim) fn arrive(&mut self, h: usize, packet: &Packet) {
-        let host = &self.hosts[h];
+        let (host, contested) = (&self.hosts[h], self.contested());
         if !host.on_the_wire() {
             return;
         }
-        if packet.asks && host.answers_for(packet.target) {
+        if packet.asks && host.answers_for(packet.target, contested) {
             let (mac, target) = (host.mac, packet.sender.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
             let answer = Packet {
                 mac,
