@@ -365,7 +365,7 @@ impl Keeper {
     /// Decides, and has the addresses filtered before anybody holds them.
     async fn decide_and_filter(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
         let mut decided = self.decide(feed, reserved, agents).await?;
-        self.filter.put(std::mem::take(&mut decided.filter)).await;
+        self.filter.put(std::mem::take(&mut decided.filter).but_for(reserved)).await;
         Some(decided)
     }
 

@@ -40,6 +40,13 @@ impl Filter {
         Self(uses.map(|(vip, on)| (*vip, admission(*vip, &on.services))).collect())
     }
 
+    /// The same, with these addresses open, whatever was said of them before: the control plane's, and the API servers'.
+    #[must_use]
+    pub fn but_for(mut self, reserved: &[Vip]) -> Self {
+        self.0.extend(reserved.iter().map(|vip| (*vip, Admission::Everything)));
+        self
+    }
+
     /// The same, with what `before` says of addresses that are not named any more and are still `worn`: an address is
     /// filtered for as long as it is on an interface.
     #[must_use]

@@ -344,7 +344,7 @@ impl Machine {
         match input {
             Input::Tick => {}
             Input::Frame(frame) => self.on_frame(now, frame, out),
-            Input::Missed => self.watcher.missed(),
+            Input::Missed => self.on_missed(now),
             Input::Address(AddressChange::Removed { vip, expired }) => {
                 self.on_removed(now, *vip, *expired, out)
             }
@@ -397,10 +397,11 @@ impl Machine {
             Outcome::Done => self.on_kernel_done(id, out),
             Outcome::Failed(cause) => self.on_kernel_failed(now, id, cause, out),
             Outcome::Sent(at) => {
-                if let Some(Pending::Probe(target, to)) = self.pending.remove(&id)
-                    && target == self.watcher.vip()
-                {
-                    self.watcher.sent(*at, to);
+                if let Some(Pending::Probe(target, to)) = self.pending.remove(&id) {
+                    if target == self.watcher.vip() {
+                        self.watcher.sent(*at, to);
+                    }
+                    self.question_left(target);
                 }
             }
         }

@@ -263,8 +263,11 @@ impl Watcher {
     }
 
     /// Frames came that nobody could read: perhaps answers.
-    pub fn missed(&mut self) {
+    pub fn missed(&mut self, now: Moment) {
         self.sent.clear();
+        for neighbour in self.neighbours.values_mut().filter(|one| one.heard < one.asked) {
+            neighbour.asked = Some(now);
+        }
     }
 
     /// The last answer in this tenure.

@@ -125,8 +125,8 @@ impl NodeReporter {
         if report.heartbeat.get_or_insert_with(|| heartbeat.clone()) != heartbeat {
             return Ok(Reported::Lives);
         }
-        let not_ready = self.count_not_ready(report).await?;
-        if !allows(report.agents.len(), not_ready) {
+        let (others, not_ready) = self.count_others(report).await?;
+        if !allows(others + 1, not_ready) {
             return Ok(Reported::TooMany { not_ready });
         }
         let pods = self.mark_pods(&report.node).await?;
@@ -143,15 +143,18 @@ impl NodeReporter {
         self.ask(Method::GET, format!("/api/v1/nodes/{name}?{}", limit()), Bytes::new(), JSON).await
     }
 
-    /// How many other nodes with agents are not ready, whoever said so.
-    async fn count_not_ready(&self, report: &NodeReport) -> Result<usize, Trouble> {
+    /// How many other nodes with agents there are, and how many of them are not ready, whoever said so. An agent is known
+    /// for a while after its Node is gone.
+    async fn count_others(&self, report: &NodeReport) -> Result<(usize, usize), Trouble> {
         let others = report.agents.iter().filter(|agent| **agent != report.node);
         let requests: Vec<_> = others.map(|agent| self.get_node(agent)).collect();
         let nodes = stream::iter(requests).buffer_unordered(AT_ONCE);
-        let not_ready = |node: Option<Value>| {
-            node.is_some_and(|node| ready(&node).is_none_or(|ready| ready["status"] != "True"))
+        let not_ready = |node: &Value| ready(node).is_none_or(|ready| ready["status"] != "True");
+        let count = async |(others, bad), node: Option<Value>| {
+            let is_bad = node.as_ref().is_some_and(not_ready);
+            Ok((others + usize::from(node.is_some()), bad + usize::from(is_bad)))
         };
-        nodes.try_fold(0, async |count, node| Ok(count + usize::from(not_ready(node)))).await
+        nodes.try_fold((0, 0), count).await
     }
 
     /// Marks the node's Pods as not ready, and says how many were.

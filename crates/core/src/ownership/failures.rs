@@ -30,13 +30,16 @@ pub(super) struct Failures {
 struct Suspect {
     /// When it was named, and then when it was asked first.
     since: Moment,
+    /// Questions that left this host.
     asked: u8,
+    /// Whether the last one did.
+    left: bool,
     next: Moment,
 }
 
 impl Suspect {
     fn new(now: Moment) -> Self {
-        Self { since: now, asked: 0, next: now }
+        Self { since: now, asked: 0, left: false, next: now }
     }
 }
 
@@ -134,13 +137,30 @@ impl Machine {
             suspect.since = now;
         }
         let asks_witnesses = suspect.asked.is_multiple_of(QUESTIONS / 2);
-        suspect.asked += 1;
+        suspect.left = false;
         suspect.next = now + self.settings.detection.interval;
         addresses.into_iter().for_each(|address| self.send_probe(address, ProbeTo::All, None, out));
         if asks_witnesses {
             let witnesses = self.likely_witnesses(now);
             witnesses.into_iter().for_each(|address| self.send_probe(address, ProbeTo::All, None, out));
         }
+    }
+
+    /// A probe left this host: only then is it a question, once for all addresses of one suspect.
+    pub(super) fn question_left(&mut self, address: IpAddr) {
+        for (node, suspect) in &mut self.failures.suspects {
+            let is_its = self.members.get(node).is_some_and(|member| member.addresses.contains(&address));
+            if is_its && !suspect.left {
+                suspect.left = true;
+                suspect.asked = suspect.asked.saturating_add(1);
+            }
+        }
+    }
+
+    /// Answers may have come that nobody could read.
+    pub(super) fn on_missed(&mut self, now: Moment) {
+        self.watcher.missed(now);
+        self.failures.suspects.values_mut().for_each(|suspect| (suspect.asked, suspect.left) = (0, true));
     }
 
     /// Neighbours that were heard lately, and are not suspect themselves.

@@ -82,6 +82,8 @@ struct World {
     /// Further hosts that answer.
     hosts: BTreeMap<IpAddr, Mac>,
     kernel_refuses: bool,
+    /// No probe leaves the device.
+    probes_fail: bool,
     /// Orders for addresses stay with it.
     kernel_hangs: bool,
     /// Addresses that the kernel refuses among others.
@@ -116,6 +118,7 @@ impl World {
             peer_wears: BTreeSet::new(),
             hosts: BTreeMap::new(),
             kernel_refuses: false,
+            probes_fail: false,
             kernel_hangs: false,
             refuses: BTreeSet::new(),
             api_reached_from: None,
@@ -246,6 +249,9 @@ impl World {
             Effect::Silence { .. } => {
                 (self.announcing, self.announces) = (None, vec![]);
                 vec![]
+            }
+            Effect::Probe { id, .. } if self.probes_fail => {
+                done(id, Outcome::Failed("no buffer space".to_owned()))
             }
             Effect::Probe { id, target, .. } => {
                 let mut inputs = done(id, Outcome::Sent(self.now));

@@ -98,16 +98,22 @@ impl<'a> Plan<'a> {
         if recorded.is_some_and(|seat| self.is_unseen(seat)) {
             return place(recorded, Standing::Fixed);
         }
-        // Where claims joined, the first that could hold the whole keeps it.
-        let held = demand.records.iter().find_map(|seat| Some((seat, demand.candidate(self.holder(seat)?)?)));
-        if let Some((seat, by)) = held.filter(|(seat, by)| **seat == by.node || !self.has_as_good(demand, by))
-        {
+        // Where claims joined, the first that could hold the whole keeps it: one at home before one that was inherited.
+        let mut held = demand.records.iter().filter_map(|seat| self.held(seat, demand));
+        let at_home = held.clone().find(|(seat, by)| **seat == by.node);
+        let inherited = held.next().filter(|(_, by)| !self.has_as_good(demand, by));
+        if let Some((seat, by)) = at_home.or(inherited) {
             return place(Some(seat), Standing::Held(by));
         }
         if demand.candidates.iter().any(|one| self.is_target(&one.node)) {
             return place(None, Standing::Open);
         }
         place(recorded.map(|seat| self.heir(seat).unwrap_or(seat)), Standing::Fixed)
+    }
+
+    /// A seat with its holder, if that could hold the claim.
+    fn held(&self, seat: &'a NodeName, demand: &'a Demand) -> Option<(&'a NodeName, &'a Candidate)> {
+        Some((seat, demand.candidate(self.holder(seat)?)?))
     }
 
     /// Whether there is a target that is no worse than who holds it now at a seat that is not its own.

@@ -214,3 +214,15 @@ fn a_service_that_cannot_be_written_keeps_no_other_where_it_is() {
     }
     assert_ne!(world.records(), "n1 n1 n1 n1 n1 n1");
 }
+
+/// A record at a seat that its home holds is none to leave for one that was inherited.
+#[test]
+fn of_claims_that_joined_one_at_home_keeps_the_whole_before_one_that_was_inherited() {
+    let mut world = World::of("n1 n2 n3 n4");
+    world.hold("n3", "n1");
+    for claim in [2, 3] {
+        world.claim(claim, "n1 n2 n4").recorded(claim, "n2");
+    }
+    world.claim(1, "n1 n2 n4").recorded(1, "n3 n2");
+    assert_eq!(world.decision().seats[&world::id(1)], node("n2"), "half of it is there, and may stay");
+}

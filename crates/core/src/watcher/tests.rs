@@ -60,7 +60,7 @@ fn an_answer_begins_the_silence_anew() {
 #[test]
 fn what_was_asked_before_frames_were_missed_proves_nothing() {
     let mut watcher = dead();
-    watcher.missed();
+    watcher.missed(at(400));
     assert_eq!(watcher.evidence(at(400), PATIENCE), Err(Lack::Probes));
     watcher.sent(at(410), ProbeTo::One(HOLDER));
     watcher.sent(at(460), ProbeTo::All);

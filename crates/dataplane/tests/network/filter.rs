@@ -106,7 +106,9 @@ fn a_connection_outlives_its_port_and_a_new_port_opens_beside_it() {
         put(&pair.a, &allowing(&[80]));
         let mut client = connect(&pair.b, vip, 80).expect("open");
         let (mut server, _) = first.accept().expect("a client");
-        [&client, &server].map(|end| end.set_read_timeout(Some(PATIENCE)).expect("a time-out"));
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        }
         let mut exchange = |what: &str| {
             let mut heard = [0; 4];
             server.write_all(b"ping").and_then(|()| client.read_exact(&mut heard)).expect(what);

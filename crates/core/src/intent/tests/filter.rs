@@ -110,3 +110,14 @@ proptest! {
         }
     }
 }
+
+/// A Service's address becomes the control plane's, which is worn: what was said of it before does not linger.
+#[test]
+fn what_is_the_control_planes_is_open_whatever_it_was_before() {
+    let vip: Vip = [10, 0, 0, 9].into();
+    let before = Filter([(vip, Admission::Ports(BTreeSet::new()))].into());
+    let worn = BTreeSet::from([vip]);
+    assert_eq!(Filter::default().lingering(&before, &worn).guarded().count(), 1, "else it does");
+    assert_eq!(Filter::default().but_for(&[vip]).lingering(&before, &worn).guarded().count(), 0);
+    assert_eq!(before.but_for(&[vip]).guarded().count(), 0, "whoever names it");
+}

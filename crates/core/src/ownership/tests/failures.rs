@@ -162,3 +162,29 @@ fn a_node_that_comes_back_is_told_and_is_not_dead_again_for_ten_minutes() {
     world.run(LONG);
     assert_eq!(failed(&world), ["n2", "n2"], "a later death is another");
 }
+
+/// What never left this host is no question. The others speak all the same: they announce, and look for each other.
+#[test]
+fn questions_that_did_not_leave_this_host_say_nothing() {
+    let mut world = holder_with(reporting());
+    world.probes_fail = true;
+    for _ in 0..30 {
+        world.run(Duration::from_secs(1));
+        let unasked = world.frame(THIRD_MAC, THIRD, None);
+        world.give(unasked);
+    }
+    assert_eq!(failed(&world), Vec::<&str>::new(), "{:?}", world.events);
+}
+
+/// Its answers had no room in the socket, and some frame of another had.
+#[test]
+fn answers_that_nobody_could_read_are_no_silence() {
+    let mut world = holder_with(reporting());
+    world.peer_answers = false;
+    world.machine.suspect(world.now, &n2());
+    for _ in 0..30 {
+        world.run(Duration::from_millis(100));
+        world.give(Input::Missed);
+    }
+    assert_eq!(failed(&world), Vec::<&str>::new(), "{:?}", world.events);
+}

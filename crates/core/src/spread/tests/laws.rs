@@ -68,7 +68,8 @@ fn kept<'a>(demand: &'a Demand, seats: &Seats) -> Option<&'a NodeName> {
         return Some(first);
     }
     let could = |seat: &&NodeName| holder(seats, seat).is_some_and(|by| candidate(demand, by).is_some());
-    let kept = demand.records.iter().find(could)?;
+    let at_home = |seat: &&NodeName| could(seat) && holder(seats, seat) == Some(*seat);
+    let kept = demand.records.iter().find(at_home).or_else(|| demand.records.iter().find(could))?;
     let by = holder(seats, kept).and_then(|by| candidate(demand, by))?;
     let as_good = targets(demand, seats).iter().any(|one| standing(one) >= standing(by));
     (by.node == *kept || !as_good).then_some(kept)
