@@ -90,6 +90,10 @@ type More<'a> = (&'static str, &'a str, &'a str);
 /// A start, an outage, a death, a return, a hand-over: all that agents have to ask the API for.
 fn live(cluster: &mut Cluster, more: &[More<'_>]) {
     let first = cluster.wait_settled(PATIENCE).expect("settled");
+    let reports = more.iter().any(|(setting, ..)| *setting == REPORT);
+    if reports {
+        cluster.wait_acquainted(PATIENCE).expect("a node that was never heard is not judged");
+    }
     cluster.api.fail(Outage::Refused).expect("an outage");
     cluster.wait_tenure(first, "detached", PATIENCE).expect("detached");
     cluster.api.heal().expect("the API is back");
@@ -98,7 +102,7 @@ fn live(cluster: &mut Cluster, more: &[More<'_>]) {
     cluster.segment.partition(&cluster.nodes[first].host).expect("partitioned");
     let second = cluster.wait_holder(&others, PATIENCE).expect("succeeded on evidence");
     cluster.wait_tenure(second, "confirmed", PATIENCE).expect("by a grant");
-    if more.iter().any(|(setting, ..)| *setting == REPORT) {
+    if reports {
         wait_reported(cluster, first);
     }
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");

@@ -26,6 +26,8 @@ pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 pub const PORT: u16 = 6443;
 const API: u8 = 10;
 const CLIENT: u8 = 20;
+/// The claim of all Services, as agents tell of it.
+const SERVICES: &str = "services";
 /// Between looks at a condition that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -325,6 +327,36 @@ impl Cluster {
         wait_for(limit, settled)?.with_context(|| format!("the cluster does not settle within {limit:?}"))
     }
 
+    /// Waits until who holds the Services lists every other node that runs an agent, and has asked each of them since: a
+    /// member's first answer may come before the agent listens for it. Gives the holder.
+    ///
+    /// # Errors
+    /// When that does not come within `limit`.
+    pub fn wait_acquainted(&self, limit: Duration) -> Result<usize> {
+        let holds = |index: &usize| self.claim_of(*index, SERVICES)["tenure"] == "confirmed";
+        let knows = || {
+            let Some(holder) = (0..self.nodes.len()).find(holds) else { return Ok(None) };
+            let members = self.claim_of(holder, SERVICES)["members"].take();
+            let mut others =
+                self.others(holder).into_iter().filter(|other| self.nodes[*other].agent.is_started());
+            let listed =
+                |other: usize| Some(members.as_array()?.contains(&self.nodes[other].host.name().into()));
+            Ok(others.all(|other| listed(other) == Some(true)).then_some(holder))
+        };
+        let found = wait_for(limit, knows)?;
+        let holder =
+            found.with_context(|| format!("nobody knows all who could hold Services within {limit:?}"))?;
+        let enough = self.probes_sent(holder) + self.others(holder).len() as u64;
+        let asked = wait_for(limit, || Ok((self.probes_sent(holder) >= enough).then_some(holder)))?;
+        asked.with_context(|| format!("who holds the Services has not asked everybody within {limit:?}"))
+    }
+
+    /// Questions on the wire that the Services' loop of node `index` has sent.
+    fn probes_sent(&self, index: usize) -> u64 {
+        let status = self.nodes[index].agent.whole_status();
+        status["dataPlanes"][1]["probesSent"].as_u64().unwrap_or_default()
+    }
+
     /// Waits until node `index` holds by this tenure, by its own word.
     ///
     /// # Errors
@@ -338,6 +370,13 @@ impl Cluster {
     #[must_use]
     pub fn claim(&self, index: usize) -> Value {
         self.nodes[index].agent.status().unwrap_or_default()
+    }
+
+    /// A claim of node `index`, as its agent tells it; `Null` while it does not.
+    fn claim_of(&self, index: usize, claim: &str) -> Value {
+        let claims = self.nodes[index].agent.whole_status()["claims"].take();
+        let mut claims = claims.as_array().into_iter().flatten();
+        claims.find(|told| told["claim"] == claim).cloned().unwrap_or_default()
     }
 }
 

@@ -110,7 +110,18 @@ impl Bed {
 
     pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let found = wait_for(PATIENCE, || Ok(is_so(self).then_some(()))).expect("a look");
-        assert!(found.is_some(), "not within {PATIENCE:?}: {what}");
+        assert!(found.is_some(), "not within {PATIENCE:?}: {what}; {}", self.seen());
+    }
+
+    /// What there is to see, for whoever has to find out why something did not come.
+    fn seen(&self) -> String {
+        let service =
+            self.store().get(&Target::new(SERVICE, SHOP, "web")).map(|object| object["metadata"].clone());
+        let node = |node: usize| {
+            let status = self.cluster.nodes[node].agent.whole_status();
+            format!("n{}: {}\n{}", node + 1, status["services"], self.rules(node))
+        };
+        format!("the Service: {}\n{}\n{}", service.unwrap_or_default(), node(0), node(1))
     }
 
     pub(crate) fn host(&self, node: usize) -> &Host {

@@ -235,9 +235,10 @@ impl Desk {
                 self.rest(name, write.part(), Duration::ZERO);
                 self.failed(write.part(), trouble);
             }
-            // It is another one, or gone, or changed: the watch says which.
+            // It is another one, or gone, or changed: the watch says which. Till then no part of it is written on, or
+            // what is another's by now would be.
             Answer::Absent | Answer::Conflict | Answer::Gone => {
-                self.rest(name, write.part(), SETTLES);
+                [Part::Annotations, Part::Status].into_iter().for_each(|part| self.rest(name, part, SETTLES));
                 self.status.failures += 1;
             }
         }

@@ -285,6 +285,21 @@ async fn a_write_that_another_was_before_looks_again_after_a_moment() {
     assert_eq!(office.wait().await.1, None, "another has written the same");
 }
 
+/// Who conflicts on one part may have lost the Service, and hears of it in a moment: the other part waits as well.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_on_one_part_holds_the_other_back_too() {
+    let mut office = Office::new(&["a"]);
+    office.observed.note(&name("a"), Some(observed(1, &[], None)));
+    let write = Write { uid: "u".to_owned(), version: "1".to_owned(), what: set("node-1") };
+    assert_eq!(office.next(), Some(("a".to_owned(), write.what.clone())));
+    office.observed.note(&name("a"), Some(observed(2, &["192.0.2.7"], Some("node-2"))));
+    office.desk.landed(&name("a"), &write, &Answer::Conflict);
+    assert_eq!(office.next(), None, "nothing at once");
+    let (waited, next) = office.wait().await;
+    assert!(waited >= Duration::from_millis(500), "{waited:?}");
+    assert!(next.is_some(), "it is still wanted, and tried again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_changes_it_again_and_again_is_answered_ever_more_slowly() {
     let mut office = Office::new(&["a"]);

@@ -59,6 +59,7 @@ async fn what_is_written_is_what_the_manifest_grants() {
     desk.until_says("a", "192.0.2.10").await;
     desk.want(|wanted| wanted.services.clear());
     desk.until("a", "it is cleaned", says_nothing).await;
+    desk.until_sent(1).await;
     let asked = desk.bench.cluster.store().account().asked();
     let agent: Vec<_> = asked.iter().filter(|asked| asked.user.ends_with(":mainstay")).collect();
     assert!(agent.iter().all(|asked| asked.allowed), "{agent:#?}");
@@ -68,6 +69,7 @@ async fn what_is_written_is_what_the_manifest_grants() {
         .map(|asked| format!("{} {}", asked.verb, asked.resource))
         .collect();
     written.retain(|one| !one.contains("leases"));
+    written.sort();
     written.dedup();
     assert_eq!(written, ["create events", "patch services", "patch services/status"]);
 }
