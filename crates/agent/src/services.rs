@@ -89,6 +89,7 @@ pub(crate) struct Keeper {
     /// The Lease, as namespace and name: what the beacon is of.
     lease: String,
     settings: Services,
+    interface: String,
     /// The control plane's addresses, which no Service gets.
     vips: watch::Receiver<Vec<Vip>>,
     /// Whether some of them come from names.
@@ -153,6 +154,7 @@ impl Keeper {
             node: config.node.clone(),
             lease,
             settings: services.clone(),
+            interface: services.interface.name(&config.interface).to_owned(),
             vips,
             names_vip: config.names().next().is_some(),
             addresses: config.reserved.clone(),
@@ -410,7 +412,7 @@ impl Keeper {
         memory: &mut Memory,
     ) -> Option<Instant> {
         let addresses = memory.damper.take(Instant::now(), &decided.wanted, &decided.served);
-        let refused = decided.refused();
+        let refused = decided.refused(&self.interface);
         self.view.decided(decided.ours, addresses.len(), &refused);
         let (places, move_at) = self.place(&decided, holds, &mut memory.placer);
         let holder = |service: &ObjectName| match &places {

@@ -18,7 +18,7 @@ use mainstay_core::input::{Input, LeaseReport};
 use mainstay_core::names::{ClaimId, NodeName};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapter::{LeaseCall, LeaseName, Settings, learning, supervise};
@@ -157,7 +157,7 @@ impl Leases {
             refusal_pause: None,
             pace: timing.pace(timing.list_deadline),
         };
-        let observer = || SeatObserver { leases: self.clone(), looks: JoinSet::new() };
+        let observer = || SeatObserver::new(self.clone());
         supervise(Arc::clone(&self.fleet), plan, observer).await;
     }
 
@@ -188,13 +188,28 @@ struct SeatObserver {
     leases: Leases,
     /// At what the watch does not show any more.
     looks: JoinSet<()>,
+    /// The last look at each.
+    doubted: BTreeMap<ClaimId, AbortHandle>,
 }
 
 impl SeatObserver {
+    fn new(leases: Leases) -> Self {
+        Self { leases, looks: JoinSet::new(), doubted: BTreeMap::new() }
+    }
+
     /// Neither an empty list nor the end of a label says that there is no such Lease.
     fn doubt(&mut self, seat: ClaimId) {
         while self.looks.try_join_next().is_some() {}
-        self.looks.spawn(self.leases.clone().look(seat));
+        let look = self.looks.spawn(self.leases.clone().look(seat.clone()));
+        self.shown(&seat);
+        self.doubted.insert(seat, look);
+    }
+
+    /// The watch knows better than a look that began before: what that finds is older, and may say that there is none.
+    fn shown(&mut self, seat: &ClaimId) {
+        if let Some(look) = self.doubted.remove(seat) {
+            look.abort();
+        }
     }
 }
 
@@ -213,7 +228,9 @@ impl Observer for SeatObserver {
 
     async fn present(&mut self, object: Value) {
         let seat = self.leases.seat(&object).filter(|seat| self.leases.seats.borrow().contains(seat));
-        if let Some(desk) = seat.and_then(|seat| self.leases.desk(&seat)) {
+        let Some(seat) = seat else { return };
+        self.shown(&seat);
+        if let Some(desk) = self.leases.desk(&seat) {
             desk.observe(&object).await;
         }
     }
@@ -228,5 +245,65 @@ impl Observer for SeatObserver {
             let voice = Voice { reports: self.leases.reports.clone(), seat: Some(seat) };
             voice.say(LeaseReport::WatchLost).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::adapter::Timing;
+    use crate::credentials::Source;
+
+    fn leases(seat: &ClaimId) -> (Leases, mpsc::Receiver<Input>) {
+        let (reports, told) = mpsc::channel(8);
+        let settings = Settings {
+            source: Source::InCluster,
+            server: None,
+            local: None,
+            learned: Vec::new(),
+            vips: watch::Sender::default().subscribe(),
+            vip_names: Vec::new(),
+            lease: LeaseName { namespace: "kube-system".to_owned(), name: "plndr-svcs-lock".to_owned() },
+            annotations: BTreeMap::new(),
+            timing: Timing::for_retry_period(Duration::from_secs(2)),
+        };
+        let fleet = Fleet::new(settings.clone(), watch::Sender::default(), watch::Sender::default());
+        let leases = Leases {
+            settings: Arc::new(settings),
+            prefix: "seat-".to_owned(),
+            fleet: Arc::new(fleet),
+            seats: watch::Sender::new([seat.clone()].into()).subscribe(),
+            reports,
+            seen: Arc::default(),
+        };
+        (leases, told)
+    }
+
+    /// A look that found nothing, and is slow to say so, does not undo what the watch has shown since.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_ends_when_the_watch_shows_what_it_looks_for() {
+        let seat = ClaimId::seat(&NodeName::new("n1"));
+        let (leases, mut told) = leases(&seat);
+        let mut observer = SeatObserver::new(leases);
+        observer.doubt(seat.clone());
+        observer
+            .present(json!({"metadata": {"name": "seat-n1", "uid": "u", "resourceVersion": "7"}, "spec": {}}))
+            .await;
+        let ended = observer.looks.join_next().await.expect("one look");
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+        let heard = told.recv().await;
+        assert!(
+            matches!(heard, Some(Input::SeatLease { report: LeaseReport::Observed(_), .. })),
+            "{heard:?}"
+        );
+        // One that was looked for twice is looked at once.
+        observer.doubt(seat.clone());
+        observer.doubt(seat);
+        assert!(observer.looks.join_next().await.expect("a look").is_err());
+        assert_eq!(observer.looks.len(), 1);
     }
 }

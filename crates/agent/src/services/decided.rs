@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use mainstay_core::filter::Filter;
-use mainstay_core::intent::{Claim, Decisions, Ineligible, Intent, ObjectName, Rules, Survey, decide};
+use mainstay_core::intent::{
+    Claim, Decisions, Ineligible, Intent, InterfaceWish, ObjectName, Rules, Survey, decide,
+};
 use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
 use mainstay_core::spread::Demand;
@@ -75,10 +77,22 @@ impl Decided {
         Some(Self { ours: uids.len(), uids, wanted, served, filter, may_hold, claims, decisions })
     }
 
-    /// What is refused, in one line for each Service.
-    pub(super) fn refused(&self) -> BTreeMap<ObjectName, String> {
+    /// What is refused, in one line for each Service: also that its addresses are on `interface`, where another was asked for.
+    pub(super) fn refused(&self, interface: &str) -> BTreeMap<ObjectName, String> {
         let refused = self.decisions.refused.iter();
-        refused.map(|(name, why)| (name.clone(), listed(why, "; "))).collect()
+        let mut lines: BTreeMap<ObjectName, Vec<String>> = refused
+            .map(|(name, why)| (name.clone(), why.iter().map(ToString::to_string).collect()))
+            .collect();
+        for (vip, on) in self.decisions.claims.values().flat_map(|claim| &claim.addresses) {
+            let Some(InterfaceWish::Named(other)) = &on.interface else { continue };
+            for service in on.services.iter().filter(|_| other != interface) {
+                lines.entry(service.clone()).or_default().push(format!(
+                    "{vip} is on {interface} (vip_servicesinterface), not on {other} (kube-vip.io/serviceInterface, or the \
+                     pools' interface- key): there is one interface for all Services of an agent"
+                ));
+            }
+        }
+        lines.into_iter().map(|(name, lines)| (name, lines.join("; "))).collect()
     }
 
     /// Which of `addresses` each Service has, and by which node, in one line.

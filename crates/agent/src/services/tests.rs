@@ -41,7 +41,10 @@ fn a_flap_counts_from_its_own_start_and_a_service_that_is_gone_goes_at_once() {
 
 // === whether this node may hold ===
 
-use mainstay_core::intent::{Extent, Intent, Kind, Listing, NodeFacts, Reading, Rules};
+use mainstay_core::intent::{
+    Extent, Family, Intent, InterfaceWish, Kind, Listing, Named, NodeFacts, Port, Protocol, Reading, Rules,
+    Service, ServiceType, Wish,
+};
 use mainstay_core::ipam::Pools;
 use mainstay_core::snapshot::Member;
 
@@ -60,17 +63,19 @@ fn n1_may_hold(excluded: &[&str], agents: &[&str]) -> bool {
     intent.slices.replace(listing(Kind::EndpointSlice, vec![]));
     intent.nodes.replace(listing(Kind::Node, ["n1", "n2", "n3"].iter().map(node).collect()));
     let agents: Members = agents.iter().map(|name| (NodeName::new(name), Member::default())).collect();
+    decided_among(&intent, &agents).may_hold.is_ok()
+}
+
+fn decided(intent: &Intent) -> Decided {
+    decided_among(intent, &Members::default())
+}
+
+/// What follows on `n1`, with these agents.
+fn decided_among(intent: &Intent, agents: &Members) -> Decided {
     let (pools, rules, node) = (Pools::default(), Rules::default(), NodeName::new("n1"));
-    let facts = Facts {
-        intent: &intent,
-        pools: &pools,
-        rules: &rules,
-        node: &node,
-        agents: &agents,
-        spread: false,
-        filtered: false,
-    };
-    Decided::of(&facts).expect("all was read").may_hold.is_ok()
+    let facts =
+        Facts { intent, pools: &pools, rules: &rules, node: &node, agents, spread: false, filtered: false };
+    Decided::of(&facts).expect("all was read")
 }
 
 #[test]
@@ -108,4 +113,40 @@ fn what_a_holder_wrote_is_left_to_the_next() {
     assert!(left.services.is_empty());
     assert_eq!(left.elsewhere, [name("shop/a"), name("shop/b")].into());
     assert_eq!(leave(&left), left);
+}
+
+/// One interface has the addresses of all Services: who asks for another is told so, and held.
+#[test]
+fn a_service_that_asks_for_another_interface_is_told_where_its_address_is() {
+    let service = |name: &str, address: u8, interface| {
+        let service = Service {
+            service_type: ServiceType::LoadBalancer,
+            named: Named {
+                annotation: vec![Wish::Address(Vip::from([10, 1, 0, address]))],
+                ..Named::default()
+            },
+            ports: [Port { protocol: Protocol::Tcp, port: 80 }].into(),
+            families: vec![Family::Ipv4],
+            interface,
+            ..Service::default()
+        };
+        Reading::read(name.parse().expect("a name"), service, vec![])
+    };
+    let wish = |text: &str| InterfaceWish::of(text);
+    let services = vec![
+        service("shop/a", 1, wish("eth1")),
+        service("shop/b", 2, wish("eth0")),
+        service("shop/c", 3, wish("auto")),
+        service("shop/d", 4, None),
+    ];
+    let mut intent = Intent::default();
+    intent.services.replace(listing(Kind::Service, services));
+    intent.slices.replace(listing(Kind::EndpointSlice, vec![]));
+    intent.nodes.replace(listing(Kind::Node, vec![]));
+    let decided = decided(&intent);
+    assert_eq!(decided.wanted, vips(&[1, 2, 3, 4]), "all the same");
+    let refused = decided.refused("eth0");
+    assert_eq!(refused.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/a"]);
+    let why = refused.values().next().expect("one line");
+    assert!(why.starts_with("10.1.0.1 is on eth0 (vip_servicesinterface), not on eth1"), "{why}");
 }
