@@ -83,5 +83,6 @@ pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
         holder_last_answer: None,
         reason: String::new(),
         members: vec!["node-b".to_owned()],
+        unheard: Vec::new(),
     }
 }

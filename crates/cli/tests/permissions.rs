@@ -107,10 +107,21 @@ fn live(cluster: &mut Cluster, more: &[More<'_>]) {
     }
     cluster.segment.heal(&cluster.nodes[first].host).expect("healed");
     assert_eq!(cluster.wait_settled(PATIENCE).expect("settled"), second);
+    wait_in_reach(cluster, second);
     assert!(cluster.stop(second, PATIENCE).expect("it ends").success());
     let others = cluster.others(second);
     let third = cluster.wait_holder(&others, PATIENCE).expect("another holds");
     cluster.wait_tenure(third, "confirmed", PATIENCE).expect("by a grant");
+}
+
+/// Whoever stops while it believes the API away keeps what it holds for its restart: each claim finds that out for itself.
+fn wait_in_reach(cluster: &Cluster, node: usize) {
+    let in_reach = || {
+        let status = cluster.nodes[node].agent.whole_status();
+        let claims = status["claims"].as_array().cloned().unwrap_or_default();
+        Ok((!claims.is_empty() && claims.iter().all(|claim| claim["authorityInReach"] == true)).then_some(()))
+    };
+    wait_for(PATIENCE, in_reach).expect("a look").expect("the API is back for every claim");
 }
 
 fn wait_reported(cluster: &Cluster, node: usize) {
@@ -166,6 +177,14 @@ fn so_it_is_where_dead_nodes_are_reported() {
     needed_and_permitted("permissions-failures", &[(REPORT, "true", "--reportNodeFailure")]);
 }
 
+/// What there is to see, for whoever has to find out why something was never asked for.
+fn seen(cluster: &Cluster) -> String {
+    let service = cluster.api.read(&Target::new(SERVICE, "default", "web"));
+    let nodes =
+        cluster.nodes.iter().map(|node| format!("{}: {}", node.host.name(), node.agent.whole_status()));
+    format!("the Service: {service:?}\n{}", nodes.collect::<Vec<_>>().join("\n"))
+}
+
 fn needed_and_permitted(name: &str, more: &[More<'_>]) {
     if let Err(reason) = netns::ensure_privilege() {
         return eprintln!("skipped: {reason}");
@@ -196,7 +215,7 @@ fn needed_and_permitted(name: &str, more: &[More<'_>]) {
     let needed = wait_for(PATIENCE, all_used).expect("an account");
     let asked = asked();
     let idle: Vec<_> = granted.iter().filter(|permission| !used(permission, &asked)).collect();
-    assert!(needed.is_some(), "granted and never asked for: {idle:#?}");
+    assert!(needed.is_some(), "granted and never asked for: {idle:#?}\n{}", seen(&cluster));
     let refused: Vec<_> = asked.iter().filter(|one| !one.allowed).collect();
     assert!(refused.is_empty(), "asked for and not granted: {refused:#?}");
 }

@@ -44,6 +44,8 @@ pub struct ClaimStatus {
     pub holder_last_answer: Option<Duration>,
     /// In words, why this node does not hold the claim or may not campaign for it.
     pub reason: String,
-    /// Other members known, by name.
+    /// Members known, by name.
     pub members: Vec<String>,
+    /// Those of the others that were not heard on the wire lately: within 25 s, where each is asked every ten.
+    pub unheard: Vec<String>,
 }

@@ -14,8 +14,10 @@ use crate::settings::Detection;
 use crate::snapshot::Member;
 use crate::time::Moment;
 use crate::vip::Vip;
+use schedule::{Neighbour, Schedule, Turns};
 use worn::Worn;
 
+mod schedule;
 mod worn;
 
 /// The fastest that witnesses are asked while the holder is silent, and the slowest that members are asked at all.
@@ -24,6 +26,8 @@ const MEMBER_INTERVAL: Duration = Duration::from_secs(10);
 const MEMBER_INTERVAL_IN_OUTAGE: Duration = Duration::from_secs(1);
 /// How often a follower that is no prober asks for the VIP.
 const BYSTANDER_INTERVAL: Duration = Duration::from_secs(1);
+/// Between the turns in which a bystander asks for witnesses: there may be many of them.
+const BYSTANDERS_TURN: Duration = Duration::from_millis(200);
 /// How often a holder that may have a rival asks for it: with the verification that follows, within the second that two
 /// holders may last (simulation, long seed 4836: the rival was met late and asked a slow API for 800 ms, 1.067 s).
 const RIVAL_INTERVAL: Duration = Duration::from_millis(300);
@@ -58,7 +62,7 @@ pub enum Lack {
     /// It was never heard at all: the path may never have worked. Or what is asked for is an address that came from a
     /// name, and that this holder was never heard to wear.
     Path,
-    /// Nobody answered since it fell silent: our own link may be broken.
+    /// Nobody was heard since a question to it is open: our own link may be broken.
     Witness,
 }
 
@@ -69,58 +73,6 @@ pub struct Target {
     pub tenure: Option<(String, u32)>,
     /// Its hardware addresses, when known.
     pub macs: Vec<Mac>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Neighbour {
-    /// Since when it is listed.
-    since: Moment,
-    mac: Option<Mac>,
-    heard: Option<Moment>,
-    asked: Option<Moment>,
-}
-
-impl Neighbour {
-    fn new(since: Moment) -> Self {
-        Self { since, mac: None, heard: None, asked: None }
-    }
-
-    /// Between questions to it. One that was never heard may have answered before we listened: it is asked again
-    /// soon, or nobody could be handed over to for the first ten seconds.
-    fn interval(&self, regular: Duration) -> Duration {
-        if self.heard.is_none() { regular.min(MEMBER_INTERVAL_IN_OUTAGE) } else { regular }
-    }
-}
-
-/// When each neighbour is asked again.
-struct Schedule {
-    interval: Duration,
-    turns: Option<Turns>,
-}
-
-/// The neighbours are asked in turns.
-struct Turns {
-    since: Moment,
-    turn: Duration,
-    at_once: usize,
-}
-
-impl Schedule {
-    /// When the neighbour at `place` of the list is due; `None` is at once.
-    fn due(&self, place: usize, neighbour: &Neighbour) -> Option<Moment> {
-        let asked = neighbour.asked?;
-        match self.turns {
-            Some(Turns { since, turn, at_once }) if asked < since => {
-                let before = u32::try_from(place / at_once).unwrap_or(u32::MAX);
-                Some(since + turn.saturating_mul(before))
-            }
-            Some(_) => Some(asked + neighbour.interval(self.interval)),
-            // Whoever was heard without being asked, by another claim's question, needs no question of this one.
-            None => Some(
-                neighbour.heard.map_or(asked, |heard| heard.max(asked)) + neighbour.interval(self.interval),
-            ),
-        }
-    }
 }
 
 /// One probe to send.
@@ -141,6 +93,10 @@ pub struct Watcher {
     since: Moment,
     last_answer: Option<Moment>,
     sent: Vec<(Moment, bool)>,
+    /// When the first question after an answer left.
+    opened_at: Option<Moment>,
+    /// When a neighbour was first heard after that question.
+    witnessed_at: Option<Moment>,
     last_order: Option<Moment>,
     broadcast_at: Option<Moment>,
     paths: BTreeMap<Mac, Moment>,
@@ -160,6 +116,7 @@ impl Hash for Watcher {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { target, since, last_answer, sent, last_order, .. } = self;
         (target, since, last_answer, sent, last_order, self.broadcast_at, self.reached_at).hash(state);
+        (self.opened_at, self.witnessed_at).hash(state);
         self.paths.keys().for_each(|mac| mac.hash(state));
         if let Some(worn) = self.worn {
             (self.vip, worn, &self.told, self.told_at).hash(state);
@@ -179,6 +136,8 @@ impl Watcher {
             since: now,
             last_answer: None,
             sent: Vec::new(),
+            opened_at: None,
+            witnessed_at: None,
             last_order: None,
             broadcast_at: None,
             paths: BTreeMap::new(),
@@ -241,7 +200,22 @@ impl Watcher {
         if let Some(neighbour) = self.neighbours.get_mut(&sender) {
             neighbour.heard = neighbour.heard.max(Some(at));
             neighbour.mac = Some(mac);
+            if !self.is_witnessed() && self.is_witness(at) {
+                self.witnessed_at = Some(at);
+            }
         }
+    }
+
+    /// Whether a neighbour that is heard at this moment shows that our link works, and the holder still does not answer. What was
+    /// heard before a question was open shows nothing: the link may have broken after it.
+    fn is_witness(&self, at: Moment) -> bool {
+        at > self.silent_since() + self.detection.interval
+            && self.open_question().is_some_and(|open| at > open)
+    }
+
+    /// When the first question of the present silence left.
+    fn open_question(&self) -> Option<Moment> {
+        self.opened_at.filter(|at| *at > self.silent_since())
     }
 
     /// Something beyond our link answered, though not to a probe: the link works.
@@ -260,6 +234,9 @@ impl Watcher {
             self.sent.remove(0);
         }
         self.sent.push((at, to == ProbeTo::All));
+        if self.open_question().is_none() {
+            self.opened_at = Some(at);
+        }
     }
 
     /// Frames came that nobody could read: perhaps answers.
@@ -306,9 +283,7 @@ impl Watcher {
         if now.since(base) < patience {
             return Err(Lack::Silence);
         }
-        // A probe counts once it has had its time to be answered.
-        let settled = |at: Moment| now.since(at) >= self.detection.interval / 4;
-        let mut asked = self.sent.iter().rev().filter(|(at, _)| *at > base && settled(*at));
+        let mut asked = self.settled(now).filter(|(at, _)| *at > base);
         let (last, before) = (asked.next(), asked.next());
         if before.is_none() || last.is_none_or(|(_, all)| !all) {
             return Err(Lack::Probes);
@@ -326,7 +301,21 @@ impl Watcher {
         if !is_worn || !self.target.macs.iter().any(|mac| self.paths.contains_key(mac)) {
             return Err(Lack::Path);
         }
-        if self.is_witnessed() { Ok(()) } else { Err(Lack::Witness) }
+        if !self.is_witnessed() {
+            return Err(Lack::Witness);
+        }
+        // What was asked while we were cut off is answered by nobody: one more question once somebody is heard again.
+        if self.settled(now).next().map(|(at, _)| at) > self.witnessed_at {
+            Ok(())
+        } else {
+            Err(Lack::Probes)
+        }
+    }
+
+    /// The probes that had their time to be answered, the last first.
+    fn settled(&self, now: Moment) -> impl Iterator<Item = (Moment, bool)> {
+        let wait = self.detection.interval / 4;
+        self.sent.iter().rev().filter(move |(at, _)| now.since(*at) >= wait).copied()
     }
 
     /// Whether any neighbour answered within `window`; `None` when there is none to ask.
@@ -345,11 +334,10 @@ impl Watcher {
         members.any(|(_, n)| n.heard.is_some_and(|at| now.since(at) <= window))
     }
 
-    /// Whether a neighbour answered since the VIP fell silent: our own link works.
+    /// Whether a neighbour was heard since the VIP left a question open: our own link works.
     #[must_use]
     pub fn is_witnessed(&self) -> bool {
-        let witnessed = self.silent_since() + self.detection.interval;
-        self.neighbours.values().any(|neighbour| neighbour.heard > Some(witnessed))
+        self.witnessed_at.is_some_and(|at| self.is_witness(at))
     }
 
     /// When something beyond our link last answered by other ways than these probes.
@@ -452,9 +440,14 @@ impl Watcher {
         [self.vip_due(now, pace, patience), neighbours, suspicion].into_iter().flatten().min()
     }
 
-    /// When the holder becomes suspect: one and a half intervals without an answer.
+    /// When the holder becomes suspect: one and a half intervals without an answer. Who asks seldom gives those who ask
+    /// often the time to find another holder, and has heard a witness before its next question.
     fn suspected_at(&self, pace: Pace) -> Option<Moment> {
-        (pace == Pace::Prober).then(|| self.silent_since() + self.detection.interval * 3 / 2)
+        match pace {
+            Pace::Prober => Some(self.silent_since() + self.detection.interval * 3 / 2),
+            Pace::Bystander => self.open_question().map(|at| at + BYSTANDER_INTERVAL / 2),
+            Pace::Off | Pace::Rival => None,
+        }
     }
 
     /// When the neighbours are asked. While the holder is silent they are asked in turns, a few in each interval.
@@ -465,7 +458,7 @@ impl Watcher {
                 let count = self.neighbours.len();
                 let at_once = WITNESSES_ASKED_AT_ONCE.max(count.div_ceil(10));
                 let turns = u32::try_from(count.div_ceil(at_once)).unwrap_or(u32::MAX);
-                let turn = self.detection.interval;
+                let turn = if pace == Pace::Prober { self.detection.interval } else { BYSTANDERS_TURN };
                 Schedule {
                     interval: turn.saturating_mul(turns),
                     turns: Some(Turns { since: at, turn, at_once }),

@@ -327,8 +327,8 @@ impl Cluster {
         wait_for(limit, settled)?.with_context(|| format!("the cluster does not settle within {limit:?}"))
     }
 
-    /// Waits until who holds the Services lists every other node that runs an agent, and has asked each of them since: a
-    /// member's first answer may come before the agent listens for it. Gives the holder.
+    /// Waits until who holds the Services lists every other node that runs an agent, and has heard each of them on the wire.
+    /// Gives the holder.
     ///
     /// # Errors
     /// When that does not come within `limit`.
@@ -336,25 +336,16 @@ impl Cluster {
         let holds = |index: &usize| self.claim_of(*index, SERVICES)["tenure"] == "confirmed";
         let knows = || {
             let Some(holder) = (0..self.nodes.len()).find(holds) else { return Ok(None) };
-            let members = self.claim_of(holder, SERVICES)["members"].take();
-            let mut others =
-                self.others(holder).into_iter().filter(|other| self.nodes[*other].agent.is_started());
-            let listed =
-                |other: usize| Some(members.as_array()?.contains(&self.nodes[other].host.name().into()));
-            Ok(others.all(|other| listed(other) == Some(true)).then_some(holder))
+            let claim = self.claim_of(holder, SERVICES);
+            let is_in = |list: &str, other: usize| {
+                claim[list].as_array().is_some_and(|all| all.contains(&self.nodes[other].host.name().into()))
+            };
+            let is_known = |other: &usize| is_in("members", *other) && !is_in("unheard", *other);
+            let runs = |other: &usize| self.nodes[*other].agent.is_started();
+            Ok(self.others(holder).iter().filter(|other| runs(other)).all(is_known).then_some(holder))
         };
         let found = wait_for(limit, knows)?;
-        let holder =
-            found.with_context(|| format!("nobody knows all who could hold Services within {limit:?}"))?;
-        let enough = self.probes_sent(holder) + self.others(holder).len() as u64;
-        let asked = wait_for(limit, || Ok((self.probes_sent(holder) >= enough).then_some(holder)))?;
-        asked.with_context(|| format!("who holds the Services has not asked everybody within {limit:?}"))
-    }
-
-    /// Questions on the wire that the Services' loop of node `index` has sent.
-    fn probes_sent(&self, index: usize) -> u64 {
-        let status = self.nodes[index].agent.whole_status();
-        status["dataPlanes"][1]["probesSent"].as_u64().unwrap_or_default()
+        found.with_context(|| format!("nobody knows all who could hold Services within {limit:?}"))
     }
 
     /// Waits until node `index` holds by this tenure, by its own word.

@@ -127,8 +127,11 @@ pub struct Claim {
     pub last_announcement_seconds: Option<f64>,
     /// Why this node does not hold it, or may not campaign.
     pub reason: String,
-    /// Other members known.
+    /// Members known.
     pub members: Vec<String>,
+    /// Those of the others that were not heard on the wire lately.
+    #[serde(default)]
+    pub unheard: Vec<String>,
 }
 
 impl Claim {
@@ -155,6 +158,7 @@ impl Claim {
             last_announcement_seconds: seconds(last_announcement),
             reason: status.reason.clone(),
             members: status.members.clone(),
+            unheard: status.unheard.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What there is to see of one claim: `mainstay status` and the admin API show it.
 
-use super::{Machine, State};
+use super::{Machine, NEIGHBOUR_MEMORY, State};
+use crate::snapshot::Member;
 use crate::status::ClaimStatus;
 use crate::time::Moment;
 
@@ -30,7 +31,16 @@ impl Machine {
             holder_last_answer: self.watcher.last_answer().map(|at| now.since(at)),
             reason: self.explain(now),
             members: self.members.keys().map(|name| name.as_str().to_owned()).collect(),
+            unheard: self.unheard(now),
         }
+    }
+
+    fn unheard(&self, now: Moment) -> Vec<String> {
+        let is_heard = |member: &Member| {
+            self.watcher.last_heard(member).is_some_and(|at| now.since(at) <= NEIGHBOUR_MEMORY)
+        };
+        let others = self.members.iter().filter(|(name, _)| **name != self.settings.node);
+        others.filter(|(_, member)| !is_heard(member)).map(|(name, _)| name.as_str().to_owned()).collect()
     }
 
     fn state_word(&self) -> &'static str {

@@ -1,3 +1,4 @@
+mod cut;
 mod members;
 mod rack;
 mod world;

@@ -20,6 +20,8 @@ use crate::time::Moment;
 use crate::vip::{Mark, Vip};
 
 const DELAY: Duration = Duration::from_millis(1);
+mod authority;
+
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(3);
 
 pub(super) struct World {
@@ -187,26 +189,6 @@ impl World {
     pub(super) fn place(&mut self, vip: Vip, host: usize) {
         self.placed.insert(vip, name(host));
         (0..self.hosts.len()).for_each(|host| self.show(host));
-    }
-
-    pub(super) fn fail_api(&mut self) {
-        self.api = false;
-        for host in 0..self.hosts.len() {
-            self.give(host, &Input::Lease(LeaseReport::WatchLost));
-            for seat in self.claims() {
-                self.give(host, &Input::SeatLease { seat, report: LeaseReport::WatchLost });
-            }
-        }
-    }
-
-    pub(super) fn heal_api(&mut self) {
-        self.api = true;
-        for host in 0..self.hosts.len() {
-            self.show(host);
-            for claim in self.claims() {
-                self.watch(host, &claim);
-            }
-        }
     }
 
     pub(super) fn stop(&mut self, host: usize) {
@@ -437,71 +419,5 @@ impl World {
                 self.tell(other, Some(host), (Some(target), target, None));
             }
         }
-    }
-
-    // === the authority ===
-
-    fn ask(&mut self, host: usize, id: EffectId, request: &LeaseRequest) {
-        let claim = self.hosts[host].node.as_ref().expect("it asked").claim_of(id).clone();
-        let outcome = if self.api { self.answer(&claim, request) } else { LeaseOutcome::Unreachable };
-        let written = matches!(
-            (&outcome, request),
-            (LeaseOutcome::Record(_), LeaseRequest::Create(_) | LeaseRequest::Update { .. })
-        );
-        self.conclude(host, id, Outcome::Lease(outcome));
-        if written {
-            self.writes += 1;
-            self.writes_of_guests += u64::from(claim.home().is_some_and(|home| home != name(host)));
-            (0..self.hosts.len()).for_each(|host| self.watch(host, &claim));
-        }
-    }
-
-    fn answer(&mut self, claim: &ClaimId, request: &LeaseRequest) -> LeaseOutcome {
-        let record = self.leases.get(claim).cloned();
-        let write = match (request, record) {
-            (LeaseRequest::Read, Some(record)) => return LeaseOutcome::Record(record),
-            (LeaseRequest::Read | LeaseRequest::Update { .. }, None) => return LeaseOutcome::Absent,
-            (LeaseRequest::Create(_), Some(_)) => return LeaseOutcome::Conflict,
-            (LeaseRequest::Update { resource_version, .. }, Some(record))
-                if *resource_version != record.resource_version =>
-            {
-                return LeaseOutcome::Conflict;
-            }
-            (LeaseRequest::Create(draft), None) => draft,
-            (LeaseRequest::Update { draft, .. }, Some(_)) => draft,
-        };
-        self.version += 1;
-        let record = self.written(claim, write);
-        self.leases.insert(claim.clone(), record.clone());
-        LeaseOutcome::Record(record)
-    }
-
-    fn written(&self, claim: &ClaimId, draft: &LeaseDraft) -> LeaseRecord {
-        let stamp = |stamp: &Stamp| match stamp {
-            Stamp::Now => format!("{:?}", self.now),
-            Stamp::Keep(text) => text.clone(),
-        };
-        LeaseRecord {
-            uid: claim.to_string(),
-            resource_version: self.version.to_string(),
-            holder: draft.holder.clone(),
-            duration_seconds: draft.duration_seconds,
-            acquire_time: stamp(&draft.acquire_time),
-            renew_time: stamp(&draft.renew_time),
-            transitions: draft.transitions,
-            annotations: draft.annotations.clone(),
-        }
-    }
-
-    fn watch(&mut self, host: usize, claim: &ClaimId) {
-        let report = self
-            .leases
-            .get(claim)
-            .map_or(LeaseReport::Absent, |record| LeaseReport::Observed(record.clone()));
-        let input = match claim.home() {
-            Some(_) => Input::SeatLease { seat: claim.clone(), report },
-            None => Input::Lease(report),
-        };
-        self.later(DELAY, host, Due::Input(input));
     }
 }
