@@ -89,7 +89,10 @@ pub(crate) struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// No agent runs yet.
     pub(crate) fn new(bench: &'a Bench, nodes: u8, election: Election) -> Result<Self> {
-        let plan = Plan { nodes, ..Plan::new(&bench.mainstay, &bench.scratch.join(format!("of-{nodes}"))) };
+        // What another cluster remembered is no state of this one.
+        let mut unused = (1..).map(|time| bench.scratch.join(format!("of-{nodes}-{time}")));
+        let scratch = unused.find(|directory| !directory.exists()).context("a directory")?;
+        let plan = Plan { nodes, ..Plan::new(&bench.mainstay, &scratch) };
         let spread = if election == Election::Spread { "true" } else { "false" };
         let plan = plan.with_setting("svc_enable", "true").with_setting("svc_election", spread);
         let cluster = Cluster::new(plan)?;
