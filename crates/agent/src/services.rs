@@ -12,6 +12,8 @@
 mod damper;
 mod decided;
 mod filter;
+mod incumbents;
+mod placing;
 mod rules;
 mod seating;
 mod tell;
@@ -49,7 +51,7 @@ use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
 pub(crate) use seating::SEAT_PREFIX;
-use seating::{Place, Seating, places, shared_beacons};
+use seating::Seating;
 use tell::Told;
 use view::Cluster;
 pub(crate) use view::View;
@@ -99,6 +101,8 @@ pub(crate) struct Keeper {
     following: Following,
     /// Where Services are spread over the nodes: how.
     seats: Option<Seating>,
+    /// Which of them kube-vip may still hold.
+    incumbents: incumbents::Keeper,
     /// What Services shall say.
     wanted: watch::Sender<Arc<Wanted>>,
     /// What their addresses let in.
@@ -160,6 +164,7 @@ impl Keeper {
             addresses: config.reserved.clone(),
             following: rules::followed(services),
             seats,
+            incumbents: incumbents::Keeper::default(),
             wanted: watch::Sender::default(),
             filter: filter::Keeper::new(rules::filter_switch(services)),
             stop: CancellationToken::new(),
@@ -243,6 +248,9 @@ impl Keeper {
                 anyhow::bail!("the watches tell no more of problems")
             }
             () = self.watch_writes(writes) => anyhow::bail!("the writer of statuses tells no more"),
+            () = self.incumbents.run(objects.lease_lister()) => {
+                anyhow::bail!("nobody looks any more what kube-vip holds")
+            }
             ended = self.decide_all(feed, (&events, api), held.clone(), memory) => ended,
         }
     }
@@ -297,6 +305,7 @@ impl Keeper {
         let mut vips = self.vips.clone();
         let mut members = self.known.members.subscribe();
         let mut holders = self.known.holders.subscribe();
+        let mut incumbents = self.incumbents.subscribe();
         loop {
             let holds = *held.borrow_and_update() == Some(true);
             let agents = members.borrow_and_update().clone();
@@ -304,6 +313,7 @@ impl Keeper {
                 self.stop_writing();
             }
             holders.mark_unchanged();
+            incumbents.mark_unchanged();
             let reserved = self.reserved(&vips.borrow_and_update(), api);
             let decided = match reserved {
                 Some(reserved) => {
@@ -327,6 +337,7 @@ impl Keeper {
                 Ok(()) = vips.changed() => {}
                 Ok(()) = members.changed() => {}
                 Ok(()) = holders.changed() => {}
+                Ok(()) = incumbents.changed() => {}
                 Ok(()) = held.changed() => {}
                 () = later => {}
                 () = async { sleep_until(quiet).await; give_back().await } => {}
@@ -414,56 +425,25 @@ impl Keeper {
         let addresses = memory.damper.take(Instant::now(), &decided.wanted, &decided.served);
         let refused = decided.refused(&self.interface);
         self.view.decided(decided.ours, addresses.len(), &refused);
-        let (places, move_at) = self.place(&decided, holds, &mut memory.placer);
-        let holder = |service: &ObjectName| match &places {
+        let placing = self.place(&decided, holds, &mut memory.placer);
+        self.view.leave(placing.left.len());
+        let holder = |service: &ObjectName| match &placing.places {
             Some(places) => places.get(service).map(|place| place.holder.clone()),
             None => Some(self.node.clone()),
         };
-        let told = Told { holds, refused, held: decided.held(&addresses, holder) };
+        let held = decided.held(&addresses, holder);
+        let told = Told { holds, refused, left: placing.left.clone(), held };
         memory.told.change_to(told, |event| {
             // Of one that is gone, nobody reads.
             if let Some(uid) = decided.uids.get(&event.service) {
                 events.tell(event.about(uid.clone()));
             }
         });
-        let wanted = decided.wanted(self.who(holds), places.as_ref());
+        let wanted = decided.wanted(self.who(holds), &placing);
         self.wanted.send_if_modified(|known| replace(known, Arc::new(wanted)));
         self.tell_addresses(&decided, addresses);
         self.tell_fitness(decided.may_hold);
-        [memory.damper.next(), move_at].into_iter().flatten().min()
-    }
-
-    /// Where Services are spread: where each is to be, as far as this node says it, and when to place again.
-    fn place(
-        &self,
-        decided: &Decided,
-        holds: bool,
-        placer: &mut Placer,
-    ) -> (Option<BTreeMap<ObjectName, Place>>, Option<Instant>) {
-        let Some(seating) = &self.seats else { return (None, None) };
-        if !holds {
-            *placer = Placer::default();
-            return (Some(BTreeMap::new()), None);
-        }
-        let (holders, now) = (self.known.holders.borrow().clone(), clock::now());
-        let seats = seating.seats(&self.known.members.borrow(), &holders);
-        let demands = decided.claims.iter().map(|claim| &claim.demand);
-        let decision = placer.decide(now, demands, &seats);
-        let again = decision.look_again.map(|at| Instant::now() + at.since(now));
-        (Some(places(&decided.claims, &decision, &holders)), again)
-    }
-
-    /// What is to be worn: by whoever holds all Services, or by the seats that they are placed at.
-    fn tell_addresses(&self, decided: &Decided, addresses: Vec<Vip>) {
-        let (Some(seating), Some(cluster)) = (&self.seats, self.known.cluster.borrow().clone()) else {
-            self.known.addresses.send_if_modified(|known| replace(known, Some(addresses)));
-            return;
-        };
-        let agents = self.known.members.borrow().clone();
-        let placed = seating.on_record(&cluster, &agents, (&decided.claims, &addresses));
-        self.view.share_beacons(shared_beacons(&placed));
-        self.known.placed.send_if_modified(|known| replace(known, Some(placed)));
-        self.known.addresses.send_if_modified(|known| replace(known, Some(Vec::new())));
+        [memory.damper.next(), placing.again].into_iter().flatten().min()
     }
 
     /// In whose name statuses are written, if in anybody's.

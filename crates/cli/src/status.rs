@@ -131,6 +131,12 @@ fn services(services: &Services) -> String {
         return "Services: not all read yet; what was known before stays held\n".to_owned();
     }
     let mut text = format!("Services: {} with {} addresses held\n", services.ours, services.addresses);
+    if services.left_to_kube_vip > 0 {
+        text += &format!(
+            "Left to kube-vip, which elects each of them by a Lease: {}\n",
+            services.left_to_kube_vip
+        );
+    }
     if let Some(filter) = &services.filter {
         text += &format!("Filter: {}\n", service_filter(filter));
     }
@@ -327,6 +333,7 @@ mod tests {
             addresses: 11,
             refused_count: 3,
             refused: vec![refused],
+            left_to_kube_vip: 4,
             shared_beacons: vec!["seat/a and seat/b have the same beacon".to_owned()],
             write_failures_in_a_row: 2,
             last_error: Some("HTTP 403 Forbidden".to_owned()),
@@ -335,6 +342,7 @@ mod tests {
         assert_eq!(
             services(&known),
             "Services: 12 with 11 addresses held\n\
+             Left to kube-vip, which elects each of them by a Lease: 4\n\
              Writing on Services fails, 2 times in a row: HTTP 403 Forbidden\n\
              seat/a and seat/b have the same beacon\n\n\
              SERVICE   REFUSED\n\

@@ -134,11 +134,13 @@ fn wait_reported(cluster: &Cluster, node: usize) {
     wait_for(PATIENCE, unknown).expect("a look").expect("the dead node is reported");
 }
 
-/// A Service to hold, to write on and to tell of; and a Pod on each node.
+/// A Service to hold, to write on and to tell of; and a Pod on each node. The Service says a holder and no seat: where
+/// Services are spread, it is looked whether kube-vip has it by a Lease, and else not.
 fn serve(cluster: &Cluster) {
     let store = cluster.api.embedded().expect("an embedded server").cluster.store();
     let service = json!({
-        "metadata": {"name": "web", "namespace": "default", "annotations": {"kube-vip.io/loadbalancerIPs": "10.77.0.150"}},
+        "metadata": {"name": "web", "namespace": "default", "annotations": {
+            "kube-vip.io/loadbalancerIPs": "10.77.0.150", "kube-vip.io/vipHost": "of-kube-vip"}},
         "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP"}], "ipFamilies": ["IPv4"]},
     });
     let slice = json!({

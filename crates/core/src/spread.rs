@@ -17,6 +17,7 @@
 //! joins or comes back takes nothing by itself, and a placer that knows nothing but the records goes on where the last one
 //! ended.
 
+pub mod incumbents;
 mod plan;
 mod slow;
 

@@ -24,6 +24,7 @@ use crate::follow::{self, LeaseObserver};
 use crate::label::Labeller;
 use crate::learn::{self, SliceObserver};
 use crate::lease::Seen;
+use crate::lease_lists::LeaseLister;
 use crate::node_failure::NodeReporter;
 use crate::publish::events::{EventSink, EventWriter};
 use crate::publish::{PublishStatus, Publisher, Wanted};
@@ -173,6 +174,12 @@ impl Objects {
         wanted: watch::Receiver<Arc<Wanted>>,
     ) -> (Publisher, watch::Receiver<PublishStatus>) {
         Publisher::new(Arc::clone(&self.0), observed, wanted)
+    }
+
+    /// What reads Leases by which others hold single Services.
+    #[must_use]
+    pub fn lease_lister(&self) -> LeaseLister {
+        LeaseLister::new(Arc::clone(&self.0))
     }
 
     /// Where Events about Services are told, and what delivers them for the agent on `node`.

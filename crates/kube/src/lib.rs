@@ -14,7 +14,7 @@
 //! words ([`convert`]). It shares the fleet with the Lease, and nothing that the Lease waits for. A [`Publisher`] writes on Services what
 //! is decided about them, and an [`EventWriter`] tells of it. No agent runs them yet.
 //!
-//! Deliberately absent: a cache of whole objects, a polling read, a retry of a write (the core reads back instead).
+//! Deliberately absent: a cache of whole objects, a polling read (but for [`LeaseLister`]), a retry of a write (the core reads back instead).
 #![forbid(unsafe_code)]
 
 mod access;
@@ -31,6 +31,7 @@ mod follow;
 mod label;
 mod learn;
 mod lease;
+mod lease_lists;
 mod livez;
 mod lookup;
 mod microtime;
@@ -50,6 +51,7 @@ pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Objects, Settings
 pub use answer::{ErrorClass, Trouble};
 pub use credentials::Source;
 pub use label::{LabelStatus, Labeller, NodeLabel};
+pub use lease_lists::LeaseLister;
 pub use livez::{Liveness, LivenessError};
 pub use microtime::wall_text;
 pub use node_failure::{NodeReport, NodeReporter, Reported, allows};

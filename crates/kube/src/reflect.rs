@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use observed::ObservedServices;
 pub use plan::Watched;
+pub(crate) use plan::encoded;
 pub use problems::Problems;
 pub use state::{WatchPhase, WatchState, WatchStates};
 

@@ -199,6 +199,9 @@ pub struct Services {
     pub refused_count: usize,
     /// The first of them.
     pub refused: Vec<RefusedService>,
+    /// Services that are not placed because kube-vip may hold them, on the node that places them.
+    #[serde(default)]
+    pub left_to_kube_vip: usize,
     /// Seats whose beacons came out alike, a line for each.
     #[serde(default)]
     pub shared_beacons: Vec<String>,

@@ -10,10 +10,11 @@ use mainstay_core::intent::{
 };
 use mainstay_core::ipam::Pools;
 use mainstay_core::names::NodeName;
-use mainstay_core::spread::Demand;
+use mainstay_core::spread::{Demand, incumbents};
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Publication, VIP_HOST, Wanted};
 
+use super::placing::Placing;
 use super::seating::{Place, Placeable};
 use crate::names::Members;
 
@@ -70,6 +71,7 @@ impl Decided {
             demand: Demand::of(claim, intent, &survey),
             vips: claim.addresses.keys().copied().collect(),
             services: claim.services().into_iter().cloned().collect(),
+            elected: incumbents::leases(claim, intent),
         };
         let spread = decisions.claims.values().filter(|_| facts.spread);
         let claims = spread.map(placeable).collect();
@@ -118,24 +120,23 @@ impl Decided {
 
     /// What Services shall say, where it is this node that says it: who holds their addresses; and where they are spread,
     /// at which seat they are.
-    pub(super) fn wanted(
-        &self,
-        by: Option<&NodeName>,
-        places: Option<&BTreeMap<ObjectName, Place>>,
-    ) -> Wanted {
+    pub(super) fn wanted(&self, by: Option<&NodeName>, placing: &Placing) -> Wanted {
+        let Placing { places, left, .. } = placing;
         let Some(node) = by else {
             return Wanted { services: BTreeMap::new(), elsewhere: self.uids.keys().cloned().collect() };
         };
         let here = Arc::new(BTreeMap::from([(VIP_HOST.to_owned(), node.to_string())]));
         let placed: BTreeMap<&Place, Arc<_>> =
-            places.into_iter().flatten().map(|(_, place)| (place, Arc::new(place.annotations()))).collect();
+            places.iter().flatten().map(|(_, place)| (place, Arc::new(place.annotations()))).collect();
         let annotations = |name: &ObjectName| match places {
             None => Arc::clone(&here),
             // What comes from a pool has its address first, and then its place.
             Some(places) => places.get(name).map(|place| Arc::clone(&placed[place])).unwrap_or_default(),
         };
+        let elsewhere: BTreeSet<ObjectName> =
+            self.decisions.elsewhere.iter().chain(left.keys()).cloned().collect();
         let granted = self.decisions.grants.iter();
-        let ours = granted.filter(|(name, _)| !self.decisions.elsewhere.contains(*name));
+        let ours = granted.filter(|(name, _)| !elsewhere.contains(*name));
         let services = ours.filter_map(|(name, grants)| {
             let publication = Publication {
                 uid: self.uids.get(name)?.clone(),
@@ -145,7 +146,7 @@ impl Decided {
             };
             Some((name.clone(), publication))
         });
-        Wanted { services: services.collect(), elsewhere: self.decisions.elsewhere.clone() }
+        Wanted { services: services.collect(), elsewhere }
     }
 }
 

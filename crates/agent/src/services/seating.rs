@@ -19,6 +19,8 @@ pub(super) struct Placeable {
     pub(super) demand: Demand,
     pub(super) vips: BTreeSet<Vip>,
     pub(super) services: BTreeSet<ObjectName>,
+    /// The Leases by which kube-vip may hold them.
+    pub(super) elected: BTreeSet<ObjectName>,
 }
 
 /// At which seat a Service is, and who holds that, as it shall say.
@@ -172,7 +174,7 @@ mod tests {
             candidates: Vec::new(),
         };
         let service = format!("shop/s{number}").parse().expect("a name");
-        Placeable { demand, vips: [vip].into(), services: [service].into() }
+        Placeable { demand, vips: [vip].into(), services: [service].into(), elected: BTreeSet::new() }
     }
 
     #[test]

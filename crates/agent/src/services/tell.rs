@@ -8,6 +8,8 @@ use mainstay_core::ipam::Configuration;
 use mainstay_kube::{EventKind, Pools, Problems, ServiceEvent};
 use tokio::sync::watch;
 
+use super::incumbents::Left;
+
 /// What was told last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
@@ -15,6 +17,8 @@ pub(super) struct Told {
     pub(super) holds: bool,
     /// What is refused to each, in one line.
     pub(super) refused: BTreeMap<ObjectName, String>,
+    /// Those that are left to another elector, and why, where that is known by now.
+    pub(super) left: Left,
     /// Which addresses of each are held by which node, in one line.
     pub(super) held: BTreeMap<ObjectName, String>,
 }
@@ -29,6 +33,11 @@ pub(super) struct Said {
 }
 
 impl Said {
+    #[cfg(test)]
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     pub(super) fn about(self, uid: String) -> ServiceEvent {
         let Self { service, kind, reason, note } = self;
         ServiceEvent { service, uid, kind, reason, note }
@@ -52,6 +61,9 @@ impl Told {
         for service in self.refused.keys().filter(|service| !now.refused.contains_key(*service)) {
             tracing::info!(%service, "nothing is refused to the Service any more");
         }
+        for (service, why) in newly_left(&self.left, &now.left) {
+            tracing::info!(%service, "{why}");
+        }
     }
 
     /// A node that begins to hold tells of everything: whoever held before may not have had the time.
@@ -61,14 +73,24 @@ impl Told {
             |service: &ObjectName, kind, reason, note| Said { service: service.clone(), kind, reason, note };
         let refused = news(&before.refused, &now.refused)
             .map(|(service, why)| event(service, EventKind::Warning, "AddressRefused", why.clone()));
+        let left = newly_left(&before.left, &now.left)
+            .map(|(service, why)| event(service, EventKind::Normal, "LeftToKubeVip", why.clone()));
         let held = news(&before.held, &now.held)
             .map(|(service, line)| event(service, EventKind::Normal, "AddressHeld", line.clone()));
-        let bare = before.held.keys().filter(|service| !now.held.contains_key(*service)).map(|service| {
+        let is_bare =
+            |service: &&ObjectName| !now.held.contains_key(*service) && !now.left.contains_key(*service);
+        let bare = before.held.keys().filter(is_bare).map(|service| {
             let note = "nothing serves it: its address is not held until an endpoint is ready".to_owned();
             event(service, EventKind::Warning, "AddressNotHeld", note)
         });
-        refused.chain(held).chain(bare).collect()
+        refused.chain(left).chain(held).chain(bare).collect()
     }
+}
+
+/// What is left to another elector and was not told of yet: once each, whoever has its Lease afterwards.
+fn newly_left<'a>(before: &'a Left, now: &'a Left) -> impl Iterator<Item = (&'a ObjectName, &'a String)> {
+    let was_told = |service: &ObjectName| before.get(service).is_some_and(Option::is_some);
+    now.iter().filter_map(move |(service, why)| Some((service, why.as_ref().filter(|_| !was_told(service))?)))
 }
 
 /// What is new, or other than before.

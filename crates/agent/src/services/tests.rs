@@ -150,3 +150,30 @@ fn a_service_that_asks_for_another_interface_is_told_where_its_address_is() {
     let why = refused.values().next().expect("one line");
     assert!(why.starts_with("10.1.0.1 is on eth0 (vip_servicesinterface), not on eth1"), "{why}");
 }
+
+// === what is told ===
+
+use super::incumbents::Left;
+
+/// What is told of the Service `shop/web`: by the node that holds, of what it holds and what is left.
+fn told(held: Option<&str>, left: Option<Option<&str>>) -> Told {
+    let web: ObjectName = "shop/web".parse().expect("a name");
+    let held = held.map(|line| (web.clone(), line.to_owned())).into_iter().collect();
+    let left: Left = left.map(|why| (web, why.map(str::to_owned))).into_iter().collect();
+    Told { holds: true, refused: BTreeMap::new(), left, held }
+}
+
+#[test]
+fn a_service_that_is_left_to_another_is_told_of_once_and_not_called_bare() {
+    let mut last = told(Some("node n1 holds it"), None);
+    let mut events_of = |now: Told| {
+        let mut reasons = Vec::new();
+        last.change_to(now, |said| reasons.push(said.reason()));
+        reasons
+    };
+    assert_eq!(events_of(told(None, Some(None))), [""; 0], "nobody knows yet whether it is, and why");
+    assert_eq!(events_of(told(None, Some(Some("held by n9")))), ["LeftToKubeVip"]);
+    assert_eq!(events_of(told(None, Some(Some("held by n8")))), [""; 0]);
+    assert_eq!(events_of(told(Some("node n1 holds it"), None)), ["AddressHeld"]);
+    assert_eq!(events_of(told(None, None)), ["AddressNotHeld"]);
+}

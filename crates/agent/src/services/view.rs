@@ -57,6 +57,11 @@ impl View {
             shown.map(|(name, why)| RefusedService { service: name.to_string(), why: why.clone() }).collect();
     }
 
+    /// So many are left to kube-vip.
+    pub(super) fn leave(&self, count: usize) {
+        self.lock().services.get_or_insert_default().left_to_kube_vip = count;
+    }
+
     /// These seats' beacons are alike; said in the log once for each.
     pub(super) fn share_beacons(&self, told: Vec<String>) {
         let mut state = self.lock();
