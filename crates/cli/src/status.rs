@@ -1,5 +1,6 @@
 //! `mainstay status`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -80,6 +81,7 @@ fn tables(status: &Status) -> String {
     for claim in status.claims.iter().filter(|claim| !claim.reason.is_empty()) {
         text += &format!("\n{}: {}\n", claim.claim, claim.reason);
     }
+    text += &unheard(&status.claims);
     if !status.api_servers.is_empty() {
         let headings = ["API SERVER", "KIND", "STATE", "FAILURES", "BACKOFF", "ANSWERED", "LAST ERROR"];
         let rows: Vec<_> = status.api_servers.iter().map(server).collect();
@@ -116,6 +118,16 @@ fn tables(status: &Status) -> String {
         text += &format!("Not ready: {reason}\n");
     }
     text
+}
+
+/// The other nodes with an agent that nothing was heard of: dead, or on the other side of something that is broken.
+fn unheard(claims: &[Claim]) -> String {
+    let nodes: BTreeSet<&str> = claims.iter().flat_map(|claim| &claim.unheard).map(String::as_str).collect();
+    if nodes.is_empty() {
+        return String::new();
+    }
+    let nodes: Vec<&str> = nodes.into_iter().collect();
+    format!("\nNot heard on the wire for 25 s or ever: {}\n", nodes.join(", "))
 }
 
 /// What a name of the VIP means, and how its look-ups go.
@@ -261,9 +273,9 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_agent::admin::reply::{ApiServer, Name, NodeLabel, RefusedService, ServiceFilter, Services};
+    use mainstay_agent::admin::reply::{ApiServer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services};
 
-    use super::{name, node_label, seconds, server, service_filter, services, shown};
+    use super::{name, node_label, seconds, server, service_filter, services, shown, unheard};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -295,6 +307,17 @@ mod tests {
             ..failing
         };
         assert_eq!(server(&untried).join("|"), "https://10.0.0.1:6443|learned|untried|0|-|-|-");
+    }
+
+    #[test]
+    fn nodes_that_are_not_heard_are_named_once() {
+        let claim = |unheard: &[&str]| Claim {
+            unheard: unheard.iter().map(ToString::to_string).collect(),
+            ..Claim::default()
+        };
+        assert_eq!(unheard(&[claim(&[])]), "");
+        let all = [claim(&["n3", "n2"]), claim(&["n2"])];
+        assert_eq!(unheard(&all), "\nNot heard on the wire for 25 s or ever: n2, n3\n");
     }
 
     #[test]

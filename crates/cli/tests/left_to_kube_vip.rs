@@ -110,7 +110,7 @@ fn is_left(bench: &Bench, service: &str) -> bool {
 fn left(bench: &Bench) -> u64 {
     let counts =
         bench.cluster.nodes.iter().map(|node| {
-            node.agent.whole_status()["services"]["left_to_kube_vip"].as_u64().unwrap_or_default()
+            node.agent.whole_status()["services"]["leftToKubeVip"].as_u64().unwrap_or_default()
         });
     counts.sum()
 }
