@@ -273,7 +273,9 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_agent::admin::reply::{ApiServer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services};
+    use mainstay_agent::admin::reply::{
+        ApiServer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services,
+    };
 
     use super::{name, node_label, seconds, server, service_filter, services, shown, unheard};
 

@@ -108,10 +108,11 @@ fn is_left(bench: &Bench, service: &str) -> bool {
 
 /// As whoever places them counts.
 fn left(bench: &Bench) -> u64 {
-    let counts =
-        bench.cluster.nodes.iter().map(|node| {
-            node.agent.whole_status()["services"]["leftToKubeVip"].as_u64().unwrap_or_default()
-        });
+    let counts = bench
+        .cluster
+        .nodes
+        .iter()
+        .map(|node| node.agent.whole_status()["services"]["leftToKubeVip"].as_u64().unwrap_or_default());
     counts.sum()
 }
 
