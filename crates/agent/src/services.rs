@@ -36,7 +36,7 @@ use mainstay_core::rng::Rng;
 use mainstay_core::snapshot::Snapshot;
 use mainstay_core::spread::Placer;
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::{clock, memory};
+use mainstay_dataplane::memory;
 use mainstay_kube::{EventSink, Feed, Following, Handles, Objects, PublishStatus, Wanted};
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;

@@ -122,7 +122,7 @@ fn time_counts_only_between_reads_that_were_answered() {
 #[test]
 fn a_slow_read_vouches_for_no_more_than_the_time_between_two() {
     let mut incumbents = Incumbents::default();
-    let moment = |seconds| Moment::from_millis(seconds * 1000);
+    let moment = |seconds: u64| Moment::from_millis(seconds * 1000);
     let mut read = |asked, answered| {
         incumbents.saw(&lease(), held("a", 1, 5).as_ref(), (moment(asked), moment(answered)));
         incumbents.all().remove(&lease()) == Some(Incumbency::Over)
