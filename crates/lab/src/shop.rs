@@ -172,7 +172,8 @@ fn service(name: &str, address: Address, place: u32) -> Value {
     let status = match address {
         Address::FromPool => json!({}),
         Address::Published(ip) => {
-            json!({"loadBalancer": {"ingress": [{"ip": ip.to_string(), "ipMode": "VIP"}]}})
+            let ports = json!([{"port": 80, "protocol": "TCP"}]);
+            json!({"loadBalancer": {"ingress": [{"ip": ip.to_string(), "ipMode": "VIP", "ports": ports}]}})
         }
     };
     json!({

@@ -12,6 +12,8 @@ use mainstay_lab::cluster::{Cluster, Plan, wait_for};
 use mainstay_lab::probe::{Sweep, SweepPlan};
 use mainstay_lab::shop::{self, Address, Shop};
 
+use crate::faults;
+
 /// Nothing here may take longer to come about.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at what takes seconds.
@@ -198,6 +200,8 @@ impl<'a> Scene<'a> {
 
     /// Resident memory after a rest: of all agents, of the Services' holder, of the others. `bound` is in MiB.
     pub(crate) fn memory(&mut self, names: [&'static str; 3], bound: f64) -> Result<Vec<Figure>> {
+        // Who holds is written on each, and until that is done nothing is at rest.
+        faults::wait_quiet(self.cluster.api.embedded()?.cluster.store().account())?;
         let rest = Instant::now() + REST;
         wait_for(PATIENCE, || Ok((Instant::now() >= rest).then_some(())))?;
         let held = shop::held(&self.cluster, POOL)?;
