@@ -33,7 +33,7 @@ const KUBE_VIP: &str = "node-a";
 
 /// A Lease that is renewed until this is dropped.
 struct Renewal {
-    stop: Option<mpsc::Sender<()>>,
+    stop: Option<mpsc::SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -42,7 +42,7 @@ impl Renewal {
         let (store, target) = (bench.store(), Target::new(LEASE, namespace, name));
         let object = json!({"metadata": {"name": name, "namespace": namespace}, "spec": held(0)});
         store.create(LEASE, namespace, object).expect("a valid Lease");
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (stop, stopped) = mpsc::sync_channel::<()>(0);
         let thread = std::thread::spawn(move || {
             let mut renewal = 0;
             while stopped.recv_timeout(RENEW_EVERY) == Err(RecvTimeoutError::Timeout) {

@@ -57,10 +57,13 @@ fn what_is_not_renewed_is_over_after_its_duration_and_its_electors_turn() {
     assert_eq!(history(&[at(100), taken(119), taken(121)]), "a b b", "by another of its electors");
 }
 
+/// What an elector may do to its record.
+type Renewal = fn(&mut LeaseRecord);
+
 #[test]
 fn every_field_that_an_elector_changes_is_a_sign_of_life_and_no_other() {
     let quiet = LeaseRecord { duration_seconds: 5, ..held("a", 1, 5).expect("a record") };
-    let changes: [(&str, fn(&mut LeaseRecord)); 8] = [
+    let changes: [(&str, Renewal); 8] = [
         ("holder", |one| one.holder = Some("b".to_owned())),
         ("renewTime", |one| one.renew_time = "later".to_owned()),
         ("acquireTime", |one| one.acquire_time = "later".to_owned()),
