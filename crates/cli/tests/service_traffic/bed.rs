@@ -160,12 +160,16 @@ impl Bed {
         self.host(node).output("nft", &["-a", "list", "ruleset"]).expect("nft lists")
     }
 
-    /// Whether a node's agent knows of another that could hold Services.
+    /// Whether a node's agent knows of another that could hold Services, and has heard it.
     pub(crate) fn knows_another(&self, node: usize) -> bool {
         let status = self.cluster.nodes[node].agent.whole_status();
         let claims = status["claims"].as_array().into_iter().flatten();
-        let members = |claim: &Value| claim["members"].as_array().is_some_and(|members| !members.is_empty());
-        claims.filter(|claim| claim["claim"] == "services").any(members)
+        let list = |claim: &Value, list: &str| claim[list].as_array().cloned().unwrap_or_default();
+        let heard = |claim: &Value| {
+            let unheard = list(claim, "unheard");
+            list(claim, "members").iter().any(|name| *name != status["node"] && !unheard.contains(name))
+        };
+        claims.filter(|claim| claim["claim"] == "services").any(heard)
     }
 
     /// What a node's agent says of the filter.
