@@ -14,6 +14,7 @@ mod decided;
 mod filter;
 mod incumbents;
 mod placing;
+mod recollection;
 mod rules;
 mod seating;
 mod tell;
@@ -50,6 +51,7 @@ use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
 use decided::{Decided, Facts};
+use recollection::Recollection;
 pub(crate) use seating::SEAT_PREFIX;
 use seating::Seating;
 use tell::Told;
@@ -107,6 +109,8 @@ pub(crate) struct Keeper {
     wanted: watch::Sender<Arc<Wanted>>,
     /// What their addresses let in.
     filter: filter::Keeper,
+    /// What a restart knows of Services.
+    recollection: Recollection,
     /// Cancelled when the loop must not go on.
     stop: CancellationToken,
     view: View,
@@ -152,6 +156,7 @@ impl Keeper {
             let remembered = seating.remembered(cluster, snapshot.claims.keys());
             known.placed.send_replace(Some(remembered));
         }
+        let recollection = Recollection::new(&config.state_dir);
         view.begin(if snapshot.cluster.is_some() { Cluster::Known } else { Cluster::Unknown });
         Self {
             known,
@@ -167,9 +172,10 @@ impl Keeper {
             incumbents: incumbents::Keeper::default(),
             wanted: watch::Sender::default(),
             filter: filter::Keeper::new(rules::filter_switch(services)),
+            memory: Mutex::new(Memory { last: Some(known_before(&recollection)), ..Memory::default() }),
+            recollection,
             stop: CancellationToken::new(),
             view,
-            memory: Mutex::default(),
         }
     }
 
@@ -247,6 +253,7 @@ impl Keeper {
             () = tell::watch_problems(feed.problems.clone(), feed.pools.clone()) => {
                 anyhow::bail!("the watches tell no more of problems")
             }
+            () = self.recollection.keep(feed.intent.clone()) => anyhow::bail!("nobody keeps what is known"),
             () = self.watch_writes(writes) => anyhow::bail!("the writer of statuses tells no more"),
             () = self.incumbents.run(objects.lease_lister()) => {
                 anyhow::bail!("nobody looks any more what kube-vip holds")
@@ -472,6 +479,11 @@ async fn give_back() {
 fn leave(wanted: &Wanted) -> Wanted {
     let elsewhere = wanted.elsewhere.iter().chain(wanted.services.keys()).cloned().collect();
     Wanted { services: BTreeMap::new(), elsewhere }
+}
+
+/// What an earlier run knew, as if watches that ended had told it.
+fn known_before(recollection: &Recollection) -> watch::Receiver<Arc<Intent>> {
+    watch::channel(Arc::new(recollection.load())).1
 }
 
 /// Puts `now` there; whether that is news.

@@ -65,16 +65,26 @@ impl Store {
         }
     }
 
-    /// Replaces the file: after a crash or a power cut at any moment either the old or the new one is there.
+    /// Replaces the file.
     pub(crate) fn save(&self, snapshot: &Snapshot) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
-        let temporary = self.dir.join(format!("{}{TEMPORARY}", self.file));
-        let mut file = File::create(&temporary)?;
-        file.write_all(&encode(snapshot))?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(self.file))?;
-        File::open(&self.dir)?.sync_all()
+        replace(&self.dir, self.file, |file| file.write_all(&encode(snapshot)))
     }
+}
+
+/// Replaces `file` in `dir` by what `write` writes: after a crash or a power cut at any moment either the old or the new one
+/// is there.
+pub(crate) fn replace(
+    dir: &Path,
+    file: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let temporary = dir.join(format!("{file}{TEMPORARY}"));
+    let mut written = File::create(&temporary)?;
+    write(&mut written)?;
+    written.sync_all()?;
+    fs::rename(&temporary, dir.join(file))?;
+    File::open(dir)?.sync_all()
 }
 
 /// What became of the writing, for metrics and readiness.
@@ -99,7 +109,7 @@ impl Tally {
     }
 
     /// Notes an attempt, and logs only when the state changes: a read-only directory is one warning.
-    fn note(&self, dir: &Path, result: io::Result<()>) {
+    pub(crate) fn note(&self, dir: &Path, result: io::Result<()>) {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => {

@@ -42,7 +42,7 @@ pub use service::{
     Family, FamilyPolicy, InterfaceWish, Port, Protocol, Service, ServiceType, TrafficPolicy,
     is_interface_name,
 };
-pub use snapshot::{SERVICES_MAX, Snapshot};
+pub use snapshot::{SERVICES_MAX, lines, recall};
 pub use wish::{AddressSource, NAMED_MAX, Named, NamedBy, Published, Wish};
 
 use crate::names::NodeName;

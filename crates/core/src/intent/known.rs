@@ -15,7 +15,7 @@ pub struct Known<K: Ord, T> {
 
 /// What is known of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Item<T> {
+pub(super) struct Item<T> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
     value: T,
@@ -31,6 +31,17 @@ enum Grounds {
     Whole,
     /// Only what could be saved of it.
     Rest,
+}
+
+impl<T> Item<T> {
+    /// Whether all of the object was understood.
+    pub(super) fn is_whole(&self) -> bool {
+        self.grounds == Grounds::Whole
+    }
+
+    pub(super) fn value(&self) -> &T {
+        &self.value
+    }
 }
 
 impl Grounds {
@@ -161,7 +172,7 @@ impl<K: Ord + Clone, T> Known<K, T> {
             return problems;
         }
         let is_another = |item: &Item<T>| item.uid.is_some() && uid.is_some() && item.uid != uid;
-        let stays = |item: &Item<T>| !is_another(item) && item.grounds == Grounds::Whole;
+        let stays = |item: &Item<T>| !is_another(item) && item.is_whole();
         if self.items.get(&key).is_some_and(stays) {
             return problems;
         }
@@ -194,16 +205,14 @@ impl<K: Ord, T> Known<K, T> {
         self.items.get(key)?.uid.as_deref()
     }
 
-    /// The part of it that `keep` names.
-    #[must_use]
-    pub(super) fn filtered(mut self, keep: impl Fn(&K, &T) -> bool) -> Self {
-        self.items.retain(|key, item| keep(key, &item.value));
-        self
+    /// Each, with how it was understood, in the order of the keys.
+    pub(super) fn items(&self) -> impl Iterator<Item = (&K, &Item<T>)> {
+        self.items.iter()
     }
 
-    /// Changes each.
-    pub(super) fn for_each(&mut self, change: impl Fn(&mut T)) {
-        self.items.values_mut().for_each(|item| change(&mut item.value));
+    /// Takes in what an earlier run understood. It makes no list.
+    pub(super) fn remember(&mut self, key: K, item: Item<T>) {
+        self.items.insert(key, item);
     }
 
     /// All that is known, in the order of the keys.

@@ -73,13 +73,6 @@ impl Requirement {
 }
 
 impl NodeSelector {
-    /// The labels that it looks at.
-    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.requirements.iter().map(|requirement| match requirement {
-            Requirement::Exists(key) | Requirement::Equals(key, _) => key.as_str(),
-        })
-    }
-
     /// Whether a node with these labels is meant.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {

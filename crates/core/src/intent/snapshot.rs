@@ -1,63 +1,60 @@
-//! What a restart goes on from while no API server answers: the Services that could be ours, what is behind them, and
-//! the nodes.
+//! What a restart remembers of Services: how each was last understood.
 //!
-//! It is not the whole intent: a cluster has many Services that are no LoadBalancers, whose endpoints change by the
-//! minute, and nothing of them decides anything.
-
-use std::collections::BTreeSet;
+//! A Service whose annotation was mistyped stays as it was known, and a restart of the agent must not be what takes its address
+//! away. What was remembered decides nothing by itself: it is there for objects that a list names and that cannot be
+//! read, so nothing old comes back to life.
+//!
+//! Of endpoints and nodes nothing is remembered: the API server has validated them, and they change by the minute.
 
 use serde::{Deserialize, Serialize};
 
-use super::Intent;
-use super::endpoints::Slice;
-use super::known::Known;
+use super::known::{Item, Known};
 use super::name::ObjectName;
-use super::node::NodeFacts;
 use super::service::{Service, ServiceType};
-use crate::names::NodeName;
 
-/// How many Services of type `LoadBalancer` are kept: the scale that Mainstay is built for. Of more, the oldest are.
+/// How many Services of type `LoadBalancer` are remembered: the scale that Mainstay is built for. Of more, the oldest are.
 pub const SERVICES_MAX: usize = 10_000;
 
-/// What is written down of an [`Intent`], so that decisions after a restart are those of before.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    services: Known<ObjectName, Service>,
-    slices: Known<ObjectName, Slice>,
-    nodes: Known<NodeName, NodeFacts>,
+/// One Service, as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    name: &'a ObjectName,
+    item: &'a Item<Service>,
 }
 
-impl Snapshot {
-    /// What has to be kept of `intent`. Labels of nodes that no Service selects by are left out, so that a Service that
-    /// comes to select by one after the restart has to wait for a reading of the nodes.
-    #[must_use]
-    pub fn of(intent: &Intent) -> Self {
-        let mut kept: Vec<_> = intent.services.iter().filter(|(_, one)| is_balancer(one)).collect();
-        if kept.len() > SERVICES_MAX {
-            kept.sort_by_key(|(name, service)| (service.created, *name));
-            kept.truncate(SERVICES_MAX);
-        }
-        let names: BTreeSet<&ObjectName> = kept.iter().map(|(name, _)| *name).collect();
-        let labels: BTreeSet<&str> =
-            kept.iter().flat_map(|(_, service)| service.node_selector.labels()).collect();
-        let slices = intent.slices.clone();
-        let mut nodes = intent.nodes.clone();
-        nodes.for_each(|facts| facts.labels.retain(|label, _| labels.contains(label.as_str())));
-        Self {
-            slices: slices.filtered(|_, slice| slice.service.as_ref().is_some_and(|one| names.contains(one))),
-            services: intent.services.clone().filtered(|name, _| names.contains(name)),
-            nodes,
-        }
-    }
-
-    /// The intent to go on from: listed, as it was.
-    #[must_use]
-    pub fn restore(self) -> Intent {
-        let Self { services, slices, nodes } = self;
-        Intent { services, slices, nodes }
-    }
+/// The same, as it is read.
+#[derive(Deserialize)]
+struct Read {
+    name: ObjectName,
+    item: Item<Service>,
 }
 
-fn is_balancer(service: &Service) -> bool {
-    service.service_type == ServiceType::LoadBalancer
+/// What is to be remembered of `services`: a line of JSON without its end for each, in the order of their names.
+pub fn lines(services: &Known<ObjectName, Service>) -> impl Iterator<Item = String> {
+    let mut kept: Vec<_> = services.items().filter(|(_, item)| is_worth_it(item)).collect();
+    if kept.len() > SERVICES_MAX {
+        kept.sort_by_key(|(name, item)| (item.value().created, *name));
+        kept.truncate(SERVICES_MAX);
+        kept.sort_by_key(|(name, _)| *name);
+    }
+    kept.into_iter().map(|(name, item)| {
+        serde_json::to_string(&Written { name, item }).expect("names and numbers have a JSON form")
+    })
+}
+
+/// What was remembered, not listed; and how many lines cannot be read.
+pub fn recall<'a>(lines: impl Iterator<Item = &'a str>) -> (Known<ObjectName, Service>, usize) {
+    let (mut known, mut unreadable) = (Known::default(), 0);
+    for line in lines {
+        match serde_json::from_str::<Read>(line) {
+            Ok(Read { name, item }) => known.remember(name, item),
+            Err(_) => unreadable += 1,
+        }
+    }
+    (known, unreadable)
+}
+
+/// What could only be saved of a torn one is no understanding of it.
+fn is_worth_it(item: &Item<Service>) -> bool {
+    item.is_whole() && item.value().service_type == ServiceType::LoadBalancer
 }
