@@ -209,6 +209,31 @@ fn without_endpoints_the_address_is_not_held_and_a_flap_moves_nothing() {
     });
 }
 
+/// A slip in an annotation, and then an update of all agents: neither takes the address away.
+#[test]
+fn a_service_that_cannot_be_read_any_more_is_held_across_restarts() {
+    on("mistyped", |bench| {
+        let (first, later) = (vip(150), vip(151));
+        bench.serve("web", Some(first));
+        bench.holder(first);
+        for node in 0..3 {
+            bench.wait("it is remembered", |bench| bench.remembers(node, "web"));
+        }
+        bench.update(SERVICE, "web", |object| {
+            object["metadata"]["annotations"]["kube-vip.io/loadbalancerIPs"] = json!("10.77.0.1500");
+        });
+        for node in 0..3 {
+            bench.cluster.kill(node).expect("killed");
+        }
+        (0..3).for_each(|node| bench.cluster.start(node).expect("started"));
+        // Held, it shows that all was read and decided.
+        bench.serve("later", Some(later));
+        let holder = bench.holder(later);
+        assert_eq!(bench.holder(first), holder, "both are the claim's");
+        bench.wait("the slip is told", |bench| bench.log(holder).contains("10.77.0.1500"));
+    });
+}
+
 /// The loopback can wear no VIP: the Services' loop breaks off again and again.
 #[test]
 fn services_that_cannot_be_held_leave_the_control_planes_vip_alone() {

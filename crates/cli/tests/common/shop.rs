@@ -213,4 +213,21 @@ impl Bench {
         let fronts = &self.cluster.api.embedded().expect("embedded").fronts;
         fronts.iter().map(|front| front.account().count(verb, resource)).sum()
     }
+
+    /// Whether the node's state directory has a line on this Service.
+    pub(crate) fn remembers(&self, node: usize, name: &str) -> bool {
+        let file = self.directory(node).join("state/known-services.jsonl");
+        std::fs::read_to_string(file)
+            .is_ok_and(|text| text.lines().any(|line| line.contains(&format!("\"{SHOP}/{name}\""))))
+    }
+
+    /// What the node's agents wrote to their log.
+    pub(crate) fn log(&self, node: usize) -> String {
+        let file = self.directory(node).with_file_name(format!("agent-n{}.log", node + 1));
+        std::fs::read_to_string(file).expect("a log")
+    }
+
+    fn directory(&self, node: usize) -> std::path::PathBuf {
+        self.cluster.nodes[node].agent.socket().parent().expect("it has a directory").to_owned()
+    }
 }
