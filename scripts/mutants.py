@@ -67,6 +67,7 @@ ANNOUNCE = "crates/dataplane/src/announce.rs"
 SEATS = "crates/core/src/seats.rs"
 SEAT = "crates/core/src/ownership/seat.rs"
 SPREAD = "crates/core/src/spread.rs"
+INTENT = "crates/core/src/intent.rs"
 
 
 class Mutant(NamedTuple):
@@ -477,6 +478,12 @@ MUTANTS = [
            "held.map(|(name, _)| crate::intent::Service::default().kube_vip_lease(name))"),
     mutant("spread-worth", "a claim goes to a node that then has more", SPREAD,
            "giver >= taker + 2 && (is_far(giver) || is_far(taker))", "is_far(giver) || is_far(taker)"),
+    mutant("recall-torn", "what could only be saved of a torn Service is remembered as understood", INTENT,
+           "item.is_whole() && item.value().service_type", "item.value().service_type"),
+    mutant("recall-list", "what a restart remembers counts as a list", INTENT,
+           "        self.items.insert(key, item);\n", "        self.items.insert(key, item);\n        self.listed = true;\n"),
+    mutant("recall-uid", "a restart remembers of an object also what was of another of its name", INTENT,
+           "item.uid.is_some() && uid.is_some() && item.uid != uid", "false"),
 ]
 
 
