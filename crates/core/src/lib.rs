@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod backoff;
+pub mod balance;
 pub mod beacon;
 pub mod check;
 pub mod conflict;

@@ -14,21 +14,20 @@
 //! The table is the kernel's: it stays when the agent dies, and goes when no address is left to guard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use mainstay_core::filter::{Admission, Filter};
 use mainstay_core::intent::{Port, Protocol};
 use mainstay_core::vip::Vip;
 
-use crate::kernel::KernelError;
+use crate::kernel::TableError;
 use crate::linux::addresses;
-use crate::linux::nftables::Tables;
+use crate::linux::nftables::{Tables, retry};
 use crate::linux::route::Route;
+use crate::nftables::rows::{address, destination, equal, octets};
 use crate::nftables::{
-    Chain, Comparison, Contents, Expression, FieldType, Found, Header, Hook, Load, NotOurs, Register, Rule,
-    Set, Table, Verdict, changes,
+    Chain, Comparison, Contents, Elements, Expression, FieldType, Found, Header, Hook, IPV4, IPV6, Load,
+    NotOurs, Purpose, Register, Rule, Set, TCP, Table, Verdict, changes, rows,
 };
 
 #[cfg(test)]
@@ -43,15 +42,11 @@ const OPEN_IPV4: &str = "open-ipv4";
 const OPEN_IPV6: &str = "open-ipv6";
 
 /// `NF_INET_PRE_ROUTING`, and `NF_IP_PRI_MANGLE`: behind connection tracking (-200), before translation (-100).
-const HOOK: Hook = Hook { number: 0, priority: -150 };
+const HOOK: Hook = Hook { purpose: Purpose::Filter, number: 0, priority: -150 };
 /// `ARPHRD_LOOPBACK`.
 const LOOPBACK: u16 = 772;
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
-const IPV4: u8 = 2;
-const IPV6: u8 = 10;
 /// Transports (IANA, "Assigned Internet Protocol Numbers").
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
@@ -64,9 +59,6 @@ const ICMP_TYPES: [u8; 4] = [3, 8, 11, 12];
 /// asked whether it is still there.
 const ICMPV6_TYPES: [u8; 7] = [1, 2, 3, 4, 128, 135, 136];
 
-/// How often a change is tried anew that somebody else's change came in between of.
-const ATTEMPTS: usize = 3;
-
 /// What is in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
@@ -78,22 +70,6 @@ pub struct InForce {
     pub lingering: usize,
     /// Packets that were dropped since the table was made.
     pub dropped: u64,
-}
-
-/// Why the filter is not in force as it should be. What was in force stays.
-#[derive(Debug, thiserror::Error)]
-pub enum FilterError {
-    /// A table has the name, and is somebody else's.
-    #[error(
-        "the nftables table inet {TABLE} is there, and is not Mainstay's: rename or delete it (nft delete table inet {TABLE})"
-    )]
-    NotOurs,
-    /// The kernel does not do it, or does not answer.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// There is no netlink socket to be had.
-    #[error("cannot open a netlink socket: {0}")]
-    Socket(#[source] io::Error),
 }
 
 /// The filter of this host's network namespace.
@@ -109,8 +85,8 @@ impl ServiceFilter {
     ///
     /// # Errors
     ///
-    /// [`FilterError`]
-    pub fn put(&mut self, wanted: &Arc<Filter>) -> Result<InForce, FilterError> {
+    /// [`TableError`]
+    pub fn put(&mut self, wanted: &Arc<Filter>) -> Result<InForce, TableError> {
         let table = table();
         retry(|tables| {
             let generation = tables.generation()?;
@@ -136,14 +112,14 @@ enum Changed {
 }
 
 /// Compares what the kernel has with what is wanted, and changes what differs.
-fn compare(tables: &mut Tables, table: &Table, wanted: &Filter) -> Result<(InForce, Changed), FilterError> {
-    let worn = addresses::worn(&mut Route::open().map_err(FilterError::Socket)?)?;
+fn compare(tables: &mut Tables, table: &Table, wanted: &Filter) -> Result<(InForce, Changed), TableError> {
+    let worn = addresses::worn(&mut Route::open().map_err(TableError::Socket)?)?;
     let found = tables.read(table)?;
     let before = found.as_ref().map(filter_of).unwrap_or_default();
     let filter = wanted.lingering(&before, &worn);
-    let contents = Some(contents(&filter)).filter(|contents| !contents.values().all(BTreeSet::is_empty));
-    let changes =
-        changes(table, found.as_ref(), contents.as_ref()).map_err(|NotOurs| FilterError::NotOurs)?;
+    let contents = Some(contents(&filter)).filter(|contents| !contents.values().all(Elements::is_empty));
+    let changes = changes(table, found.as_ref(), contents.as_ref())
+        .map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
     let changed = if changes.is_empty() { Changed::No } else { Changed::Yes };
     tables.change(changes)?;
     let guarded = || filter.guarded();
@@ -160,26 +136,15 @@ fn compare(tables: &mut Tables, table: &Table, wanted: &Filter) -> Result<(InFor
 ///
 /// # Errors
 ///
-/// [`FilterError`]
-pub fn remove() -> Result<(), FilterError> {
+/// [`TableError`]
+pub fn remove() -> Result<(), TableError> {
     let table = table();
     retry(|tables| {
         let found = tables.read(&table)?;
-        let changes = changes(&table, found.as_ref(), None).map_err(|NotOurs| FilterError::NotOurs)?;
+        let changes =
+            changes(&table, found.as_ref(), None).map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
         Ok(tables.change(changes)?)
     })
-}
-
-/// Somebody may flush what was just read: then the transaction fails as a whole, and all is read anew.
-fn retry<T>(mut work: impl FnMut(&mut Tables) -> Result<T, FilterError>) -> Result<T, FilterError> {
-    let mut attempt = || work(&mut Tables::open().map_err(FilterError::Socket)?);
-    for _ in 1..ATTEMPTS {
-        match attempt() {
-            Err(FilterError::Kernel(KernelError::Raced)) => {}
-            other => return other,
-        }
-    }
-    attempt()
 }
 
 fn dropped(found: Option<&Found>) -> u64 {
@@ -188,7 +153,7 @@ fn dropped(found: Option<&Found>) -> u64 {
 
 /// The form of the table.
 fn table() -> Table {
-    let set = |name, fields| Set { name, fields };
+    let set = |name, fields: &[FieldType]| Set { name, fields: fields.to_vec(), leads_to: Vec::new() };
     Table {
         name: TABLE,
         sets: vec![
@@ -227,7 +192,7 @@ fn guard(name: &'static str, (open, family): (&'static str, u8), (icmp, types): 
     ];
     let connected = vec![
         Expression::Load { what: Load::ConnectionState, to: first },
-        Expression::Mask { at: first, bits: CONNECTED },
+        Expression::Mask { at: first, bits: CONNECTED.to_ne_bytes().to_vec() },
         Expression::Compare { at: first, by: Comparison::Different, value: vec![0; 4] },
     ];
     // TCP, UDP and SCTP have the destination's port in one place.
@@ -265,33 +230,22 @@ fn is_guarded(family: u8, set: &'static str, chain: &'static str) -> Rule {
     Rule { comment: "an address of Services", does }
 }
 
-/// Loads the destination's address to where the registers begin; how many it takes.
-fn destination(family: u8) -> (Expression, u8) {
-    let (offset, length, registers) = if family == IPV4 { (16, 4, 1) } else { (24, 16, 4) };
-    let what = Load::Payload { of: Header::Network, offset, length };
-    (Expression::Load { what, to: Register(0) }, registers)
-}
-
-fn equal(value: Vec<u8>) -> Expression {
-    Expression::Compare { at: Register(0), by: Comparison::Equal, value }
-}
-
 /// The elements of all sets. Empty ones are there as well: what is in them is to go.
 fn contents(filter: &Filter) -> Contents {
     let mut contents: Contents =
-        [GUARDED_IPV4, GUARDED_IPV6, OPEN_IPV4, OPEN_IPV6].map(|set| (set, BTreeSet::new())).into();
+        [GUARDED_IPV4, GUARDED_IPV6, OPEN_IPV4, OPEN_IPV6].map(|set| (set, Elements::new())).into();
     for (vip, ports) in filter.guarded() {
         let (guarded, open) =
             if vip.is_ipv4() { (GUARDED_IPV4, OPEN_IPV4) } else { (GUARDED_IPV6, OPEN_IPV6) };
-        contents.entry(guarded).or_default().insert(octets(vip));
-        contents.entry(open).or_default().extend(ports.iter().map(|port| row(vip, *port)));
+        contents.entry(guarded).or_default().insert(octets(vip), Vec::new());
+        contents.entry(open).or_default().extend(ports.iter().map(|port| (row(vip, *port), Vec::new())));
     }
     contents
 }
 
 /// What the elements of the sets say.
 fn filter_of(found: &Found) -> Filter {
-    let keys = |set| found.elements.get(set).into_iter().flatten();
+    let keys = |set| found.elements.get(set).into_iter().flat_map(Elements::keys);
     let guarded = [GUARDED_IPV4, GUARDED_IPV6].into_iter().flat_map(keys).filter_map(|key| address(key));
     let mut open: BTreeMap<Vip, BTreeSet<Port>> =
         guarded.map(|vip| (vip.to_owned(), BTreeSet::new())).collect();
@@ -304,39 +258,22 @@ fn filter_of(found: &Found) -> Filter {
     Filter(open.into_iter().map(|(vip, ports)| (vip, Admission::Ports(ports))).collect())
 }
 
-/// An address, transport and port, as the registers have them side by side.
 fn row(vip: Vip, port: Port) -> Vec<u8> {
     let transport = match port.protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,
         Protocol::Sctp => SCTP,
     };
-    let [high, low] = port.port.to_be_bytes();
-    [octets(vip).as_slice(), &[transport, 0, 0, 0, high, low, 0, 0]].concat()
+    rows::service(vip, transport, port.port)
 }
 
 fn read_row(key: &[u8]) -> Option<(Vip, Port)> {
-    let (vip, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
-    let protocol = match *rest.first()? {
+    let (vip, transport, port) = rows::read_service(key)?;
+    let protocol = match transport {
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
         SCTP => Protocol::Sctp,
         _ => return None,
     };
-    let port = u16::from_be_bytes([*rest.get(4)?, *rest.get(5)?]);
-    Some((address(vip)?, Port { protocol, port }))
-}
-
-fn octets(vip: Vip) -> Vec<u8> {
-    match vip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-fn address(bytes: &[u8]) -> Option<Vip> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(|octets| Ipv4Addr::from(octets).into()),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into()),
-    }
+    Some((vip, Port { protocol, port }))
 }

@@ -59,6 +59,25 @@ pub enum KernelError {
     },
 }
 
+/// Why one of the project's tables of nftables is not as it should be. What was in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// A table has the name, and is somebody else's.
+    #[error(
+        "the nftables table inet {table} is there, and is not Mainstay's: rename or delete it (nft delete table inet {table})"
+    )]
+    NotOurs {
+        /// Its name.
+        table: &'static str,
+    },
+    /// The kernel does not do it, or does not answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// There is no netlink socket to be had.
+    #[error("cannot open a netlink socket: {0}")]
+    Socket(#[source] io::Error),
+}
+
 /// What became of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {

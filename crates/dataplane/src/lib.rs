@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod announce;
+pub mod balancer;
 mod books;
 pub mod counters;
 mod faults;

@@ -2,12 +2,14 @@
 
 pub(crate) mod addresses;
 pub mod clock;
+pub(crate) mod conntrack;
 pub(crate) mod filter;
 pub(crate) mod links;
 pub mod memory;
 pub(crate) mod message;
 pub(crate) mod monitor;
 pub(crate) mod nftables;
+pub(crate) mod nudge;
 pub(crate) mod packet;
 pub mod realtime;
 pub(crate) mod route;

@@ -8,6 +8,7 @@
 mod expression;
 mod found;
 mod reconcile;
+pub(crate) mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ pub(crate) use expression::{Comparison, Expression, Header, Load, Register, Verd
 use found::FoundRule;
 pub(crate) use found::{Found, generation};
 pub(crate) use reconcile::{NotOurs, changes};
-pub(crate) use table::{Chain, Contents, FieldType, Hook, Rule, Set, Table};
+pub(crate) use table::{Chain, Contents, Elements, FieldType, Hook, Purpose, Rule, Set, Table};
 
 use crate::linux::message::Request;
 
@@ -25,6 +26,11 @@ use crate::linux::message::Request;
 const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_INET`: IPv4 and IPv6 in one table.
 const FAMILY_INET: u8 = 1;
+/// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
+pub(crate) const IPV4: u8 = 2;
+pub(crate) const IPV6: u8 = 10;
+/// Its number among transports (IANA, "Assigned Internet Protocol Numbers").
+pub(crate) const TCP: u8 = 6;
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;

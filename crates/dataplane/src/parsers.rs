@@ -82,5 +82,5 @@ pub fn nftables(datagram: &[u8]) -> (Vec<String>, Vec<Vec<u8>>) {
         found.take_elements(&message, TABLE);
     }
     texts.extend(found.rules.into_iter().flat_map(|rule| [rule.chain, rule.comment]));
-    (texts, found.elements.into_values().flatten().collect())
+    (texts, found.elements.into_values().flatten().map(|(key, _)| key).collect())
 }

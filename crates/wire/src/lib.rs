@@ -1,4 +1,4 @@
-//! Bytes to values and back: ARP and IPv6 neighbour discovery, with Mainstay's marks.
+//! Bytes to values and back: ARP and IPv6 neighbour discovery, with Mainstay's marks, and one TCP segment.
 //!
 //! Pure: whole Ethernet frames in and out, no sockets, no clock. [`arp`] and [`ndp`] build frames, [`parse`] reads any
 //! frame and never panics, [`Mark`] is what our own frames carry besides. Frames with a VLAN tag are not read: the
@@ -10,6 +10,7 @@ mod bytes;
 mod mark;
 pub mod ndp;
 mod parse;
+pub mod tcp;
 
 pub use mark::{Mark, Tenure};
 pub use parse::{Kind, ParseError, Parsed, parse};

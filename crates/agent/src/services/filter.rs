@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::filter::Filter;
-use mainstay_dataplane::filter::{self, FilterError, InForce, ServiceFilter};
+use mainstay_dataplane::filter::{self, InForce, ServiceFilter};
+use mainstay_dataplane::kernel::TableError;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -124,7 +125,7 @@ impl Keeper {
     }
 }
 
-fn look_again(result: &Result<InForce, FilterError>) -> Duration {
+fn look_again(result: &Result<InForce, TableError>) -> Duration {
     match result {
         Ok(in_force) if in_force.lingering == 0 => LOOK_EVERY,
         _ => LOOK_SOON,
@@ -145,7 +146,7 @@ async fn clear() -> anyhow::Result<()> {
 struct Log(Option<String>);
 
 impl Log {
-    fn tell(&mut self, result: &Result<InForce, FilterError>) {
+    fn tell(&mut self, result: &Result<InForce, TableError>) {
         let failing = result.as_ref().err().map(ToString::to_string);
         match (&self.0, &failing) {
             (before, Some(error)) if before.as_ref() != Some(error) => tracing::warn!(

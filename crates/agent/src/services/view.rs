@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::intent::ObjectName;
-use mainstay_dataplane::filter::{FilterError, InForce};
+use mainstay_dataplane::filter::InForce;
+use mainstay_dataplane::kernel::TableError;
 use mainstay_kube::PublishStatus;
 
 use crate::admin::reply::{RefusedService, ServiceFilter, Services};
@@ -73,7 +74,7 @@ impl View {
     }
 
     /// What was tried of the filter.
-    pub(super) fn filtered(&self, result: &Result<InForce, FilterError>) {
+    pub(super) fn filtered(&self, result: &Result<InForce, TableError>) {
         let mut state = self.lock();
         let before = state.services.get_or_insert_default().filter.take().unwrap_or_default();
         let now = match result {

@@ -4,7 +4,7 @@ use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, TableError};
 use crate::linux::message::Request;
 use crate::linux::route::Route;
 use crate::nftables::{
@@ -84,6 +84,21 @@ impl Tables {
         let done = self.socket.transact(transaction(requests), "changing nftables");
         done.map_err(raced).map_err(explained)
     }
+}
+
+/// How often a change is tried anew that somebody else's change came in between of.
+const ATTEMPTS: usize = 3;
+
+/// Somebody may flush what was just read: then the transaction fails as a whole, and all is read anew.
+pub(crate) fn retry<T>(mut work: impl FnMut(&mut Tables) -> Result<T, TableError>) -> Result<T, TableError> {
+    let mut attempt = || work(&mut Tables::open().map_err(TableError::Socket)?);
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(TableError::Kernel(KernelError::Raced)) => {}
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 fn terminated(name: &str) -> Vec<u8> {

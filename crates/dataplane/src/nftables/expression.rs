@@ -1,7 +1,7 @@
 //! What a rule does: expressions, one after another, that load something into registers, compare what is there, and end
 //! with a verdict. The first comparison that does not hold ends the rule, and the next one has its turn.
 
-use super::terminated;
+use super::{IPV4, terminated};
 use crate::linux::message::Attributes;
 
 /// `NFTA_LIST_ELEM`, `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
@@ -23,12 +23,22 @@ pub(crate) struct Register(pub(crate) u8);
 pub(crate) enum Expression {
     /// Loads something of the packet.
     Load { what: Load, to: Register },
-    /// Keeps those bits of a number in the host's byte order.
-    Mask { at: Register, bits: u32 },
+    /// Keeps those bits of as many bytes.
+    Mask { at: Register, bits: Vec<u8> },
     /// Goes on if what is in a register is, or is not, that.
     Compare { at: Register, by: Comparison, value: Vec<u8> },
     /// Goes on if what begins in a register is an element of a set of this table.
     Find { at: Register, set: &'static str },
+    /// Loads what a map of this table has for what begins in a register, and goes on if it has something.
+    Map { at: Register, map: &'static str, to: Register },
+    /// Loads a number that is one more each time, and begins at zero again at `modulus`, in the host's byte order.
+    Next { modulus: u32, to: Register },
+    /// Loads a number below `modulus` that follows from the `length` bytes that begin in a register (Jenkins' hash).
+    Hash { at: Register, length: u32, modulus: u32, to: Register },
+    /// Translates the destination: the first packet of a connection says it for all of them, and for the answers.
+    Destination { family: u8, address: Register, port: Register },
+    /// Translates the source to this host's own address on the way out, in the same manner.
+    Masquerade,
     /// Counts packets and bytes.
     Count,
     /// Ends the rule.
@@ -38,14 +48,24 @@ pub(crate) enum Expression {
 /// What can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// `ARPHRD_*` of the interface that it came in by, in the host's byte order.
+    /// `ARPHRD_*` of the interface that it came in by, in the host's byte order: two bytes.
     InterfaceType,
+    /// The same of the interface that it goes out by.
+    OutputInterfaceType,
     /// `NFPROTO_*`: one byte.
     Family,
     /// The transport's number, behind whatever extension headers: one byte.
     Transport,
     /// The bits of its state of connection (`NF_CT_STATE_BIT`), in the host's byte order.
     ConnectionState,
+    /// The bits of what became of its connection (`IPS_*`), in the host's byte order.
+    ConnectionStatus,
+    /// The address that its connection was first sent to, of that family (`NFPROTO_*`).
+    FirstDestination { family: u8 },
+    /// Its connection's transport: one byte.
+    ConnectionTransport,
+    /// The port that its connection was first sent to.
+    FirstPort,
     /// Bytes of a header.
     Payload { of: Header, offset: u32, length: u32 },
 }
@@ -84,11 +104,29 @@ impl Expression {
     pub(super) fn encode(&self, list: Attributes) -> Attributes {
         let (name, data) = match self {
             Self::Load { what, to } => what.encode(*to),
-            Self::Mask { at, bits } => ("bitwise", mask(*at, *bits)),
+            Self::Mask { at, bits } => ("bitwise", mask(*at, bits)),
             Self::Compare { at, by, value } => ("cmp", compare(*at, *by, value)),
             Self::Find { at, set } => {
                 ("lookup", Attributes::default().with(1, &terminated(set)).with(2, &at.encode()))
             }
+            Self::Map { at, map, to } => {
+                let from = Attributes::default().with(1, &terminated(map)).with(2, &at.encode());
+                ("lookup", from.with(3, &to.encode()))
+            }
+            Self::Next { modulus, to } => {
+                // `NFTA_NG_*`: where to, modulus, `NFT_NG_INCREMENTAL`.
+                let places = Attributes::default().with(1, &to.encode()).with(2, &modulus.to_be_bytes());
+                ("numgen", places.with(3, &[0; 4]))
+            }
+            Self::Hash { at, length, modulus, to } => ("hash", hash((*at, *length), *modulus, *to)),
+            Self::Destination { family, address, port } => {
+                // `NFTA_NAT_*`: `NFT_NAT_DNAT`, family, address and port.
+                let what = Attributes::default()
+                    .with(1, &1_u32.to_be_bytes())
+                    .with(2, &u32::from(*family).to_be_bytes());
+                ("nat", what.with(3, &address.encode()).with(5, &port.encode()))
+            }
+            Self::Masquerade => ("masq", Attributes::default()),
             Self::Count => ("counter", Attributes::default().with(1, &[0; 8]).with(2, &[0; 8])),
             Self::End(verdict) => ("immediate", verdict.encode()),
         };
@@ -102,11 +140,18 @@ impl Load {
         let (to, number) = (to.encode(), |number: u32| number.to_be_bytes());
         // `NFTA_META_*` and `NFTA_CT_*`: where to, which.
         let key = |key| Attributes::default().with(1, &to).with(2, &number(key));
+        // `NFTA_CT_DIRECTION`: `IP_CT_DIR_ORIGINAL`.
+        let first = |which| ("ct", key(which).with(3, &[0]));
         match self {
             Self::InterfaceType => ("meta", key(8)),
+            Self::OutputInterfaceType => ("meta", key(9)),
             Self::Family => ("meta", key(15)),
             Self::Transport => ("meta", key(16)),
             Self::ConnectionState => ("ct", key(0)),
+            Self::ConnectionStatus => ("ct", key(2)),
+            Self::FirstDestination { family } => first(if family == IPV4 { 20 } else { 22 }),
+            Self::ConnectionTransport => first(10),
+            Self::FirstPort => first(12),
             Self::Payload { of, offset, length } => {
                 let base = match of {
                     Header::Network => 1,
@@ -141,10 +186,19 @@ impl Verdict {
 }
 
 /// `NFTA_BITWISE_*`: from where, to where, length, what to keep, what to turn over.
-fn mask(at: Register, bits: u32) -> Attributes {
-    let value = |bits: u32| Attributes::default().with(VALUE, &bits.to_ne_bytes());
+fn mask(at: Register, bits: &[u8]) -> Attributes {
+    let value = |bits: &[u8]| Attributes::default().with(VALUE, bits);
     let places = Attributes::default().with(1, &at.encode()).with(2, &at.encode());
-    places.with(3, &4_u32.to_be_bytes()).nested(4, &value(bits)).nested(5, &value(0))
+    let length = u32::try_from(bits.len()).unwrap_or_default();
+    places.with(3, &length.to_be_bytes()).nested(4, &value(bits)).nested(5, &value(&vec![0; bits.len()]))
+}
+
+/// `NFTA_HASH_*`: from where, to where, length, modulus, seed, `NFT_HASH_JENKINS`. The seed is the same on every node, so
+/// that a client meets the same backend on another.
+fn hash((at, length): (Register, u32), modulus: u32, to: Register) -> Attributes {
+    let places = Attributes::default().with(1, &at.encode()).with(2, &to.encode());
+    let number = |number: u32| number.to_be_bytes();
+    places.with(3, &number(length)).with(4, &number(modulus)).with(5, &number(1)).with(7, &number(0))
 }
 
 /// `NFTA_CMP_*`.

@@ -1,11 +1,11 @@
 //! What the kernel has of a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::expression::{DATA, ELEMENT as EXPRESSION, NAME, VALUE};
 use super::table::{
-    ELEMENT, ELEMENTS, ELEMENTS_SET, ELEMENTS_TABLE, KEY, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE,
-    RULE_USERDATA, TABLE_NAME, TABLE_USERDATA, read_comment,
+    ELEMENT, ELEMENT_DATA, ELEMENTS, ELEMENTS_SET, ELEMENTS_TABLE, Elements, KEY, RULE_CHAIN,
+    RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, TABLE_NAME, TABLE_USERDATA, read_comment,
 };
 use super::{NEW_ELEMENTS, NEW_GENERATION, NEW_RULE, NEW_TABLE, kind};
 use crate::linux::message::{Message, attributes};
@@ -25,7 +25,7 @@ pub(crate) struct Found {
     /// Its rules, of each chain in order.
     pub(crate) rules: Vec<FoundRule>,
     /// The elements of its sets.
-    pub(crate) elements: BTreeMap<String, BTreeSet<Vec<u8>>>,
+    pub(crate) elements: BTreeMap<String, Elements>,
 }
 
 /// What the kernel has of a rule.
@@ -60,11 +60,15 @@ impl Found {
     pub(crate) fn take_elements(&mut self, message: &Message<'_>, name: &str) {
         let Some(fields) = fields(message, NEW_ELEMENTS, (ELEMENTS_TABLE, name)) else { return };
         let data = |kind| fields.get(&kind).copied().unwrap_or_default();
-        let within = |bytes, wanted| attributes(bytes).filter(move |(kind, _)| *kind == wanted);
-        let elements = within(data(ELEMENTS), ELEMENT).map(|(_, element)| element);
-        let keys = elements.flat_map(|element| within(element, KEY)).flat_map(|(_, key)| within(key, VALUE));
-        let set = self.elements.entry(text(data(ELEMENTS_SET))).or_default();
-        set.extend(keys.map(|(_, value)| value.to_vec()));
+        let within =
+            |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        let value =
+            |element, wanted| within(element, wanted).and_then(|one| within(one, VALUE)).map(<[u8]>::to_vec);
+        let elements = attributes(data(ELEMENTS)).filter(|(kind, _)| *kind == ELEMENT);
+        let pairs = elements.filter_map(|(_, element)| {
+            Some((value(element, KEY)?, value(element, ELEMENT_DATA).unwrap_or_default()))
+        });
+        self.elements.entry(text(data(ELEMENTS_SET))).or_default().extend(pairs);
     }
 
     /// The comments of the rules of each chain, in order.

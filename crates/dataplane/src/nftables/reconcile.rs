@@ -1,9 +1,7 @@
 //! From what the kernel has to what it is to have, in as little as it takes.
 
-use std::collections::BTreeSet;
-
 use super::found::Found;
-use super::table::{Contents, Table};
+use super::table::{Contents, Elements, Table};
 use crate::linux::message::Request;
 
 /// There is a table of the same name that this program did not make.
@@ -40,16 +38,18 @@ fn is_ours(table: &Table, found: &Found) -> bool {
 }
 
 fn anew(table: &Table, wanted: &Contents) -> Vec<Request> {
-    let elements = wanted.iter().flat_map(|(set, keys)| table.add(set, keys.iter()));
+    let elements = wanted.iter().flat_map(|(set, elements)| table.add(set, elements.iter()));
     table.make().into_iter().chain(elements).collect()
 }
 
 fn difference(table: &Table, found: &Found, wanted: &Contents) -> Vec<Request> {
-    let none = BTreeSet::new();
-    let of_set = |(set, keys): (&&'static str, &BTreeSet<Vec<u8>>)| {
+    let none = Elements::new();
+    // What leads elsewhere now is taken out and put in again.
+    let of_set = |(set, wanted): (&&'static str, &Elements)| {
         let there = found.elements.get(*set).unwrap_or(&none);
-        let gone = table.delete(set, there.difference(keys));
-        [gone, table.add(set, keys.difference(there))].concat()
+        let gone = there.iter().filter(|(key, data)| wanted.get(*key) != Some(data));
+        let new = wanted.iter().filter(|(key, data)| there.get(*key) != Some(data));
+        [table.delete(set, gone.map(|(key, _)| key)), table.add(set, new)].concat()
     };
     wanted.iter().flat_map(of_set).collect()
 }

@@ -1,6 +1,6 @@
 //! A table: its form, and the messages that make it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::expression::{Expression, VALUE};
 use super::{
@@ -22,21 +22,34 @@ pub(super) const RULE_TABLE: u16 = 1;
 pub(super) const RULE_CHAIN: u16 = 2;
 pub(super) const RULE_EXPRESSIONS: u16 = 4;
 pub(super) const RULE_USERDATA: u16 = 7;
-/// `NFTA_SET_TABLE`, `_NAME`, `_KEY_TYPE`, `_KEY_LEN`, `_ID`.
+/// `NFTA_SET_TABLE`, `_NAME`, `_FLAGS`, `_KEY_TYPE`, `_KEY_LEN`, `_DATA_TYPE`, `_DATA_LEN`, `_ID`,
+/// `_USERDATA`.
 const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LENGTH: u16 = 5;
+const SET_DATA_TYPE: u16 = 6;
+const SET_DATA_LENGTH: u16 = 7;
 const SET_ID: u16 = 10;
-/// `NFTA_SET_ELEM_LIST_TABLE`, `_SET`, `_ELEMENTS`; `NFTA_LIST_ELEM`, `NFTA_SET_ELEM_KEY`.
+const SET_USERDATA: u16 = 13;
+/// `NFTA_SET_ELEM_LIST_TABLE`, `_SET`, `_ELEMENTS`; `NFTA_LIST_ELEM`, `NFTA_SET_ELEM_KEY`,
+/// `NFTA_SET_ELEM_DATA`.
 pub(super) const ELEMENTS_TABLE: u16 = 1;
 pub(super) const ELEMENTS_SET: u16 = 2;
 pub(super) const ELEMENTS: u16 = 3;
 pub(super) const ELEMENT: u16 = 1;
 pub(super) const KEY: u16 = 1;
+pub(super) const ELEMENT_DATA: u16 = 2;
+
+/// `NFT_SET_MAP`.
+const MAP: u32 = 8;
 
 /// `NF_ACCEPT`, as the policy of a base chain.
 const ACCEPT: u32 = 1;
+/// Where `nft` looks for the byte order of keys that are numbers: kind (`NFTNL_UDATA_SET_KEYBYTEORDER`), length; the host's.
+const KEYS_IN_HOST_ORDER: [u8; 2] = [0, 4];
+const HOST_ORDER: u32 = 1;
 /// Where `nft` looks for a comment in the data that users may attach: kind, length, text.
 const COMMENT: u8 = 0;
 /// Bytes of elements in one message: the length of an attribute has 16 bits.
@@ -51,11 +64,13 @@ pub(crate) struct Table {
     pub(crate) chains: Vec<Chain>,
 }
 
-/// A set whose elements are rows of fields.
+/// A set whose elements are rows of fields, or a map from such rows to others.
 #[derive(Clone, Debug)]
 pub(crate) struct Set {
     pub(crate) name: &'static str,
-    pub(crate) fields: &'static [FieldType],
+    pub(crate) fields: Vec<FieldType>,
+    /// What a map leads to. A set leads to nothing.
+    pub(crate) leads_to: Vec<FieldType>,
 }
 
 /// What a field of a set is: that is how `nft` shows it.
@@ -69,6 +84,8 @@ pub(crate) enum FieldType {
     Transport,
     /// `inet_service`
     Port,
+    /// `mark`: a number in the host's byte order.
+    Number,
 }
 
 /// A chain. It lets pass what none of its rules ends.
@@ -83,10 +100,21 @@ pub(crate) struct Chain {
 /// Where on its way a packet comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hook {
+    /// What may be done there.
+    pub(crate) purpose: Purpose,
     /// `NF_INET_*`.
     pub(crate) number: u32,
     /// The lowest is first.
     pub(crate) priority: i32,
+}
+
+/// What the rules of a base chain may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Let pass and drop.
+    Filter,
+    /// Translate addresses; the first packet of each connection alone comes by.
+    Translate,
 }
 
 /// A rule.
@@ -97,8 +125,21 @@ pub(crate) struct Rule {
     pub(crate) does: Vec<Expression>,
 }
 
-/// The elements of each set.
-pub(crate) type Contents = BTreeMap<&'static str, BTreeSet<Vec<u8>>>;
+/// The elements of each set and map.
+pub(crate) type Contents = BTreeMap<&'static str, Elements>;
+
+/// Elements, each with what it leads to: in a set, nothing.
+pub(crate) type Elements = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Purpose {
+    /// The chain's type.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Translate => "nat",
+        }
+    }
+}
 
 impl FieldType {
     /// Its bytes: each field of a row fills whole registers.
@@ -113,13 +154,14 @@ impl FieldType {
             Self::Ipv6 => 8,
             Self::Transport => 12,
             Self::Port => 13,
+            Self::Number => 19,
         }
     }
 }
 
 impl Table {
     /// What the comments of this form's rules begin with: so the table is known to be ours, and its form to be this one.
-    pub(super) fn marker(&self) -> String {
+    pub(crate) fn marker(&self) -> String {
         let made: Vec<u8> = self.form("").into_iter().flat_map(|one| one.finish(0)).collect();
         format!("{} {:08x}", self.prefix(), checksum(&made))
     }
@@ -160,37 +202,54 @@ impl Table {
     }
 
     /// Messages that put elements into a set.
-    pub(super) fn add<'a>(&self, set: &str, keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Request> {
-        self.elements((NEW_ELEMENTS, libc::NLM_F_CREATE), set, keys)
+    pub(super) fn add<'a>(
+        &self,
+        set: &str,
+        elements: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+    ) -> Vec<Request> {
+        self.elements((NEW_ELEMENTS, libc::NLM_F_CREATE), set, elements)
     }
 
     /// Messages that take elements out of a set.
     pub(super) fn delete<'a>(&self, set: &str, keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Request> {
-        self.elements((DELETE_ELEMENTS, 0), set, keys)
+        const NOTHING: &Vec<u8> = &Vec::new();
+        self.elements((DELETE_ELEMENTS, 0), set, keys.map(|key| (key, NOTHING)))
     }
 
     fn elements<'a>(
         &self,
         (message, flags): (u16, libc::c_int),
         set: &str,
-        keys: impl Iterator<Item = &'a Vec<u8>>,
+        elements: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
     ) -> Vec<Request> {
         let about = Attributes::default()
             .with(ELEMENTS_TABLE, &terminated(self.name))
             .with(ELEMENTS_SET, &terminated(set));
-        let packed = pack(keys).into_iter();
+        let packed = pack(elements).into_iter();
         packed.map(|list| request(message, flags).with_all(&about.clone().nested(ELEMENTS, &list))).collect()
     }
 
     fn set(&self, id: u32, set: &Set) -> Request {
-        let length: u32 = set.fields.iter().map(|field| field.length()).sum();
-        // Rows have the numbers of their fields side by side, six bits each.
-        let key_type = set.fields.iter().fold(0, |all, field| all << 6 | field.number());
+        let (key_type, length) = row_type(&set.fields);
         let attributes = Attributes::default()
             .with(SET_TABLE, &terminated(self.name))
             .with(SET_NAME, &terminated(set.name))
             .with(SET_KEY_TYPE, &key_type.to_be_bytes())
             .with(SET_KEY_LENGTH, &length.to_be_bytes());
+        let attributes = if set.leads_to.is_empty() {
+            attributes
+        } else {
+            let (data_type, length) = row_type(&set.leads_to);
+            attributes
+                .with(SET_FLAGS, &MAP.to_be_bytes())
+                .with(SET_DATA_TYPE, &data_type.to_be_bytes())
+                .with(SET_DATA_LENGTH, &length.to_be_bytes())
+        };
+        let attributes = if set.fields.contains(&FieldType::Number) {
+            attributes.with(SET_USERDATA, &[&KEYS_IN_HOST_ORDER[..], &HOST_ORDER.to_ne_bytes()].concat())
+        } else {
+            attributes
+        };
         request(NEW_SET, libc::NLM_F_CREATE).with_all(&attributes.with(SET_ID, &id.to_be_bytes()))
     }
 
@@ -204,7 +263,7 @@ impl Table {
                 .with(1, &hook.number.to_be_bytes())
                 .with(2, &hook.priority.to_be_bytes());
             let place = named.nested(CHAIN_HOOK, &place).with(CHAIN_POLICY, &ACCEPT.to_be_bytes());
-            place.with(CHAIN_TYPE, &terminated("filter"))
+            place.with(CHAIN_TYPE, &terminated(hook.purpose.word()))
         });
         request(NEW_CHAIN, libc::NLM_F_CREATE).with_all(&attributes)
     }
@@ -220,16 +279,23 @@ impl Table {
     }
 }
 
+/// The number and the length in bytes of a row: the numbers of its fields side by side, six bits each.
+fn row_type(fields: &[FieldType]) -> (u32, u32) {
+    let number = fields.iter().fold(0, |all, field| all << 6 | field.number());
+    (number, fields.iter().map(|field| field.length()).sum())
+}
+
 fn commented(marker: &str, rule: &Rule) -> String {
     format!("{marker}: {}", rule.comment)
 }
 
 /// Lists of elements, each short enough for one message.
-fn pack<'a>(keys: impl Iterator<Item = &'a Vec<u8>>) -> Vec<Attributes> {
+fn pack<'a>(elements: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<Attributes> {
+    let value = |bytes: &[u8]| Attributes::default().with(VALUE, bytes);
     let mut lists: Vec<Attributes> = Vec::new();
-    for key in keys {
-        let value = Attributes::default().with(VALUE, key);
-        let element = Attributes::default().nested(KEY, &value);
+    for (key, data) in elements {
+        let set = Attributes::default().nested(KEY, &value(key));
+        let element = if data.is_empty() { set } else { set.nested(ELEMENT_DATA, &value(data)) };
         let list = lists.pop_if(|list| list.len() < ELEMENTS_LENGTH).unwrap_or_default();
         lists.push(list.nested(ELEMENT, &element));
     }

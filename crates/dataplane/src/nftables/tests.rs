@@ -1,7 +1,5 @@
 //! Tables and a model of the kernel that takes in their messages.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -20,13 +18,15 @@ fn table(comment: &'static str) -> Table {
     let rules = vec![Rule { comment, does }];
     Table {
         name: "test-table",
-        sets: vec![Set { name: "some", fields: &[FieldType::Ipv4] }],
-        chains: vec![Chain { name: "first", hook: Some(Hook { number: 0, priority: -150 }), rules }],
+        sets: vec![Set { name: "some", fields: vec![FieldType::Ipv4], leads_to: vec![] }],
+        chains: vec![Chain { name: "first", hook: Some(HOOK), rules }],
     }
 }
 
+const HOOK: Hook = Hook { purpose: Purpose::Filter, number: 0, priority: -150 };
+
 fn contents(keys: &[u8]) -> Contents {
-    [("some", keys.iter().map(|key| vec![10, 0, 0, *key]).collect())].into()
+    [("some", keys.iter().map(|key| (vec![10, 0, 0, *key], Vec::new())).collect())].into()
 }
 
 /// A kernel with at most one table.
@@ -69,11 +69,11 @@ impl Kernel {
         let there = self.0.as_mut().expect("a table");
         for (set, keys) in gone.elements {
             let elements = there.elements.get_mut(&set).expect("a set");
-            keys.iter().for_each(|key| assert!(elements.remove(key), "no such element"));
+            keys.keys().for_each(|key| assert!(elements.remove(key).is_some(), "no such element"));
         }
     }
 
-    fn elements(&self) -> BTreeSet<Vec<u8>> {
+    fn elements(&self) -> Elements {
         self.0.as_ref().and_then(|found| found.elements.get("some").cloned()).unwrap_or_default()
     }
 }
@@ -163,12 +163,35 @@ fn a_counter_is_read_from_among_other_expressions() {
 #[test]
 fn many_elements_are_told_in_several_messages_and_none_is_lost() {
     let table = table("drop");
-    let keys: BTreeSet<Vec<u8>> = (0..10_000_u32).map(|key| key.to_be_bytes().to_vec()).collect();
+    let keys: Elements = (0..10_000_u32).map(|key| (key.to_be_bytes().to_vec(), Vec::new())).collect();
     let mut kernel = Kernel::default();
     let made = changes(&table, None, Some(&[("some", keys.clone())].into())).expect("nothing is there");
     assert!(made.iter().all(|one| one.clone().finish(1).len() < 40_000));
     kernel.carry_out(&made, table.name);
     assert_eq!(kernel.elements(), keys);
+}
+
+/// In a map, what leads elsewhere than it did is put in anew, and all else stays.
+#[test]
+fn an_element_that_leads_elsewhere_is_replaced() {
+    let set = Set {
+        name: "some",
+        fields: vec![FieldType::Number],
+        leads_to: vec![FieldType::Ipv4, FieldType::Port],
+    };
+    let table = Table { sets: vec![set], ..table("drop") };
+    let leads = |to: [u8; 2]| {
+        let element = |(key, host)| (vec![key, 0, 0, 0], vec![10, 0, 0, host, 25, 43, 0, 0]);
+        Contents::from([("some", (0..).zip(to).map(element).collect())])
+    };
+    let mut kernel = Kernel::default();
+    kernel.carry_out(&changes(&table, None, Some(&leads([1, 2]))).expect("nothing is there"), table.name);
+    assert_eq!(kernel.elements(), leads([1, 2])["some"]);
+    let made = changes(&table, kernel.0.as_ref(), Some(&leads([1, 3]))).expect("it is ours");
+    assert_eq!(kinds(&made), [DELETE_ELEMENTS, NEW_ELEMENTS]);
+    assert!(made.iter().all(|one| one.clone().finish(1).len() < 120), "one element each");
+    kernel.carry_out(&made, table.name);
+    assert_eq!(kernel.elements(), leads([1, 3])["some"]);
 }
 
 proptest! {

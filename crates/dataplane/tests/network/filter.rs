@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use mainstay_core::filter::{Admission, Filter};
 use mainstay_core::intent::{Port, Protocol};
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::filter::{self, FilterError, InForce, ServiceFilter, TABLE};
+use mainstay_dataplane::filter::{self, InForce, ServiceFilter, TABLE};
+use mainstay_dataplane::kernel::TableError;
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 
-use crate::support::{
-    INTERFACE, PATIENCE, Pair, address_of, assign, done, ip, mac, on, open, text, withdraw,
-};
+use crate::support::{INTERFACE, PATIENCE, Pair, address_of, assign, done, ip, mac, nft, on, open, withdraw};
 
 const V4: &str = "10.77.0.9";
 const V6: &str = "fd77::9";
@@ -34,15 +33,8 @@ fn put(host: &str, filter: &Filter) -> InForce {
 }
 
 /// As an agent that has just begun: it knows nothing of what is there.
-fn put_here(filter: &Filter) -> Result<InForce, FilterError> {
+fn put_here(filter: &Filter) -> Result<InForce, TableError> {
     ServiceFilter::default().put(&Arc::new(filter.clone()))
-}
-
-fn nft(host: &str, arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(["netns", "exec", host, "nft"]).args(arguments).output();
-    let output = output.expect("iproute2 and nftables are installed");
-    assert!(output.status.success(), "nft {arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// Two hosts, of which the first has both addresses, as an agent would put them there but for their lifetime.
@@ -259,7 +251,7 @@ fn somebody_elses_tables_are_not_touched() {
     // Not even one of our name, where we did not make it.
     nft(&pair.a, &["add", "table", "inet", TABLE]);
     let refused = on(&pair.a, || async { put_here(&allowing(&[80])) }).expect_err("not ours");
-    assert!(matches!(refused, FilterError::NotOurs), "{refused}");
+    assert!(matches!(refused, TableError::NotOurs { .. }), "{refused}");
     assert!(refused.to_string().contains("nft delete table inet mainstay-services"), "{refused}");
     on(&pair.a, || async { filter::remove() }).expect("nothing of ours is there");
     assert!(nft(&pair.a, &["list", "tables"]).contains(TABLE));

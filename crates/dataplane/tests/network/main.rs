@@ -2,6 +2,7 @@
 //! the privilege to make them, the tests say that they are skipped, and why.
 
 mod addresses;
+mod balancer;
 mod filter;
 mod privileges;
 mod support;

@@ -37,13 +37,9 @@ impl Pair {
         let name = |side| format!("msdp-{}-{number}{side}", std::process::id());
         let pair = Self { a: name("a"), b: name("b") };
         for host in [&pair.a, &pair.b] {
-            let made = run("ip", &["netns", "add", host]);
-            if !made.status.success() {
-                eprintln!("skipped: cannot make a network namespace: {}", text(&made.stderr).trim());
+            if !make_host(host) {
                 return None;
             }
-            ip(&["netns", "exec", host, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"]);
-            ip(&["-n", host, "link", "set", "lo", "up"]);
         }
         pair.plug();
         Some(pair)
@@ -74,6 +70,89 @@ impl Drop for Pair {
             run("ip", &["netns", "del", host]);
         }
     }
+}
+
+/// Hosts on one switch. The first has 10.77.0.1/24 and fd77::1/64, and so on.
+pub(crate) struct Star {
+    hosts: Vec<String>,
+    switch: String,
+}
+
+impl Star {
+    /// `None`, with the reason printed, where this process may not make network namespaces.
+    pub(crate) fn new(count: usize) -> Option<Self> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = |part: &str| format!("msdp-{}-{number}{part}", std::process::id());
+        let star = Self { hosts: (1..=count).map(|at| name(&format!("h{at}"))).collect(), switch: name("s") };
+        for host in star.hosts.iter().chain([&star.switch]) {
+            if !make_host(host) {
+                return None;
+            }
+        }
+        ip(&["-n", &star.switch, "link", "add", "br0", "up", "type", "bridge"]);
+        for (at, host) in (1..).zip(&star.hosts) {
+            star.plug(at, host);
+        }
+        Some(star)
+    }
+
+    fn plug(&self, at: usize, host: &str) {
+        let port = format!("p{at}");
+        ip(&[
+            "-n",
+            host,
+            "link",
+            "add",
+            INTERFACE,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &port,
+            "netns",
+            &self.switch,
+        ]);
+        ip(&["-n", &self.switch, "link", "set", &port, "master", "br0", "up"]);
+        ip(&["-n", host, "addr", "add", &format!("10.77.0.{at}/24"), "dev", INTERFACE]);
+        ip(&["-n", host, "addr", "add", &format!("fd77::{at}/64"), "dev", INTERFACE, "nodad"]);
+        ip(&["-n", host, "link", "set", INTERFACE, "up"]);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    pub(crate) fn host(&self, at: usize) -> &str {
+        &self.hosts[at]
+    }
+}
+
+impl Drop for Star {
+    fn drop(&mut self) {
+        for host in self.hosts.iter().chain([&self.switch]) {
+            run("ip", &["netns", "del", host]);
+        }
+    }
+}
+
+/// Makes one that has a loopback interface. `false`, with the reason printed, where this process may not.
+fn make_host(host: &str) -> bool {
+    let made = run("ip", &["netns", "add", host]);
+    if !made.status.success() {
+        eprintln!("skipped: cannot make a network namespace: {}", text(&made.stderr).trim());
+        return false;
+    }
+    ip(&["netns", "exec", host, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"]);
+    ip(&["-n", host, "link", "set", "lo", "up"]);
+    true
+}
+
+/// Runs `nft` on `host`; it must succeed. Its output.
+pub(crate) fn nft(host: &str, arguments: &[&str]) -> String {
+    let output = Command::new("ip").args(["netns", "exec", host, "nft"]).args(arguments).output();
+    let output = output.expect("iproute2 and nftables are installed");
+    assert!(output.status.success(), "nft {arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
 }
 
 /// Runs `ip`; it must succeed. Its output.

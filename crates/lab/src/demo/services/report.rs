@@ -146,9 +146,10 @@ pub(super) fn judge(figures: &Figures, late: usize) -> Vec<Promise> {
         _ => one("probes lost", number(figures.lost), none),
     });
     if !matches!(figures.name, "bring-up" | "node-death" | "heal") {
-        // The one with the policy Local goes with its pod, and nothing else ever moves.
-        let moved = f64::from(u8::from(figures.name == "pod-moves"));
-        promises.push(one("Services that moved", number(figures.moves()), (Op::Exactly, moved, "")));
+        // The one with the policy Local goes with its pod. Where that makes its new node's part too great, one more goes
+        // to even it out; else nothing ever moves.
+        let most = if figures.name == "pod-moves" { 2.0 } else { 0.0 };
+        promises.push(one("Services that moved", number(figures.moves()), (Op::AtMost, most, "")));
     }
     promises
 }
@@ -246,12 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_takes_its_own_service_along_and_no_other() {
+    fn a_pod_takes_its_own_service_along_and_one_more_may_even_the_spread() {
         let holders = |moved: usize| {
             let after = (0..3).map(|place| if place < moved { on("n3") } else { on("n1") }).collect();
-            Figures { holders: [vec![on("n1"); 3], after], ..figures("pod-moves") }
+            move |name| Figures { holders: [vec![on("n1"); 3], after], ..figures(name) }
         };
-        assert!(kept(&holders(1), 0) && !kept(&holders(0), 0) && !kept(&holders(2), 0));
+        assert!(kept(&holders(1)("pod-moves"), 0) && kept(&holders(2)("pod-moves"), 0));
+        assert!(!kept(&holders(3)("pod-moves"), 0) && !kept(&holders(1)("outage"), 0));
     }
 
     #[test]

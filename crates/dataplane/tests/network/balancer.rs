@@ -1,0 +1,285 @@
+//! The load balancer in a real kernel: connections from another host, and from the host itself, to backends elsewhere and
+//! here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use mainstay_core::balance::{Balance, Distribution};
+use mainstay_core::vip::Vip;
+use mainstay_dataplane::balancer::{self, Balanced, TABLE};
+use mainstay_dataplane::kernel::TableError;
+
+use crate::support::{INTERFACE, PATIENCE, Star, address_of, ip, nft, on};
+
+const V4: &str = "10.77.0.9";
+const V6: &str = "fd77::9";
+/// What clients connect to, and what backends listen on.
+const PORT: u16 = 7443;
+const BEHIND: u16 = 6443;
+
+/// One that says its name to whoever connects, and then echoes.
+struct Backend {
+    at: BTreeMap<bool, SocketAddr>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    wake: (String, SocketAddr),
+}
+
+impl Backend {
+    fn begin(host: &str, number: u8) -> Self {
+        let addresses = [format!("10.77.0.{number}"), format!("fd77::{number}")];
+        let at: BTreeMap<bool, SocketAddr> = addresses
+            .map(|one| SocketAddr::new(address_of(&one), BEHIND))
+            .map(|one| (one.is_ipv4(), one))
+            .into();
+        let listener = on(host, || async { TcpListener::bind(("::", BEHIND)) }).expect("a listener");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                std::thread::spawn(move || echo(stream, number));
+            }
+        });
+        Self { wake: (host.to_owned(), at[&true]), at, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (host, at) = self.wake.clone();
+        let _ = on(&host, || async move { TcpStream::connect_timeout(&at, PATIENCE) });
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn echo(mut stream: TcpStream, number: u8) {
+    let mut heard = [0; 1];
+    let mut said = stream.write_all(&[number]);
+    while said.is_ok() && stream.read_exact(&mut heard).is_ok() {
+        said = stream.write_all(&heard);
+    }
+}
+
+/// A client, a holder of both addresses, which forwards, and backends: 10.77.0.1 is the client's, .2 the holder's.
+struct Lab {
+    /// They end before their hosts.
+    backends: Vec<Backend>,
+    star: Star,
+}
+
+impl Lab {
+    /// With `others` backends beside the holder's own.
+    fn new(others: u8) -> Option<Self> {
+        let star = Star::new(usize::from(others) + 2)?;
+        let holder = star.host(1);
+        ip(&["-n", holder, "addr", "add", &format!("{V4}/32"), "dev", INTERFACE]);
+        // Never preferred, as the agent has it: what is masqueraded must not be so as the VIP, which may go elsewhere.
+        let unpreferred = ["nodad", "preferred_lft", "0"];
+        let add = ["-n", holder, "addr", "add", &format!("{V6}/128"), "dev", INTERFACE];
+        ip(&[&add[..], &unpreferred].concat());
+        for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+            ip(&["netns", "exec", holder, "sysctl", "-qw", setting]);
+        }
+        let number = |at: usize| u8::try_from(at + 1).expect("a few");
+        let backends = (1..star.count()).map(|at| Backend::begin(star.host(at), number(at))).collect();
+        Some(Self { star, backends })
+    }
+
+    fn client(&self) -> &str {
+        self.star.host(0)
+    }
+
+    fn holder(&self) -> &str {
+        self.star.host(1)
+    }
+
+    /// The addresses of the backends with these numbers, the holder's own being 2.
+    fn backends(&self, numbers: &[u8]) -> BTreeSet<SocketAddr> {
+        let of = |number: &u8| self.backends[usize::from(*number) - 2].at.values().copied();
+        numbers.iter().flat_map(of).collect()
+    }
+
+    fn put(&self, numbers: &[u8], distribution: Distribution) -> Balanced {
+        self.put_as(&balance(self.backends(numbers), distribution))
+    }
+
+    fn put_as(&self, balance: &Balance) -> Balanced {
+        on(self.holder(), || async { balancer::put(balance) }).expect("the kernel balances")
+    }
+}
+
+fn balance(takes: BTreeSet<SocketAddr>, distribution: Distribution) -> Balance {
+    let vips: BTreeSet<Vip> = [V4, V6].map(address_of).into();
+    Balance { vips, port: PORT, distribution, keeps: takes.clone(), takes }
+}
+
+/// A connection through the VIP, and who answered.
+fn connect(host: &str, vip: &str) -> std::io::Result<(TcpStream, u8)> {
+    let to = SocketAddr::new(address_of(vip), PORT);
+    let mut stream = on(host, || async move { TcpStream::connect_timeout(&to, PATIENCE) })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut name = [0; 1];
+    stream.read_exact(&mut name)?;
+    Ok((stream, name[0]))
+}
+
+/// How many of so many connections each backend got.
+fn shares(host: &str, vip: &str, count: usize) -> BTreeMap<u8, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..count {
+        let (_, number) = connect(host, vip).unwrap_or_else(|error| panic!("{vip}: {error}"));
+        *shares.entry(number).or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn connections_go_to_each_backend_in_turn_from_outside_and_from_the_holder_itself() {
+    let Some(lab) = Lab::new(2) else { return };
+    assert!(lab.put(&[2, 3, 4], Distribution::RoundRobin).changed);
+    for vip in [V4, V6] {
+        for host in [lab.client(), lab.holder()] {
+            assert_eq!(shares(host, vip, 30), [(2, 10), (3, 10), (4, 10)].into(), "{vip} from {host}");
+        }
+    }
+    assert_eq!(lab.put(&[2, 3, 4], Distribution::RoundRobin), Balanced::default(), "it is so already");
+}
+
+/// The backend must see the holder for it to answer there, and its own host for what comes from there.
+#[test]
+fn only_what_leaves_the_host_is_masqueraded() {
+    let Some(lab) = Lab::new(1) else { return };
+    for (number, vip, seen) in
+        [(2, V4, "10.77.0.1"), (3, V4, "10.77.0.2"), (2, V6, "fd77::1"), (3, V6, "fd77::2")]
+    {
+        lab.put(&[number], Distribution::RoundRobin);
+        let _open = connect(lab.client(), vip).expect("it answers");
+        let at = lab.star.host(usize::from(number) - 1);
+        let peers = ip(&["netns", "exec", at, "ss", "-Htn", "state", "established", "sport", "=", ":6443"]);
+        assert!(peers.contains(&format!("{seen}]:")), "{number} {vip}: {peers}");
+    }
+}
+
+#[test]
+fn a_client_stays_with_its_backend_and_moves_only_when_that_goes() {
+    let Some(lab) = Lab::new(3) else { return };
+    lab.put(&[2, 3, 4, 5], Distribution::SourceHash);
+    for vip in [V4, V6] {
+        let (_, mine) = connect(lab.client(), vip).expect("it answers");
+        assert_eq!(shares(lab.client(), vip, 10), [(mine, 10)].into(), "{vip}");
+        let others: Vec<u8> = (2..=5).filter(|number| *number != mine).collect();
+        for gone in &others {
+            let left: Vec<u8> = (2..=5).filter(|number| number != gone).collect();
+            lab.put(&left, Distribution::SourceHash);
+            assert_eq!(shares(lab.client(), vip, 3), [(mine, 3)].into(), "{vip} without {gone}");
+        }
+        lab.put(&others, Distribution::SourceHash);
+        assert!(!shares(lab.client(), vip, 3).contains_key(&mine), "{vip}");
+        lab.put(&[2, 3, 4, 5], Distribution::SourceHash);
+        assert_eq!(shares(lab.client(), vip, 3), [(mine, 3)].into(), "{vip}: and back");
+    }
+}
+
+/// Both the one that sends and the one that only waits: that one would wait for ever.
+#[test]
+fn connections_of_a_backend_that_is_taken_out_are_reset_at_once_and_others_go_on() {
+    let Some(lab) = Lab::new(2) else { return };
+    for (vip, host) in [(V4, lab.client()), (V6, lab.client()), (V4, lab.holder()), (V6, lab.holder())] {
+        lab.put(&[3, 4], Distribution::RoundRobin);
+        let mut open: BTreeMap<u8, TcpStream> = BTreeMap::new();
+        while open.len() < 2 {
+            let (stream, number) = connect(host, vip).expect("it answers");
+            open.insert(number, stream);
+        }
+        let mut other = open.remove(&4).expect("both");
+        let mut waits = open.remove(&3).expect("both");
+        let begin = Instant::now();
+        let put = lab.put(&[4], Distribution::RoundRobin);
+        assert!(put.changed && put.ended >= 1, "{vip} from {host}: {put:?}");
+        let error = waits.read_exact(&mut [0]).expect_err("its backend is gone");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{vip} from {host}: {error}");
+        assert!(begin.elapsed() < PATIENCE / 2, "{vip} from {host}: {:?}", begin.elapsed());
+        other.write_all(&[42]).and_then(|()| other.read_exact(&mut [0])).expect("the other goes on");
+        assert_eq!(shares(host, vip, 4), [(4, 4)].into());
+    }
+}
+
+/// One that only takes nothing new any more (another is preferred) keeps what it has.
+#[test]
+fn a_backend_that_is_only_not_preferred_keeps_its_connections() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.put(&[3], Distribution::RoundRobin);
+    let (mut stream, number) = connect(lab.client(), V4).expect("it answers");
+    let preferred =
+        Balance { keeps: lab.backends(&[2, 3]), ..balance(lab.backends(&[2]), Distribution::RoundRobin) };
+    assert_eq!(lab.put_as(&preferred), Balanced { changed: true, ended: 0 });
+    stream.write_all(&[42]).and_then(|()| stream.read_exact(&mut [0])).expect("it goes on");
+    assert_eq!((number, shares(lab.client(), V4, 3)), (3, [(2, 3)].into()));
+    let counted = on(lab.holder(), || async { balancer::connections(&preferred) }).expect("counted");
+    let of = |number: u8| lab.backends[usize::from(number) - 2].at[&true];
+    assert!(counted[&of(3)] == 1 && counted[&of(2)] == 3, "{counted:?}");
+}
+
+#[test]
+fn it_is_put_back_when_somebody_takes_it_away_and_it_goes_as_a_whole() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.put(&[3], Distribution::RoundRobin);
+    let tables = || nft(lab.holder(), &["list", "tables"]);
+    nft(lab.holder(), &["flush", "ruleset"]);
+    assert!(lab.put(&[3], Distribution::RoundRobin).changed && tables().contains(TABLE));
+    nft(lab.holder(), &["flush", "table", "inet", TABLE]);
+    assert!(lab.put(&[3], Distribution::RoundRobin).changed);
+    assert_eq!(shares(lab.client(), V6, 2), [(3, 2)].into());
+    let read = on(lab.holder(), || async { balancer::in_force() }).expect("read");
+    let expected = [V4, V6].map(address_of).map(|vip| {
+        (vip, lab.backends(&[3]).into_iter().filter(|one| one.is_ipv4() == vip.is_ipv4()).collect())
+    });
+    assert_eq!(read, expected.into());
+    // Another form replaces this one in one step.
+    assert!(lab.put(&[3], Distribution::SourceHash).changed);
+    on(lab.holder(), || async { balancer::remove() }).expect("removed");
+    assert!(!tables().contains(TABLE), "{}", tables());
+    on(lab.holder(), || async { balancer::remove() }).expect("it is not there already");
+}
+
+#[test]
+fn a_table_of_somebody_elses_is_not_touched() {
+    let Some(lab) = Lab::new(1) else { return };
+    nft(lab.holder(), &["add", "table", "inet", TABLE]);
+    let balance = balance(lab.backends(&[3]), Distribution::RoundRobin);
+    let refused = on(lab.holder(), || async { balancer::put(&balance) }).expect_err("it is not ours");
+    assert!(matches!(refused, TableError::NotOurs { .. }), "{refused}");
+    assert!(refused.to_string().contains(TABLE), "{refused}");
+}
+
+/// What `nft` shows of it is what a person can read.
+#[test]
+fn a_person_can_read_the_rules() {
+    let Some(lab) = Lab::new(1) else { return };
+    for (distribution, name) in
+        [(Distribution::RoundRobin, "round-robin"), (Distribution::SourceHash, "source-hash")]
+    {
+        lab.put(&[3], distribution);
+        let shown = nft(lab.holder(), &["list", "table", "inet", TABLE]);
+        // Of the slots, the first line of each map will do.
+        let kept: Vec<&str> = shown.lines().filter(|line| !line.starts_with("\t\t\t")).collect();
+        let file = format!("tests/network/balancer/{name}.nft");
+        if std::env::var_os("MAINSTAY_WRITE_SNAPSHOTS").is_some() {
+            std::fs::write(&file, format!("{}\n", kept.join("\n"))).expect("written");
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(kept.join("\n").trim(), expected.trim(), "{file}; MAINSTAY_WRITE_SNAPSHOTS=1 writes it");
+    }
+}
