@@ -30,7 +30,7 @@ use mainstay_core::vip::Vip;
 
 pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
 pub use effective::Effective;
-pub use features::{Address, DnsName, Features};
+pub use features::{Address, BackendCheck, Balancer, BalancerBackend, DnsName, Features, Forwarding};
 pub use file::{read_file, read_text};
 pub use flags::SettingFlags;
 pub use host::Host;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::api_log::{ApiLog, Loud};
+use crate::balancer;
 use crate::config::Config;
 use crate::driver::CALL_QUEUE;
 use crate::insight::{ApiView, Insight};
@@ -72,6 +73,7 @@ pub(crate) async fn run(
     let labelled = CancellationToken::new();
     let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
     spawn_servers(&mut tasks, config, insight);
+    spawn_balancer(&mut tasks, (config, insight), &parts);
     spawn_services(&mut tasks, insight, (&edges, &parts));
     spawn_reporter(&mut tasks, (config, insight), &parts);
     spawn_arp(&mut tasks, insight, (&edges, &parts));
@@ -154,6 +156,21 @@ fn spawn_for_control_plane(
         async move { keeper.run(&seen.label).await }
     }));
     true
+}
+
+/// The load balancer behind the control plane's VIP, if there is to be one. What an earlier run has left goes, if not.
+fn spawn_balancer(tasks: &mut JoinSet<()>, (config, insight): (&Config, &Arc<Insight>), parts: &Parts) {
+    let keeper = balancer::Keeper::new(config, parts.vips.clone(), insight.api.clone());
+    let Some(keeper) = keeper.map(Arc::new) else {
+        tasks.spawn(balancer::clear());
+        return;
+    };
+    insight.balancer.begin();
+    let view = insight.balancer.clone();
+    tasks.spawn(insight.supervisor.clone().keep("balancer", 11, move || {
+        let (keeper, view) = (Arc::clone(&keeper), view.clone());
+        async move { keeper.run(&view).await }
+    }));
 }
 
 /// What Services ask for, and what they are told.

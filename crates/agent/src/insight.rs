@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::reply::{ApiServer, Claim, Configuration, DataPlane, State, Status, Task};
 use crate::api_log;
+use crate::balancer::BalancerView;
 use crate::driver::{Command, Report};
 use crate::health;
 use crate::label::LabelView;
@@ -148,12 +149,14 @@ pub(crate) struct Insight {
     pub(crate) label: LabelView,
     pub(crate) names: NamesView,
     pub(crate) services: services::View,
+    pub(crate) balancer: BalancerView,
     pub(crate) arp: ArpView,
 }
 
 impl Insight {
     /// Asks the loops, all at once.
     pub(crate) async fn reports(&self) -> Reports {
+        self.balancer.count().await;
         Reports(futures::future::join_all(self.loops.iter().map(LoopView::report)).await)
     }
 
@@ -235,6 +238,7 @@ impl Insight {
             label: self.label.read(),
             names: self.names.read(),
             services: self.services.read(),
+            balancer: self.balancer.read(),
             loose_arp: self.arp.read().len(),
         };
         scraped.encode(&self.observer)
@@ -255,6 +259,7 @@ impl Insight {
             data_planes: planes,
             lease: self.loops.first().and_then(|one| one.role.lease_name()),
             services: self.services.read(),
+            balancer: self.balancer.read(),
             api_servers: self.api.servers().iter().map(api_server).collect(),
             api_trouble: self.api.trouble(),
             node_label: self.label.read(),

@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod api_log;
+mod balancer;
 pub mod config;
 mod control;
 mod driver;

@@ -3,6 +3,7 @@
 //! What only counts is counted as it happens; what is a state is read from the loop when somebody asks (`scrape`), so
 //! no series can keep saying what was true once.
 
+mod balancer;
 mod scrape;
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,13 @@ struct ByVip {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByName {
     name: String,
+}
+
+/// By backend of the load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByBackend {
+    /// `IP:PORT`.
+    backend: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

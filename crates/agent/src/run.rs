@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::reply::Configuration;
+use crate::balancer::{self, BalancerView};
 use crate::config::{Config, Resolved, Warning};
 use crate::control;
 use crate::driver::{
@@ -70,6 +71,7 @@ pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    balancer::possible(&config)?;
     let configuration = Configuration { settings: effective, warnings };
     let stop = CancellationToken::new();
     let (insight, prepared, parts) = prepare(&config, configuration, &stop)?;
@@ -231,6 +233,7 @@ fn prepare(
         label: LabelView::new(config, parts.vips.clone()),
         names,
         services,
+        balancer: BalancerView::default(),
         arp: ArpView::default(),
     };
     Ok((Arc::new(insight), prepared, parts))

@@ -68,6 +68,7 @@ fn insight() -> (Arc<Insight>, mpsc::Receiver<Command>) {
         label: LabelView::default(),
         names: NamesView::default(),
         services: crate::services::View::default(),
+        balancer: crate::balancer::BalancerView::default(),
         arp: crate::strict_arp::ArpView::default(),
     };
     (Arc::new(insight), receiver)

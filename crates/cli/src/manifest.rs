@@ -35,6 +35,8 @@ const NEXT_OBJECT: &str = "---\n";
 const PERMISSIONS: &str = include_str!("../../../manifests/rbac.yaml");
 /// What it may do beside that with `enable_node_labeling`.
 const LABEL_PERMISSIONS: &str = include_str!("../../../manifests/rbac-node-labels.yaml");
+/// What the load balancer asks for, where it is not told who is behind the VIP.
+const BALANCER_PERMISSIONS: &str = include_str!("../../../manifests/rbac-load-balancer.yaml");
 /// What Services ask for.
 const SERVICE_PERMISSIONS: &str = include_str!("../../../manifests/rbac-services.yaml");
 /// What their seats do, where they are spread over nodes.
@@ -206,6 +208,10 @@ fn permissions(flags: &Layer) -> Result<String, Refusal> {
     let mut all = vec![for_lease(PERMISSIONS, (Key::LeaseName, &lease), |one| !is_service_account(one))];
     if is_on(flags, Key::NodeLabeling)? {
         all.push(LABEL_PERMISSIONS.to_owned());
+    }
+    let told = flags.as_variables().any(|(name, text)| name == "MAINSTAY_LB_BACKENDS" && !text.is_empty());
+    if is_on(flags, Key::BalancerEnable)? && !told {
+        all.push(BALANCER_PERMISSIONS.to_owned());
     }
     if is_on(flags, Key::Services)? {
         let lease = lease_in_pod(flags, Key::ServicesLeaseName, POD_NAMESPACE)?;

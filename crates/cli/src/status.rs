@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use mainstay_agent::admin::client::ask;
 use mainstay_agent::admin::reply::{
-    ApiServer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, ServiceFilter, Services, Status,
+    ApiServer, Backend, Balancer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, ServiceFilter,
+    Services, Status,
 };
 
 use crate::output::{Form, print, table};
@@ -97,6 +98,9 @@ fn tables(status: &Status) -> String {
     if let Some(label) = &status.node_label {
         text += &format!("\nThis node's label {}: {}\n", label.label, node_label(label));
     }
+    if let Some(all) = &status.balancer {
+        text += &format!("\n{}", balancer(all));
+    }
     if let Some(all) = &status.services {
         text += &format!("\n{}", services(all));
     }
@@ -135,6 +139,29 @@ fn name(name: &Name) -> [String; 4] {
     let addresses = if name.addresses.is_empty() { "-".to_owned() } else { name.addresses.join(",") };
     let error = name.last_error.clone().unwrap_or_else(|| "-".to_owned());
     [name.name.clone(), addresses, name.failures_in_a_row.to_string(), error]
+}
+
+/// The API servers behind the VIP, and why one is out.
+fn balancer(balancer: &Balancer) -> String {
+    let row = |backend: &Backend| {
+        let node = backend.node.clone().unwrap_or_default();
+        let takes = if backend.takes_connections { "yes" } else { "no" };
+        let changed = backend.changed_seconds_ago.map(|ago| format!("{} ago", seconds(ago)));
+        let error = backend.last_error.clone().unwrap_or_default();
+        let [address, state] = [&backend.address, &backend.state].map(Clone::clone);
+        let connections = backend.connections.to_string();
+        [address, node, state, takes.to_owned(), connections, changed.unwrap_or_default(), error]
+    };
+    let rows: Vec<_> = balancer.backends.iter().map(row).collect();
+    let headings = ["BACKEND", "NODE", "STATE", "IN ROTATION", "CONNECTIONS", "CHANGED", "LAST ERROR"];
+    let mut text = table(headings, &rows);
+    if balancer.in_doubt {
+        text += "None of them answers its checks: connections go to those that did last\n";
+    }
+    if let Some(error) = balancer.last_error.as_ref().filter(|_| !balancer.in_force) {
+        text += &format!("The load balancer is not as it should be, and goes on as it was: {error}\n");
+    }
+    text
 }
 
 /// How many Services there are, which of them do not get what they ask for, and how writing on them goes.
@@ -274,10 +301,10 @@ fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use mainstay_agent::admin::reply::{
-        ApiServer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services,
+        ApiServer, Backend, Balancer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services,
     };
 
-    use super::{name, node_label, seconds, server, service_filter, services, shown, unheard};
+    use super::{balancer, name, node_label, seconds, server, service_filter, services, shown, unheard};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -377,6 +404,33 @@ mod tests {
         let vips: Vec<String> = (1..=6).map(|host| format!("10.0.0.{host}")).collect();
         assert_eq!(shown(&vips), "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4 and 2 more");
         assert_eq!(shown(&vips[..2]), "10.0.0.1,10.0.0.2");
+    }
+
+    #[test]
+    fn a_balancer_says_who_is_in_rotation_and_why_another_is_not() {
+        let backend = |address: &str, state: &str| Backend {
+            address: address.to_owned(),
+            node: Some("n1".to_owned()),
+            state: state.to_owned(),
+            takes_connections: state == "up",
+            ..Backend::default()
+        };
+        let down = Backend {
+            changed_seconds_ago: Some(3.0),
+            last_error: Some("connection refused".to_owned()),
+            ..backend("10.0.0.2:6443", "down")
+        };
+        let all = Balancer {
+            in_force: true,
+            backends: vec![backend("10.0.0.1:6443", "up"), down],
+            ..Balancer::default()
+        };
+        let text = balancer(&all);
+        assert!(text.contains("connection refused") && text.contains("3.0 s ago"), "{text}");
+        assert!(!text.contains("None of them") && !text.contains("goes on as it was"), "{text}");
+        let last_error = Some("no".to_owned());
+        let text = balancer(&Balancer { in_force: false, in_doubt: true, last_error, ..all });
+        assert!(text.contains("None of them") && text.contains("goes on as it was: no"), "{text}");
     }
 
     #[test]

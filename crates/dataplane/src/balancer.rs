@@ -11,9 +11,10 @@
 //! it announces; and it is the kernel's: an agent that dies takes nothing along.
 //!
 //! Only a SYN is translated. What belongs to a connection that this host does not know (its holder died, or its backend was
-//! taken out) goes to the host's own TCP, which has no such connection and says so by a reset. So connections of a backend
-//! that was taken out are ended in two steps: the kernel forgets them, and the client is asked for a sign of life
-//! (`linux/nudge.rs`), which it gets the reset for.
+//! taken out) is a stray, and is answered with a reset. So connections of a backend that was taken out are ended in two
+//! steps: the kernel forgets them, and the client is asked for a sign of life (`linux/nudge.rs`), which it gets the reset
+//! for. Neither the question nor the stray is tracked: of a connection that the kernel knows again, the next SYN from the
+//! same port of the client would not be translated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use mainstay_core::balance::{Balance, Distribution};
 use mainstay_core::vip::Vip;
 
-use crate::kernel::TableError;
+use crate::kernel::{KernelError, TableError};
 use crate::linux::conntrack::{Conntrack, Entry};
 use crate::linux::nftables::{Tables, retry};
 use crate::linux::nudge;
@@ -37,15 +38,21 @@ mod tests;
 /// The table's name, which begins all comments in it as well.
 pub const TABLE: &str = "mainstay-balancer";
 
-/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`, `NF_INET_POST_ROUTING`; just before kube-proxy's, at -100 and 100.
+/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`, `NF_INET_LOCAL_IN`, `NF_INET_POST_ROUTING`; just before kube-proxy's, at -100 and 100.
 const ARRIVING: Hook = Hook { purpose: Purpose::Translate, number: 0, priority: -101 };
 const FROM_HERE: Hook = Hook { purpose: Purpose::Translate, number: 3, priority: -101 };
+/// Behind connection tracking, before what others filter.
+const DELIVERED: Hook = Hook { purpose: Purpose::Filter, number: 1, priority: -150 };
+/// Before connection tracking.
+const UNTRACKED: Hook = Hook { purpose: Purpose::Filter, number: 3, priority: -300 };
 const LEAVING: Hook = Hook { purpose: Purpose::Translate, number: 4, priority: 99 };
 
 /// Of a TCP header: where the flags are; FIN, SYN, RST and ACK among them; SYN alone.
 const FLAGS_AT: u32 = 13;
 const FLAGS: u8 = 0x17;
 const SYN: u8 = 0x02;
+/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
+const NEW: u32 = 1 << 3;
 /// `IPS_DST_NAT`.
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 /// `ARPHRD_LOOPBACK`.
@@ -86,6 +93,21 @@ pub fn put(wanted: &Balance) -> Result<Balanced, TableError> {
     let contents = Some(contents(wanted)).filter(|_| wanted.served().next().is_some());
     let changed = retry(|tables| reconcile(tables, &table, contents.as_ref()))?;
     Ok(Balanced { changed, ended: end(wanted)? })
+}
+
+/// Whether this kernel can, and lets this process: it is asked for a table of the same form under another name, which goes
+/// again in the same transaction.
+///
+/// # Errors
+///
+/// [`TableError`], with the remedy.
+pub fn check(distribution: Distribution) -> Result<(), TableError> {
+    let table = Table { name: "mainstay-balancer-check", ..table(distribution) };
+    retry(|tables| match tables.change([table.make(), vec![table.unmake()]].concat()) {
+        // Nothing of that name is there: it is a part of the form that the kernel has no module for.
+        Err(KernelError::Raced) => Err(TableError::Unable),
+        other => Ok(other?),
+    })
 }
 
 /// Takes the balancer away, if there is one; connections that it has made stay for as long as the kernel translates for
@@ -173,6 +195,8 @@ fn table(distribution: Distribution) -> Table {
         base("arriving", ARRIVING, is_balanced),
         base("from-here", FROM_HERE, is_balanced),
         base("leaving", LEAVING, masquerade),
+        base("delivered", DELIVERED, reset_strays),
+        base("untracked", UNTRACKED, leave_nudges),
     ];
     Table {
         name: TABLE,
@@ -190,18 +214,14 @@ fn types(family: &Family) -> (FieldType, u8) {
 fn is_balanced(family: &Family) -> Rule {
     let (destination, registers) = destination(family.number);
     let port = Load::Payload { of: Header::Transport, offset: 2, length: 2 };
-    let does = vec![
-        load(Load::Family, 0),
-        equal(vec![family.number]),
-        load(Load::Transport, 0),
-        equal(vec![TCP]),
+    let to_vip = vec![
         destination,
         load(Load::Transport, registers),
         load(port, registers + 1),
         Expression::Find { at: Register(0), set: family.vips },
         Expression::End(Verdict::Goto(family.choose)),
     ];
-    Rule { comment: "to a VIP", does }
+    Rule { comment: "to a VIP", does: [in_family(family), to_vip].concat() }
 }
 
 /// The chain that chooses a backend for what begins a connection.
@@ -211,17 +231,12 @@ fn choose(family: &Family, distribution: Distribution) -> Chain {
     let slot = match distribution {
         Distribution::RoundRobin => vec![Expression::Next { modulus, to: Register(0) }],
         Distribution::SourceHash => {
-            let (offset, length) = if family.number == IPV4 { (12, 4) } else { (8, 16) };
+            let (offset, length) = source(family);
             let source = Load::Payload { of: Header::Network, offset, length };
             vec![load(source, 0), Expression::Hash { at: Register(0), length, modulus, to: Register(0) }]
         }
     };
     let begins = vec![
-        // Known already, but without them `nft` does not show the rest as what it is.
-        load(Load::Family, 0),
-        equal(vec![family.number]),
-        load(Load::Transport, 0),
-        equal(vec![TCP]),
         load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
         Expression::Mask { at: Register(0), bits: vec![FLAGS] },
         equal(vec![SYN]),
@@ -230,7 +245,8 @@ fn choose(family: &Family, distribution: Distribution) -> Chain {
         Expression::Map { at: Register(0), map: family.slots, to: Register(0) },
         Expression::Destination { family: family.number, address: Register(0), port: Register(registers) },
     ];
-    let rule = Rule { comment: "a new connection", does: [begins, slot, translated].concat() };
+    let rule =
+        Rule { comment: "a new connection", does: [in_family(family), begins, slot, translated].concat() };
     Chain { name: family.choose, hook: None, rules: vec![rule] }
 }
 
@@ -254,6 +270,58 @@ fn masquerade(family: &Family) -> Rule {
         Expression::Masquerade,
     ];
     Rule { comment: "so that the answer comes back here", does }
+}
+
+/// Does it go to a VIP's port, and belong to no connection that is known?
+fn reset_strays(family: &Family) -> Rule {
+    let (destination, registers) = destination(family.number);
+    let port = Load::Payload { of: Header::Transport, offset: 2, length: 2 };
+    let to_vip =
+        [in_family(family), vec![destination, load(Load::Transport, registers), load(port, registers + 1)]];
+    let stray = vec![
+        Expression::Find { at: Register(0), set: family.vips },
+        load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
+        Expression::Mask { at: Register(0), bits: vec![FLAGS] },
+        different(vec![SYN]),
+        load(Load::ConnectionState, 0),
+        Expression::Mask { at: Register(0), bits: NEW.to_ne_bytes().to_vec() },
+        different(vec![0; 4]),
+        Expression::Reset,
+    ];
+    Rule { comment: "of no connection that is known", does: [to_vip.concat(), stray].concat() }
+}
+
+/// Is it a question of ours? No other segment has zero for both of its numbers.
+fn leave_nudges(family: &Family) -> Rule {
+    let (_, registers) = types(family);
+    let (offset, length) = source(family);
+    let address = Load::Payload { of: Header::Network, offset, length };
+    let port = Load::Payload { of: Header::Transport, offset: 0, length: 2 };
+    let numbers = Load::Payload { of: Header::Transport, offset: 4, length: 8 };
+    let from_vip = vec![
+        load(address, 0),
+        load(Load::Transport, registers),
+        load(port, registers + 1),
+        Expression::Find { at: Register(0), set: family.vips },
+        load(numbers, 0),
+        equal(vec![0; 8]),
+        Expression::Untracked,
+    ];
+    Rule { comment: "asks for a sign of life", does: [in_family(family), from_vip].concat() }
+}
+
+/// Is it TCP of that family? Without the question `nft` does not show addresses as such.
+fn in_family(family: &Family) -> Vec<Expression> {
+    vec![load(Load::Family, 0), equal(vec![family.number]), load(Load::Transport, 0), equal(vec![TCP])]
+}
+
+/// Where the source's address is in a packet, and its length.
+fn source(family: &Family) -> (u32, u32) {
+    if family.number == IPV4 { (12, 4) } else { (8, 16) }
+}
+
+fn different(value: Vec<u8>) -> Expression {
+    Expression::Compare { at: Register(0), by: Comparison::Different, value }
 }
 
 fn load(what: Load, to: u8) -> Expression {

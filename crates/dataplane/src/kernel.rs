@@ -70,6 +70,11 @@ pub enum TableError {
         /// Its name.
         table: &'static str,
     },
+    /// The kernel lacks a part of what the table is made of.
+    #[error(
+        "this kernel cannot do all that the load balancer's table needs: load nft_nat, nft_masq, nft_numgen, nft_hash, nft_reject_inet and nft_ct on the host (Linux 5.2 or later)"
+    )]
+    Unable,
     /// The kernel does not do it, or does not answer.
     #[error(transparent)]
     Kernel(#[from] KernelError),

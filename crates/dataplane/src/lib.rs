@@ -23,6 +23,7 @@ mod segment;
 pub use faults::FaultNews;
 pub use linux::addresses::ADDRESS_PROTOCOL;
 pub use linux::clock;
+pub use linux::forwarding;
 pub use linux::links::{DescribeError, LinkDescription, addresses_on, default_interface, describe};
 pub use linux::memory;
 pub use linux::realtime;

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 pub mod clock;
 pub(crate) mod conntrack;
 pub(crate) mod filter;
+pub mod forwarding;
 pub(crate) mod links;
 pub mod memory;
 pub(crate) mod message;

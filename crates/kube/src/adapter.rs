@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::Trouble;
+use crate::backends::{self, ControlPlaneNodes};
 use crate::calls::{Desk, Voice};
 use crate::chance;
 use crate::credentials::Source;
@@ -180,6 +181,14 @@ impl Objects {
     #[must_use]
     pub fn lease_lister(&self) -> LeaseLister {
         LeaseLister::new(Arc::clone(&self.0))
+    }
+
+    /// What follows the nodes of the control plane until it is dropped, and tells each change to `told`.
+    pub fn control_plane_nodes(
+        &self,
+        told: watch::Sender<ControlPlaneNodes>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        backends::follow(&self.0, told)
     }
 
     /// Where Events about Services are told, and what delivers them for the agent on `node`.

@@ -20,6 +20,7 @@
 mod access;
 mod adapter;
 mod answer;
+mod backends;
 mod calls;
 mod chance;
 mod cluster;
@@ -49,6 +50,7 @@ mod watch_stream;
 
 pub use adapter::{Handles, LeaseAdapter, LeaseCall, LeaseName, Objects, Settings, Timing};
 pub use answer::{ErrorClass, Trouble};
+pub use backends::ControlPlaneNodes;
 pub use credentials::Source;
 pub use label::{LabelStatus, Labeller, NodeLabel};
 pub use lease_lists::LeaseLister;

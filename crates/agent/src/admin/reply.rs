@@ -58,6 +58,9 @@ pub struct Status {
     /// The Services of type LoadBalancer, where they are held.
     #[serde(default)]
     pub services: Option<Services>,
+    /// The load balancer behind the control plane's VIP, where there is to be one.
+    #[serde(default)]
+    pub balancer: Option<Balancer>,
     /// The first claim's Lease, where one decides.
     pub lease: Option<String>,
     /// The API servers known.
@@ -230,6 +233,46 @@ pub struct ServiceFilter {
     pub dropped: u64,
     /// Why the kernel does not filter so, if it does not.
     pub last_error: Option<String>,
+}
+
+/// The load balancer behind the control plane's VIP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Balancer {
+    /// The port of the VIP that is spread.
+    pub port: u16,
+    /// How a backend is chosen: `round-robin` or `source-hash`.
+    pub distribution: String,
+    /// Whether the kernel balances as it was last told to.
+    pub in_force: bool,
+    /// No backend is known to be healthy: connections go to those that were last.
+    pub in_doubt: bool,
+    /// Connections that were ended because their backend was taken out.
+    pub connections_ended: u64,
+    /// Why the kernel does not balance so, if it does not.
+    pub last_error: Option<String>,
+    /// The API servers behind the VIP.
+    pub backends: Vec<Backend>,
+}
+
+/// An API server behind the VIP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// `IP:PORT`.
+    pub address: String,
+    /// Its node, where it is known.
+    pub node: Option<String>,
+    /// `up`, `down` or `untried`.
+    pub state: String,
+    /// Whether new connections go there.
+    pub takes_connections: bool,
+    /// Since its state changed, if it did.
+    pub changed_seconds_ago: Option<f64>,
+    /// What its last bad check was, if there was one.
+    pub last_error: Option<String>,
+    /// Connections through this node that go there, or did until a moment ago.
+    pub connections: usize,
 }
 
 /// A Service that does not get what it asks for.

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::balance::Distribution;
 use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::vip::Vip;
 
@@ -91,7 +93,7 @@ pub struct Features {
     pub dhcp: Dhcp,
     /// `control_plane_health_check_*`.
     pub health_check: HealthCheck,
-    /// The IPVS load balancer for the control plane.
+    /// The load balancer behind the control plane's VIP.
     pub balancer: Balancer,
     /// Services of type `LoadBalancer`.
     pub services: Services,
@@ -158,7 +160,7 @@ pub struct HealthCheck {
 }
 
 /// `lb_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Balancer {
     /// `lb_enable`.
     pub enabled: bool,
@@ -168,9 +170,45 @@ pub struct Balancer {
     pub forwarding: Forwarding,
     /// `backend_health_check_interval`.
     pub check_every: Duration,
+    /// `lb_backend`.
+    pub backend: BalancerBackend,
+    /// `MAINSTAY_LB_BACKENDS`; empty where the cluster is asked.
+    pub backends: Vec<SocketAddr>,
+    /// `MAINSTAY_LB_DISTRIBUTION`.
+    pub distribution: Distribution,
+    /// `MAINSTAY_LB_CHECK`.
+    pub check: BackendCheck,
+    /// `MAINSTAY_LB_CHECK_TIMEOUT`.
+    pub check_timeout: Duration,
+    /// `MAINSTAY_LB_RISE`.
+    pub rise: NonZeroU32,
+    /// `MAINSTAY_LB_FALL`.
+    pub fall: NonZeroU32,
 }
 
-/// How IPVS forwards.
+/// What in the kernel balances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalancerBackend {
+    /// nftables.
+    Nftables,
+    /// IPVS.
+    Ipvs,
+    /// nftables, unless the way to forward needs IPVS and the kernel has it.
+    Auto,
+}
+
+/// What a check of a backend asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendCheck {
+    /// `/readyz`.
+    Ready,
+    /// `/livez`.
+    Live,
+    /// A connection alone.
+    Tcp,
+}
+
+/// How connections are forwarded: kube-vip's words for what IPVS does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarding {
     /// To this node.

@@ -8,6 +8,7 @@ use mainstay_core::settings::{Authority, OnAuthorityLoss};
 use super::table::{Key, settings};
 use super::*;
 
+mod balancer;
 mod files;
 mod health;
 mod properties;

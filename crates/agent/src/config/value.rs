@@ -13,7 +13,7 @@ use mainstay_core::settings::OnAuthorityLoss;
 use super::refusal::Fault;
 use super::table::Kind;
 pub(crate) use address::unusable;
-pub(super) use address::{addresses_of, networks, prefixes};
+pub(super) use address::{addresses_of, backends, networks, prefixes};
 pub(super) use names::{annotations, instance_name, kubernetes_name, lease_name};
 
 /// Whether `text` is of that kind.

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use mainstay_kube::{ServerState, ServerStatus};
 
 use super::{ByClaim, ByError, ByName, ByServer, ByTask, ByTenure, ByVersion, ByVip, Fraction, Observer};
-use crate::admin::reply::{Name, NodeLabel, ServiceFilter, Services};
+use crate::admin::reply::{Balancer, Name, NodeLabel, ServiceFilter, Services};
 use crate::api_log;
 use crate::driver::Report;
 use crate::store::Written;
@@ -51,6 +51,8 @@ pub(crate) struct Scraped<'a> {
     pub(crate) names: Vec<Name>,
     /// Services, where they are held.
     pub(crate) services: Option<Services>,
+    /// The load balancer, where there is to be one.
+    pub(crate) balancer: Option<Balancer>,
     /// Interfaces on which this host speaks for addresses of others of its interfaces.
     pub(crate) loose_arp: usize,
 }
@@ -84,6 +86,9 @@ impl Scraped<'_> {
         }
         if let Some(services) = &self.services {
             register_services(services, &mut registry);
+        }
+        if let Some(balancer) = &self.balancer {
+            super::balancer::register(balancer, &mut registry);
         }
         if !self.reports.is_empty() {
             register_claims(&self.reports, &mut registry);
@@ -390,7 +395,7 @@ fn plane_values(counters: &Counters) -> [u64; 7] {
     ]
 }
 
-fn counted(value: u64) -> Counter {
+pub(super) fn counted(value: u64) -> Counter {
     let counter: Counter = Counter::default();
     counter.inner().store(value, Ordering::Relaxed);
     counter

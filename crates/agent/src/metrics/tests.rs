@@ -12,7 +12,7 @@ use mainstay_dataplane::counters::{Announced, Counters};
 use mainstay_kube::ErrorClass;
 
 use super::{Observer, Pulse, Scraped};
-use crate::admin::reply::{NodeLabel, ServiceFilter, Services};
+use crate::admin::reply::{Backend, Balancer, NodeLabel, ServiceFilter, Services};
 use crate::driver::Report;
 use crate::store::Written;
 use crate::supervise::TaskState;
@@ -68,8 +68,16 @@ fn text(observer: &Observer, report: Option<&Report>) -> String {
         filter: Some(filter),
         ..Services::default()
     });
+    let backends = ["10.0.0.1:6443", "10.0.0.2:6443"].map(|address| Backend {
+        address: address.to_owned(),
+        state: if address.starts_with("10.0.0.1") { "up" } else { "down" }.to_owned(),
+        takes_connections: address.starts_with("10.0.0.1"),
+        connections: 9,
+        ..Backend::default()
+    });
+    let balancer = Some(Balancer { connections_ended: 5, backends: backends.into(), ..Balancer::default() });
     let reports = report.into_iter().collect();
-    Scraped { reports, loops, written, tasks, servers, label, names, services, loose_arp: 1 }
+    Scraped { reports, loops, written, tasks, servers, label, names, services, balancer, loose_arp: 1 }
         .encode(observer)
         .expect("a text")
 }
@@ -124,6 +132,12 @@ fn the_names_are_a_promise_and_each_has_a_help() {
         "name_failures_in_a_row",
         "loop_idle_seconds",
         "loose_arp_interfaces",
+        "lb_backend_connections",
+        "lb_backend_takes",
+        "lb_backend_up",
+        "lb_connections_ended",
+        "lb_in_doubt",
+        "lb_in_force",
         "loop_lag_max_seconds",
         "loop_turns",
         "node_label_failures_in_a_row",
@@ -187,6 +201,11 @@ fn states_are_read_and_events_are_counted() {
         "mainstay_service_filter_addresses 11",
         "mainstay_service_filter_dropped_packets_total 42",
         "mainstay_loose_arp_interfaces 1",
+        "mainstay_lb_connections_ended_total 5",
+        "mainstay_lb_backend_up{backend=\"10.0.0.1:6443\"} 1",
+        "mainstay_lb_backend_up{backend=\"10.0.0.2:6443\"} 0",
+        "mainstay_lb_backend_connections{backend=\"10.0.0.1:6443\"} 9",
+        "mainstay_lb_in_force 0",
         "mainstay_services_refused 3",
         "mainstay_service_write_failures_in_a_row 1",
     ] {

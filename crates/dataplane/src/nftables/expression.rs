@@ -39,6 +39,10 @@ pub(crate) enum Expression {
     Destination { family: u8, address: Register, port: Register },
     /// Translates the source to this host's own address on the way out, in the same manner.
     Masquerade,
+    /// Has connection tracking leave it alone.
+    Untracked,
+    /// Answers with a reset, and ends the rule: the packet is gone.
+    Reset,
     /// Counts packets and bytes.
     Count,
     /// Ends the rule.
@@ -127,6 +131,9 @@ impl Expression {
                 ("nat", what.with(3, &address.encode()).with(5, &port.encode()))
             }
             Self::Masquerade => ("masq", Attributes::default()),
+            Self::Untracked => ("notrack", Attributes::default()),
+            // `NFTA_REJECT_TYPE`: `NFT_REJECT_TCP_RST`; the code means nothing then.
+            Self::Reset => ("reject", Attributes::default().with(1, &1_u32.to_be_bytes()).with(2, &[0])),
             Self::Count => ("counter", Attributes::default().with(1, &[0; 8]).with(2, &[0; 8])),
             Self::End(verdict) => ("immediate", verdict.encode()),
         };

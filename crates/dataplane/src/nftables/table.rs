@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// Messages that make it, with empty sets.
-    pub(super) fn make(&self) -> Vec<Request> {
+    pub(crate) fn make(&self) -> Vec<Request> {
         self.form(&self.marker())
     }
 
@@ -189,7 +189,7 @@ impl Table {
     }
 
     /// The message that takes it away, with all that is in it.
-    pub(super) fn unmake(&self) -> Request {
+    pub(crate) fn unmake(&self) -> Request {
         request(DELETE_TABLE, 0).with(TABLE_NAME, &terminated(self.name))
     }
 

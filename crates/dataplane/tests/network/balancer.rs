@@ -13,6 +13,7 @@ use mainstay_core::balance::{Balance, Distribution};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::balancer::{self, Balanced, TABLE};
 use mainstay_dataplane::kernel::TableError;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{INTERFACE, PATIENCE, Star, address_of, ip, nft, on};
 
@@ -216,6 +217,37 @@ fn connections_of_a_backend_that_is_taken_out_are_reset_at_once_and_others_go_on
     }
 }
 
+/// A client that was told, and one that is gone, may connect again from the same port at once.
+#[test]
+fn the_port_of_an_ended_connection_can_be_used_again_at_once() {
+    let Some(lab) = Lab::new(2) else { return };
+    for (vip, own) in [(V4, "10.77.0.1:41000"), (V6, "[fd77::1]:41000")] {
+        lab.put(&[3], Distribution::RoundRobin);
+        let mut waits = connect_from(&lab, own, vip).expect("it answers");
+        assert!(lab.put(&[4], Distribution::RoundRobin).ended >= 1);
+        assert!(waits.read_exact(&mut [0]).is_err(), "{vip}: reset");
+        drop(waits);
+        let mut again = connect_from(&lab, own, vip).expect("it answers");
+        again.write_all(&[42]).and_then(|()| again.read_exact(&mut [0])).expect("by another");
+        // Reset, so that the port is free for the next family.
+        again.set_linger(Some(std::time::Duration::ZERO)).expect("an option");
+    }
+}
+
+fn connect_from(lab: &Lab, own: &str, vip: &str) -> std::io::Result<Socket> {
+    let own: SocketAddr = own.parse().expect("an address");
+    let to = SocketAddr::new(address_of(vip), PORT);
+    on(lab.client(), || async move {
+        let socket = Socket::new(Domain::for_address(own), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&own.into())?;
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        (&socket).read_exact(&mut [0])?;
+        Ok(socket)
+    })
+}
+
 /// One that only takes nothing new any more (another is preferred) keeps what it has.
 #[test]
 fn a_backend_that_is_only_not_preferred_keeps_its_connections() {
@@ -262,6 +294,16 @@ fn a_table_of_somebody_elses_is_not_touched() {
     let refused = on(lab.holder(), || async { balancer::put(&balance) }).expect_err("it is not ours");
     assert!(matches!(refused, TableError::NotOurs { .. }), "{refused}");
     assert!(refused.to_string().contains(TABLE), "{refused}");
+}
+
+/// It leaves nothing behind, whatever is there.
+#[test]
+fn a_kernel_that_can_says_so() {
+    let Some(lab) = Lab::new(1) else { return };
+    for distribution in [Distribution::RoundRobin, Distribution::SourceHash] {
+        on(lab.holder(), || async { balancer::check(distribution) }).expect("it can");
+    }
+    assert_eq!(nft(lab.holder(), &["list", "ruleset"]), "");
 }
 
 /// What `nft` shows of it is what a person can read.

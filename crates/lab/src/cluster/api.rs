@@ -18,9 +18,11 @@ use crate::apiserver::{
 use crate::netns::{Host, Segment};
 
 /// The settings that what an agent may do depends on, and their flags of `mainstay manifest rbac`.
-const PERMISSION_FLAGS: [(&str, &str); 6] = [
+const PERMISSION_FLAGS: [(&str, &str); 8] = [
     ("vip_leasename", "--leaseName"),
     ("enable_node_labeling", "--enableNodeLabeling"),
+    ("lb_enable", "--enableLoadBalancer"),
+    ("MAINSTAY_LB_BACKENDS", "--lbBackends"),
     ("svc_enable", "--services"),
     ("svc_leasename", "--servicesLeaseName"),
     ("svc_election", "--servicesElection"),
@@ -109,7 +111,7 @@ impl Api {
         hosts: &[Host],
         real_host: Option<&Host>,
     ) -> Result<Self> {
-        let objects = objects(plan)?;
+        let objects = objects(plan, segment)?;
         match (&plan.backend, real_host) {
             (Backend::Embedded, _) => Ok(Self::Embedded(Box::new(Embedded::start(hosts, &objects)?))),
             (Backend::Real(assets), Some(host)) => {
@@ -413,16 +415,29 @@ fn publish_api_servers(api: &apiserver::Cluster, hosts: &[Host]) -> Result<()> {
 }
 
 /// What is there before the agents are: their permissions; and where they write on nodes, or place on them, those nodes.
-fn objects(plan: &Plan) -> Result<Vec<Value>> {
+fn objects(plan: &Plan, segment: &Segment) -> Result<Vec<Value>> {
     let mut objects = permissions(plan)?;
-    let needs = ["enable_node_labeling", "svc_election", "MAINSTAY_REPORT_NODE_FAILURE"];
+    let needs = ["enable_node_labeling", "lb_enable", "svc_election", "MAINSTAY_REPORT_NODE_FAILURE"];
     let needs_nodes = |name: &str| needs.contains(&name);
     if plan.settings.iter().any(|(name, value)| needs_nodes(name) && value == "true") {
-        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
-        let node = |name| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": ready.clone()});
-        objects.extend(plan.node_names().map(node));
+        objects.extend(plan.node_names().map(|name| node(&name, segment)));
     }
     Ok(objects)
+}
+
+/// A Node of the control plane.
+fn node(name: &str, segment: &Segment) -> Value {
+    let addresses: Vec<Value> = segment
+        .find(name)
+        .map(|host| json!({"type": "InternalIP", "address": host.ipv4().to_string()}))
+        .into_iter()
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"node-role.kubernetes.io/control-plane": ""}},
+        "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": "True"}]},
+    })
 }
 
 /// As an operator grants them: what the agent itself prints for these settings.

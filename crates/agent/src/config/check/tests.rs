@@ -54,7 +54,7 @@ fn each_setting_has_its_verdict() {
     assert_eq!(of("port"), ("refused", false));
     assert_eq!(of("TZ"), ("ignored", true));
     assert_eq!(of("--arp"), ("works", true));
-    assert_eq!(of("--lbPort"), ("not yet", true));
+    assert_eq!(of("--lbPort"), ("works", true));
     assert!(!part.is_fine());
 }
 

@@ -1,15 +1,20 @@
 //! The settings of features, each parsed into its type.
 
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::balance::Distribution;
 use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::settings::Authority;
 
 use super::Resolver;
+use crate::config::Address;
 use crate::config::features::{
-    Balancer, Bgp, BgpPeer, Dhcp, DhcpMode, DnsMode, Egress, Etcd, Features, Forwarding, HealthCheck,
-    MpbgpNexthop, RoutingTable, Secret, ServiceClass, Services, ServicesElection, ServicesInterface, Zebra,
+    BackendCheck, Balancer, BalancerBackend, Bgp, BgpPeer, Dhcp, DhcpMode, DnsMode, Egress, Etcd, Features,
+    Forwarding, HealthCheck, MpbgpNexthop, RoutingTable, Secret, ServiceClass, Services, ServicesElection,
+    ServicesInterface, Zebra,
 };
 use crate::config::refusal::Refusal;
 use crate::config::table::Key;
@@ -72,11 +77,13 @@ impl Resolver<'_> {
     }
 
     /// By default the local API server, as the kubelet asks it, where the API servers elect. An agent without an
-    /// authority may serve anything, on a host without an API server; it asks for what somebody names.
+    /// authority may serve anything, on a host without an API server; it asks for what somebody names. With a load balancer
+    /// this node serves as well as any, whatever becomes of its own API server: the VIP need not leave it.
     fn health_check_url(&self) -> Result<Option<String>, Refusal> {
         match (self.optional(Key::HealthAddress, value::health_check)?, self.authority()?) {
             (Some(named), _) => Ok(named),
             (None, Authority::Standalone) => Ok(None),
+            (None, Authority::Lease) if self.switch(Key::BalancerEnable)? => Ok(None),
             (None, Authority::Lease) => {
                 Ok(Some(format!("https://127.0.0.1:{}/livez", self.number::<u16>(Key::Port)?)))
             }
@@ -91,12 +98,83 @@ impl Resolver<'_> {
             Forwarding::DirectRoute,
             Forwarding::Bypass,
         ];
-        Ok(Balancer {
+        let balancer = Balancer {
             enabled: self.switch(Key::BalancerEnable)?,
             port: self.number(Key::BalancerPort)?,
             forwarding: self.choice(Key::BalancerForwarding, METHODS)?,
             check_every: self.seconds(Key::BackendCheckInterval)?,
-        })
+            backend: self.choice(
+                Key::BalancerBackend,
+                &[BalancerBackend::Nftables, BalancerBackend::Ipvs, BalancerBackend::Auto],
+            )?,
+            backends: self.backends()?,
+            distribution: self
+                .choice(Key::BalancerDistribution, &[Distribution::RoundRobin, Distribution::SourceHash])?,
+            check: self
+                .choice(Key::BackendCheck, &[BackendCheck::Ready, BackendCheck::Live, BackendCheck::Tcp])?,
+            check_timeout: self.seconds(Key::BackendCheckTimeout)?,
+            rise: self.count(Key::BackendRise)?,
+            fall: self.count(Key::BackendFall)?,
+        };
+        self.check_balancer(balancer)
+    }
+
+    fn count(&self, key: Key) -> Result<NonZeroU32, Refusal> {
+        let number: u32 = self.number(key)?;
+        Ok(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// Without a port, a backend has the API servers'.
+    fn backends(&self) -> Result<Vec<SocketAddr>, Refusal> {
+        let port: u16 = self.number(Key::Port)?;
+        let named = self.optional(Key::BalancerBackends, value::backends)?.unwrap_or_default();
+        let at = |(ip, own): (IpAddr, Option<u16>)| SocketAddr::new(ip, own.unwrap_or(port));
+        let backends: Vec<SocketAddr> = named.into_iter().map(at).collect();
+        let twice = (1..).zip(&backends).find(|(next, one)| backends[*next..].contains(one));
+        match twice {
+            Some((_, one)) => {
+                self.refuse(Key::BalancerBackends, &format!("{one} is there twice"), "name each backend once")
+            }
+            None => Ok(backends),
+        }
+    }
+
+    /// What contradicts itself, or cannot be done.
+    fn check_balancer(&self, balancer: Balancer) -> Result<Balancer, Refusal> {
+        if !balancer.enabled {
+            return Ok(balancer);
+        }
+        let vips = self.optional(Key::Address, value::addresses_of)?.unwrap_or_default();
+        let is_vip = |one: &SocketAddr| vips.contains(&Address::Ip(one.ip()));
+        if let Some(vip) = balancer.backends.iter().find(|one| is_vip(one)) {
+            let problem = format!("{} is the VIP itself: connections would go round in circles", vip.ip());
+            return self.refuse(Key::BalancerBackends, &problem, "name the API servers' own addresses");
+        }
+        let families = |family: fn(&IpAddr) -> bool| {
+            let of_vips = vips.iter().any(|vip| matches!(vip, Address::Ip(ip) if family(ip)));
+            (of_vips, balancer.backends.iter().any(|one| family(&one.ip())))
+        };
+        let named = vips.iter().any(|vip| matches!(vip, Address::Name(_)));
+        for (family, name) in [(IpAddr::is_ipv4 as fn(&IpAddr) -> bool, "IPv4"), (IpAddr::is_ipv6, "IPv6")] {
+            let problem = match families(family) {
+                _ if named || balancer.backends.is_empty() => continue,
+                (true, false) => format!("none is {name}, and a VIP is"),
+                (false, true) => format!("one is {name}, and no VIP is"),
+                _ => continue,
+            };
+            let remedy = "name backends of the VIPs' families, and of each of them";
+            return self.refuse(Key::BalancerBackends, &problem, remedy);
+        }
+        let needs_ipvs = !matches!(balancer.forwarding, Forwarding::Local | Forwarding::Masquerade);
+        if needs_ipvs && balancer.backend == BalancerBackend::Nftables {
+            let problem = "nftables cannot forward so";
+            return self.refuse(
+                Key::BalancerForwarding,
+                problem,
+                "write local or masquerade, or set lb_backend to ipvs",
+            );
+        }
+        Ok(balancer)
     }
 
     fn services(&self, control_plane: &str) -> Result<Services, Refusal> {

@@ -3,8 +3,6 @@
 use super::{Key, Kind, Setting, number};
 use crate::config::value;
 
-const IPVS: &str = "the IPVS load balancer is not built yet";
-
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::ControlPlane, &["cp_enable"], &["controlplane"], Kind::Switch)
         .in_file("enableControlPlane")
@@ -71,11 +69,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     .in_file("controlPlaneHealthCheck.caPath")
     .works("The certificate authority of that URL; none accepts any certificate"),
     Setting::new(Key::BalancerEnable, &["lb_enable"], &["enableLoadBalancer"], Kind::Switch)
-        .not_yet("Spread connections to the VIP over all API servers (IPVS)", IPVS),
+        .works("Spread connections to the VIP over all API servers"),
     Setting::new(Key::BalancerPort, &["lb_port"], &["lbPort"], number("PORT", 1, 65_535))
         .in_file("loadBalancerPort")
         .else_is("6443")
-        .not_yet("The port of the load balancer", IPVS),
+        .works("The port of the VIP that is spread"),
     Setting::new(
         Key::BalancerForwarding,
         &["lb_fwdmethod"],
@@ -84,7 +82,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("loadBalancerForwardingMethod")
     .else_is("local")
-    .not_yet("How IPVS forwards", IPVS),
+    .works(
+        "local: this node's own API server takes all that is new while it is up, and else all others; masquerade: all take \
+         turns; the rest needs IPVS",
+    ),
     Setting::new(
         Key::BackendCheckInterval,
         &["backend_health_check_interval"],
@@ -93,5 +94,50 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .in_file("backendHealthCheckInterval")
     .else_is("5")
-    .not_yet("Between checks of the load balancer's backends", IPVS),
+    .works("Between checks of the API servers behind the VIP"),
+    Setting::new(
+        Key::BalancerBackend,
+        &["lb_backend"],
+        &["lbBackend"],
+        Kind::Choice(&["nftables", "ipvs", "auto"]),
+    )
+    .else_is("nftables")
+    .works("What in the kernel balances"),
+    Setting::new(
+        Key::BalancerBackends,
+        &["MAINSTAY_LB_BACKENDS"],
+        &["lbBackends"],
+        Kind::Formed("IP[:PORT][,IP[:PORT]]", |text| value::given(text, value::backends)),
+    )
+    .works("The API servers behind the VIP [default: the nodes with the label node-role.kubernetes.io/control-plane]"),
+    Setting::new(
+        Key::BalancerDistribution,
+        &["MAINSTAY_LB_DISTRIBUTION"],
+        &["lbDistribution"],
+        Kind::Choice(&["round-robin", "source-hash"]),
+    )
+    .else_is("round-robin")
+    .works("How one is chosen for a connection: in turn, or by the client's address"),
+    Setting::new(
+        Key::BackendCheck,
+        &["MAINSTAY_LB_CHECK"],
+        &["lbCheck"],
+        Kind::Choice(&["readyz", "livez", "tcp"]),
+    )
+    .else_is("readyz")
+    .works("What a check asks: the API server's readiness, its liveness, or a connection alone"),
+    Setting::new(
+        Key::BackendCheckTimeout,
+        &["MAINSTAY_LB_CHECK_TIMEOUT"],
+        &["lbCheckTimeout"],
+        number("SECONDS", 1, 60),
+    )
+    .else_is("2")
+    .works("How long a check may take"),
+    Setting::new(Key::BackendRise, &["MAINSTAY_LB_RISE"], &["lbRise"], number("COUNT", 1, 100))
+        .else_is("2")
+        .works("Good checks in a row until a backend that was out is in rotation again"),
+    Setting::new(Key::BackendFall, &["MAINSTAY_LB_FALL"], &["lbFall"], number("COUNT", 1, 100))
+        .else_is("2")
+        .works("Bad checks in a row, 50 ms apart, until a backend is out of rotation"),
 ];

@@ -56,6 +56,13 @@ pub enum Key {
     BalancerPort,
     BalancerForwarding,
     BackendCheckInterval,
+    BalancerBackend,
+    BalancerBackends,
+    BalancerDistribution,
+    BackendCheck,
+    BackendCheckTimeout,
+    BackendRise,
+    BackendFall,
     // This node
     NodeName,
     NodeLabeling,

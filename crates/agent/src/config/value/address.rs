@@ -1,6 +1,6 @@
 //! Addresses: of the VIP, and of networks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mainstay_core::vip::Vip;
 
@@ -48,6 +48,35 @@ pub(crate) fn unusable(vip: Vip) -> Option<&'static str> {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
         _ => return None,
     })
+}
+
+/// Addresses of backends, separated by commas, each with or without a port.
+pub(in crate::config) fn backends(text: &str) -> Result<Vec<(IpAddr, Option<u16>)>, Fault> {
+    let mut backends = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let backend = backend(part)?;
+        if backends.contains(&backend) {
+            return Err(Fault::new(format!("{part} is there twice"), "name each backend once"));
+        }
+        backends.push(backend);
+    }
+    Ok(backends)
+}
+
+fn backend(part: &str) -> Result<(IpAddr, Option<u16>), Fault> {
+    const REMEDY: &str =
+        "write IP or IP:PORT, such as 192.0.2.1:6443 or [2001:db8::1]:6443, separated by commas";
+    let with_port = || part.parse::<SocketAddr>().ok().map(|one| (one.ip(), Some(one.port())));
+    let alone = || part.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| (ip, None));
+    match with_port().or_else(alone) {
+        Some((_, Some(0))) => Err(Fault::new(format!("{part} has port 0, which nobody listens on"), REMEDY)),
+        Some((ip, _)) if unusable(ip).is_some_and(|kind| kind != "a link-local address") => {
+            let kind = unusable(ip).unwrap_or_default();
+            Err(Fault::new(format!("{ip} is {kind} and cannot be a backend"), REMEDY))
+        }
+        Some(backend) => Ok(backend),
+        None => Err(Fault::new(format!("{part:?} is no address of a backend"), REMEDY)),
+    }
 }
 
 /// `vip_subnet`: prefix lengths separated by commas, each with or without a slash, or `auto`.

@@ -1,0 +1,264 @@
+//! Keeps the kernel's load balancer as the backends are: who is listed, who answers its checks, and what follows for the
+//! kernel (`core::balance`).
+//!
+//! ```text
+//! nodes of the control plane, or a list ──► pool ──► kernel, in one transaction, and what it cannot keep is ended
+//!            checks, one for each, for ever ──┘
+//! ```
+//!
+//! Nothing here is asked of an API server but the list, and that is remembered: in an outage, and in a restart in it, the
+//! checks alone decide. Nothing is taken from the kernel because something failed: as long as nobody is listed, it balances
+//! as it did.
+
+mod backends;
+mod check;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds};
+use mainstay_core::vip::Vip;
+use mainstay_dataplane::balancer::{self, Balanced};
+use mainstay_dataplane::kernel::TableError;
+use mainstay_dataplane::{clock, forwarding};
+use mainstay_kube::ControlPlaneNodes;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{Balancer as Settings, Config, Forwarding};
+use crate::insight::ApiView;
+use backends::Backends;
+use check::{Check, Checker};
+pub(crate) use view::BalancerView;
+
+/// The kernel's table is looked at so often: others may flush it.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Looked at again so soon after a change, for a connection may have begun to what was just taken out, and after a failure.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+/// How long the first checks are waited for.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
+/// Between a check that went wrong and the one that confirms it.
+const SOON: Duration = Duration::from_millis(50);
+
+/// What every run of the task begins with.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    settings: Settings,
+    check: Check,
+    backends: Backends,
+    vips: watch::Receiver<Vec<Vip>>,
+    api: ApiView,
+}
+
+impl Keeper {
+    /// One for the balancer that the settings ask for, if they do.
+    pub(crate) fn new(config: &Config, vips: watch::Receiver<Vec<Vip>>, api: ApiView) -> Option<Self> {
+        let settings = config.features.balancer.clone();
+        if !settings.enabled || !config.holds_control_plane() {
+            return None;
+        }
+        let check = Check {
+            how: settings.check,
+            longest: settings.check_timeout,
+            authority: config.features.health_check.ca.clone(),
+        };
+        let backends = Backends::new(&config.state_dir, &settings.backends, config.port);
+        Some(Self { settings, check, backends, vips, api })
+    }
+
+    /// Keeps the kernel's balancer so.
+    ///
+    /// # Errors
+    /// When nobody says any more what there is to balance, or a check cannot be made at all.
+    pub(crate) async fn run(&self, view: &BalancerView) -> anyhow::Result<()> {
+        let (told, mut nodes) = watch::channel(None);
+        let mut vips = self.vips.clone();
+        let following = self.backends.follow(&self.api, told);
+        tokio::pin!(following);
+        let mut turn = Turn::new(self, view);
+        turn.list(self.backends.known().await).await?;
+        loop {
+            tokio::select! {
+                ended = &mut following => return ended,
+                Ok(()) = nodes.changed() => {
+                    let nodes: ControlPlaneNodes = nodes.borrow_and_update().clone();
+                    turn.list(self.backends.list(nodes).await).await?;
+                }
+                Some(checked) = turn.checks.join_next() => turn.checked(checked?),
+                changed = vips.changed() => changed?,
+                () = sleep_until(turn.look_at) => turn.due = true,
+            }
+            let known = vips.borrow_and_update().clone();
+            turn.put(&known).await?;
+        }
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds { rise: self.settings.rise, fall: self.settings.fall }
+    }
+}
+
+/// What one run knows.
+struct Turn<'a> {
+    keeper: &'a Keeper,
+    view: &'a BalancerView,
+    pool: Pool,
+    /// One for each that is listed: it waits, and asks.
+    checks: JoinSet<Checked>,
+    checked: BTreeSet<SocketAddr>,
+    /// This host's own addresses, where its backend is preferred.
+    here: Option<BTreeSet<IpAddr>>,
+    /// When the first checks have been waited for long enough.
+    first_by: Instant,
+    /// What the kernel was told last, if it took it.
+    in_force: Option<Balance>,
+    look_at: Instant,
+    due: bool,
+}
+
+/// A check that was made.
+struct Checked {
+    checker: Arc<Checker>,
+    began: Instant,
+    answer: Result<(), String>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(keeper: &'a Keeper, view: &'a BalancerView) -> Self {
+        let now = Instant::now();
+        Self {
+            keeper,
+            view,
+            pool: Pool::new(keeper.thresholds()),
+            checks: JoinSet::new(),
+            checked: BTreeSet::new(),
+            here: None,
+            first_by: now + FIRST_WITHIN,
+            in_force: None,
+            look_at: now + FIRST_WITHIN,
+            due: false,
+        }
+    }
+
+    /// Takes in who is listed, and begins to check who is new.
+    async fn list(&mut self, listed: Listed) -> anyhow::Result<()> {
+        self.pool.list(&listed);
+        if self.keeper.settings.forwarding == Forwarding::Local {
+            self.here = Some(spawn_blocking(backends::own_addresses).await?);
+        }
+        for address in self.pool.members().keys().copied().collect::<Vec<_>>() {
+            if self.checked.insert(address) {
+                let checker = Arc::new(self.keeper.check.of(address)?);
+                self.check(checker, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, checker: Arc<Checker>, at: Instant) {
+        self.checks.spawn(async move {
+            sleep_until(at).await;
+            let began = Instant::now();
+            let answer = checker.check().await;
+            Checked { checker, began, answer }
+        });
+    }
+
+    /// Takes in an answer, and has the next one fetched, unless it is listed no more.
+    fn checked(&mut self, Checked { checker, began, answer }: Checked) {
+        let address = checker.address;
+        if !self.pool.members().contains_key(&address) {
+            self.checked.remove(&address);
+            return;
+        }
+        let before = self.pool.members()[&address].health;
+        self.pool.answered(clock::now(), address, answer);
+        view::tell(&self.pool.members()[&address], address, before);
+        let next = match self.pool.failing(address) {
+            Failing::Yes => Instant::now() + SOON,
+            Failing::No => (began + self.keeper.settings.check_every).max(Instant::now() + SOON),
+        };
+        self.check(checker, next);
+    }
+
+    /// What the kernel is to do; `None` while nobody knows yet.
+    fn wanted(&self, vips: &[Vip]) -> Option<(Balance, bool)> {
+        let known = self.pool.all_tried() || Instant::now() >= self.first_by;
+        if self.pool.members().is_empty() || vips.is_empty() || !known {
+            return None;
+        }
+        let settings = &self.keeper.settings;
+        let serving = self.pool.serving(self.here.as_ref());
+        let balance = Balance {
+            vips: vips.iter().copied().collect(),
+            port: settings.port,
+            distribution: settings.distribution,
+            takes: serving.takes,
+            keeps: serving.keeps,
+        };
+        Some((balance, serving.in_doubt))
+    }
+
+    /// Has the kernel do it, if it is something else than before, or it is time to look.
+    async fn put(&mut self, vips: &[Vip]) -> anyhow::Result<()> {
+        let Some((balance, in_doubt)) = self.wanted(vips) else {
+            if self.due {
+                (self.due, self.look_at) = (false, Instant::now() + LOOK_SOON);
+            }
+            return Ok(());
+        };
+        let is_news = self.in_force.as_ref() != Some(&balance);
+        if is_news || self.due {
+            let asked = balance.clone();
+            let result = spawn_blocking(move || put(&asked)).await?;
+            let settled = matches!(result, Ok(Balanced { changed: false, ended: 0 }));
+            self.look_at = Instant::now() + if settled { LOOK_EVERY } else { LOOK_SOON };
+            self.due = false;
+            self.in_force = result.is_ok().then(|| balance.clone());
+            self.view.tried(&result, (is_news, &balance));
+        }
+        self.view.show(&self.pool, &balance, in_doubt);
+        Ok(())
+    }
+}
+
+/// Has the kernel pass on packets as well, where they go to other hosts.
+fn put(balance: &Balance) -> Result<Balanced, TableError> {
+    for problem in forwarding::allow(balance.takes.iter().map(SocketAddr::is_ipv4)) {
+        view::warn_once(&problem);
+    }
+    balancer::put(balance)
+}
+
+/// Whether the kernel can do what the settings ask of it.
+///
+/// # Errors
+/// When `lb_enable` asks for a load balancer that the kernel does not do, or does not let this process do.
+pub(crate) fn possible(config: &Config) -> anyhow::Result<()> {
+    let Settings { enabled, distribution, .. } = config.features.balancer;
+    if !enabled || !config.holds_control_plane() {
+        return Ok(());
+    }
+    balancer::check(distribution).context("lb_enable=true: leave it out to do without")
+}
+
+/// Takes away what an earlier run, with the setting, has left. Where the kernel has no nftables, nothing was left.
+pub(crate) async fn clear() {
+    if let Ok(Err(error)) = spawn_blocking(balancer::remove).await {
+        tracing::debug!("an earlier load balancer is not looked for: {error}");
+    }
+}
+
+/// Counts the connections of each backend, for people.
+pub(crate) async fn count(balance: Balance) -> BTreeMap<SocketAddr, usize> {
+    spawn_blocking(move || balancer::connections(&balance))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_default()
+}
