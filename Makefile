@@ -8,7 +8,7 @@ HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup release image demo test test-long devices sim sim-long model model-long lab real fuzz check bench bench-long bench-services demo-services
+.PHONY: help setup release image demo test test-long devices sim sim-long model model-long lab real fuzz check bench bench-long bench-services bench-lb demo-services
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ bench: release ## measure the promised figures; target/bench/foundation.json; un
 
 bench-long: ## the same with more runs of each figure
 	$(MAKE) bench ARGS="--long $(ARGS)"
+
+bench-lb: release ## the load balancer beside haproxy and the direct connection; target/bench/lb.json; under 5 minutes
+	@scripts/setup.sh haproxy:haproxy
+	$(CARGO) bench --profile dev --package mainstay-lab --bench balancer -- $(ARGS)
 
 bench-services: release ## what Services cost and how fast they are there; target/bench/services.json; under 15 minutes
 	$(CARGO) bench --profile dev --package mainstay-lab --bench services -- $(ARGS)

@@ -49,6 +49,8 @@ const SOON: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Keeper {
     settings: Settings,
+    /// Of the VIP.
+    interface: String,
     check: Check,
     backends: Backends,
     vips: watch::Receiver<Vec<Vip>>,
@@ -68,7 +70,8 @@ impl Keeper {
             authority: config.features.health_check.ca.clone(),
         };
         let backends = Backends::new(&config.state_dir, &settings.backends, config.port);
-        Some(Self { settings, check, backends, vips, api })
+        let interface = config.interface.clone();
+        Some(Self { settings, interface, check, backends, vips, api })
     }
 
     /// Keeps the kernel's balancer so.
@@ -214,8 +217,8 @@ impl<'a> Turn<'a> {
         };
         let is_news = self.in_force.as_ref() != Some(&balance);
         if is_news || self.due {
-            let asked = balance.clone();
-            let result = spawn_blocking(move || put(&asked)).await?;
+            let (asked, interface) = (balance.clone(), self.keeper.interface.clone());
+            let result = spawn_blocking(move || put(&interface, &asked)).await?;
             let settled = matches!(result, Ok(Balanced { changed: false, ended: 0 }));
             self.look_at = Instant::now() + if settled { LOOK_EVERY } else { LOOK_SOON };
             self.due = false;
@@ -228,8 +231,8 @@ impl<'a> Turn<'a> {
 }
 
 /// Has the kernel pass on packets as well, where they go to other hosts.
-fn put(balance: &Balance) -> Result<Balanced, TableError> {
-    for problem in forwarding::allow(balance.takes.iter().map(SocketAddr::is_ipv4)) {
+fn put(interface: &str, balance: &Balance) -> Result<Balanced, TableError> {
+    for problem in forwarding::allow(interface, balance.takes.iter().map(SocketAddr::is_ipv4)) {
         view::warn_once(&problem);
     }
     balancer::put(balance)

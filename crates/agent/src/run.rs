@@ -23,7 +23,7 @@ use mainstay_core::names::{ClaimId, InstanceId};
 use mainstay_core::settings::Authority;
 use mainstay_core::snapshot::{Lasting, Snapshot, SnapshotError};
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::clock;
+use mainstay_dataplane::{clock, memory};
 use mainstay_kube::LeaseCall;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,7 @@ const CONTROL_STOP: Duration = Duration::from_secs(2);
 /// When the interface cannot be used, a thread cannot be started, or the control plane's loop panicked. Nothing that the
 /// API servers do, or fail to do, is an error here.
 pub fn run(resolved: Resolved) -> anyhow::Result<Ending> {
+    memory::be_frugal();
     let Resolved { config, effective, warnings } = resolved;
     let lines = warnings.into_iter().map(|Warning(line)| line);
     // Threads started from here on have them.

@@ -16,12 +16,12 @@ pub enum Stat {
     Max,
 }
 
-/// A promise about a figure: the statistic is at most the value.
+/// A promise about a figure: the statistic is at most the value, or at least.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bound {
     /// Of which statistic.
     pub stat: Stat,
-    /// How it is compared: always `<=`.
+    /// How it is compared: `<=` or `>=`.
     pub op: &'static str,
     /// With what, in the figure's unit.
     pub value: f64,
@@ -32,6 +32,12 @@ impl Bound {
     #[must_use]
     pub const fn median(value: f64) -> Self {
         Self { stat: Stat::Median, op: "<=", value }
+    }
+
+    /// The median is at least this.
+    #[must_use]
+    pub const fn median_at_least(value: f64) -> Self {
+        Self { stat: Stat::Median, op: ">=", value }
     }
 
     /// The greatest is at most this.
@@ -75,9 +81,13 @@ impl Figure {
         };
         let min = values.first().copied().unwrap_or(f64::NAN);
         let max = values.last().copied().unwrap_or(f64::NAN);
-        let kept = |bound: &Bound| match bound.stat {
-            Stat::Median => median <= bound.value,
-            Stat::Max => max <= bound.value,
+        let statistic = |stat| match stat {
+            Stat::Median => median,
+            Stat::Max => max,
+        };
+        let kept = |bound: &Bound| match bound.op {
+            ">=" => statistic(bound.stat) >= bound.value,
+            _ => statistic(bound.stat) <= bound.value,
         };
         let ok = !values.is_empty() && bounds.iter().all(kept);
         Self { name, unit, min, median, max, runs: values.len(), bounds: bounds.to_vec(), ok }

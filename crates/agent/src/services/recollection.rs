@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::intent::{Intent, ObjectName, Service, lines, recall};
+use mainstay_dataplane::memory;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -87,6 +88,8 @@ impl Recollection {
         }
         let result = self.save(services);
         let saved = result.is_ok().then_some(now);
+        // Each line was made, twice, and is no more.
+        memory::give_back();
         self.tally.note(&self.dir, result);
         saved
     }

@@ -1,17 +1,24 @@
 //! Whether this host passes on packets that are for others (`Documentation/networking/ip-sysctl.rst`): a load balancer's
-//! host has to.
+//! host has to. It takes them in and sends them out by one interface, and must not tell the senders to go there by
+//! themselves: they know no connection there. (To find out for each packet whether to tell costs a tenth of passing it on.)
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
 const IPV4: &str = "/proc/sys/net/ipv4/ip_forward";
+const OF_INTERFACES: &str = "/proc/sys/net/ipv4/conf";
 const IPV6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 
-/// Has the host pass packets on in the families that are asked for, `true` for IPv4. IPv4 is switched on where it is off, as
+/// Has the host pass packets on by `interface` in the families that are asked for, `true` for IPv4, without redirects. IPv4 is switched on where it is off, as
 /// kube-vip does. IPv6 is not: the host would then take no router advertisements any more. What is not so, in one line each.
-pub fn allow(families: impl Iterator<Item = bool>) -> Vec<String> {
+pub fn allow(interface: &str, families: impl Iterator<Item = bool>) -> Vec<String> {
     let families: BTreeSet<bool> = families.collect();
+    // Either is enough for redirects to be sent, and other interfaces have their own. Where it cannot be switched off, it is
+    // no more than a cost.
+    for of in ["all", interface] {
+        let _ = fs::write(format!("{OF_INTERFACES}/{of}/send_redirects"), "0");
+    }
     families.into_iter().filter_map(|is_ipv4| if is_ipv4 { allow_ipv4() } else { look_at_ipv6() }).collect()
 }
 
