@@ -119,7 +119,7 @@ impl Scene {
     pub(crate) fn revive(&mut self, backend: usize) -> Result<()> {
         self.backends[backend] = Some(serve(&self.hosts[backend], u8::try_from(backend)? + 1)?);
         let target = self.direct()[backend];
-        let listens = || Ok(self.client.enter(|| ask(target).answer.ok())?);
+        let listens = || self.client.enter(|| ask(target).answer.ok());
         wait_for(PATIENCE, listens)?.context("the backend listens").map(drop)
     }
 
