@@ -3,6 +3,7 @@
 //! Real processes, real network stacks, real frames and a real HTTPS API, on this machine alone. A client's probes,
 //! a capture and the nodes' kernels are the witnesses; the agents' own word only colours the picture.
 
+mod load;
 mod progress;
 pub mod recorder;
 mod script;

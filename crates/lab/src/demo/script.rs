@@ -1,15 +1,17 @@
 //! The phases of the demonstration, in order. Each brings one thing about and watches what becomes of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mainstay_core::vip::Tenure;
 
+use super::load::Load;
 use super::progress::Progress;
 use super::recorder::Recorder;
 use super::stage::{API_PORT, Interrupt, Interrupted, Node, Outage, Stage, VIP};
+use crate::apiserver::Fault;
 use crate::probe::Rogue;
-use crate::report::timeline::{ApiState, At, Facts, Phase, Span, Timeline};
+use crate::report::timeline::{ApiState, At, Connections, Facts, Phase, Span, Timeline};
 use crate::report::{figures, promises};
 
 /// Longer than three lease durations of 5 s.
@@ -38,7 +40,7 @@ pub(super) struct Script {
 type Act = fn(&mut Script) -> Result<()>;
 
 /// Name, what happens, and how.
-const ACTS: [(&str, &str, Act); 13] = [
+const ACTS: [(&str, &str, Act); 14] = [
     ("bring-up", "three agents start, and one takes the VIP", Script::bring_up),
     ("hand-over", "the holder's agent is told to stop (SIGTERM), and starts again later", Script::hand_over),
     ("outage-refused", "the API server refuses connections", |script| script.outage(Outage::Refused)),
@@ -60,6 +62,11 @@ const ACTS: [(&str, &str, Act); 13] = [
     ("rogue-host", "a stranger claims the VIP for three seconds", Script::rogue_host),
     ("death", "the holder's node falls silent; later it is back", Script::death),
     (
+        "api-server-death",
+        "one API server per node, balanced: the holder's dies under load, and is back",
+        Script::api_server_death,
+    ),
+    (
         "death-with-api",
         "one API server per node: the holder dies with its own, and writes stall for 1.5 s",
         Script::death_with_api,
@@ -76,7 +83,7 @@ impl Script {
     pub(super) fn play(mut self) -> Result<Timeline> {
         let mut interrupted = false;
         for (name, words, act) in ACTS {
-            if name == "death-with-api" {
+            if name == "api-server-death" {
                 interrupted |= self.interlude().is_err();
             }
             interrupted |= interrupted || self.phase(name, words, act).is_err();
@@ -321,6 +328,9 @@ impl Script {
         self.record.api(API, ApiState::Gone);
         for node in 0..self.stage.cluster.nodes.len() {
             self.record.api(&format!("API on {}", self.stage.host(node)?.name()), ApiState::Up);
+            for (name, value) in self.balancing() {
+                self.stage.agent(node)?.set(name, &value);
+            }
             // Killed, not stopped: the VIP stays where it is.
             self.stage.agent(node)?.kill()?;
             self.stage.agent(node)?.start()?;
@@ -328,6 +338,55 @@ impl Script {
         self.settled()?;
         self.progress.end("  (interlude)        one API server on each node");
         Ok(())
+    }
+
+    /// The settings with which connections to the VIP go to the API servers of all nodes.
+    fn balancing(&self) -> [(&'static str, String); 4] {
+        let hosts = self.stage.cluster.hosts();
+        let backends: Vec<String> = hosts.iter().map(|host| host.ipv4().to_string()).collect();
+        let [on, method, interval] = ["true", "masquerade", "1"].map(str::to_owned);
+        [
+            ("lb_enable", on),
+            ("lb_fwdmethod", method),
+            ("backend_health_check_interval", interval),
+            ("MAINSTAY_LB_BACKENDS", backends.join(",")),
+        ]
+    }
+
+    fn api_server_death(&mut self) -> Result<()> {
+        let holder = self.settled()?;
+        self.in_rotation(3)?;
+        let load = Load::start(&self.stage.cluster.client, VIP, API_PORT)?;
+        self.observe(Duration::from_secs(2), "under load")?;
+        self.pivot();
+        let died = Instant::now();
+        let name = format!("API on {}", self.stage.host(holder)?.name());
+        self.stage.cluster.api.fronts()[holder].inject(Fault::Refuse);
+        self.record.api(&name, ApiState::Refused);
+        let watched = self.observe(Duration::from_secs(5), "the holder's API server is dead");
+        let seen = load.finish()?;
+        self.facts.connections = Some(Connections {
+            count: seen.count,
+            failed: seen.failed.len(),
+            last_failure: seen.failed.iter().map(|at| at.saturating_duration_since(died)).max(),
+        });
+        self.stage.cluster.api.fronts()[holder].heal();
+        self.record.api(&name, ApiState::Up);
+        watched?;
+        self.in_rotation(3)
+    }
+
+    /// Waits until each agent balances over so many API servers.
+    fn in_rotation(&mut self, count: usize) -> Result<()> {
+        self.wait("all API servers are in rotation", |stage, _| {
+            let all = stage.agents().all(|agent| {
+                let balancer = agent.whole_status()["balancer"].clone();
+                let backends = balancer["backends"].as_array().cloned().unwrap_or_default();
+                backends.iter().filter(|one| one["takesConnections"] == true && one["state"] == "up").count()
+                    == count
+            });
+            all.then_some(())
+        })
     }
 
     fn death_with_api(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@ use mainstay_core::vip::Tenure;
 use serde::Serialize;
 
 use super::figures::{self, Figures};
-use super::timeline::{At, Phase, Timeline};
+use super::timeline::{At, Connections, Phase, Timeline};
 
 /// One promise, measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,7 +82,7 @@ pub fn number(value: f64, unit: &str) -> String {
 }
 
 /// The phases of a whole run, in order.
-pub const PHASES: [&str; 13] = [
+pub const PHASES: [&str; 14] = [
     "bring-up",
     "hand-over",
     "outage-refused",
@@ -95,6 +95,7 @@ pub const PHASES: [&str; 13] = [
     "heal",
     "rogue-host",
     "death",
+    "api-server-death",
     "death-with-api",
 ];
 
@@ -104,6 +105,8 @@ pub const DEATH_DARK: Duration = Duration::from_millis(450);
 pub const DEATH_WITH_API_DARK: Duration = Duration::from_millis(2_500);
 /// Longest darkness when the holder's node dies during an API outage.
 pub const OUTAGE_DEATH_DARK: Duration = Duration::from_secs(2);
+/// Until the last connection failed that went to an API server that is dead: its check's interval of 1 s, and 200 ms.
+pub const LAST_FAILURE: Duration = Duration::from_millis(1_200);
 /// Longest time two nodes that can hear each other both hold.
 pub const TWO_HOLDERS: Duration = Duration::from_secs(1);
 /// Until the client's path is right again after a heal, or after the last rogue frame.
@@ -191,6 +194,7 @@ impl Judged<'_> {
             "heal" => vec![self.one_holder(), self.rightful_last(), self.path_after_pivot()],
             "rogue-host" => self.rogue(),
             "death" => vec![self.dark(DEATH_DARK), self.moved()],
+            "api-server-death" => vec![self.lost(), self.moves(0.0), self.connections(), self.last_failure()],
             "death-with-api" => vec![self.dark(DEATH_WITH_API_DARK), self.moved()],
             _ => Vec::new(),
         });
@@ -220,6 +224,19 @@ impl Judged<'_> {
                 (Op::AtLeast, 1.0),
             ),
         ]
+    }
+
+    /// There was a load, and more of it succeeded than failed.
+    fn connections(&self) -> Promise {
+        let of = |one: Connections| count(one.failed) / count(one.count.max(1)) * 100.0;
+        let failed = self.phase.facts.connections.filter(|one| one.count > 0).map(of);
+        promise(&self.phase.name, "connections that failed", failed, (Op::AtMost, 20.0, "%"))
+    }
+
+    fn last_failure(&self) -> Promise {
+        let connections = self.phase.facts.connections;
+        let last = connections.map(|one| one.last_failure.unwrap_or_default());
+        self.at_most("the last connection that failed after", last, LAST_FAILURE)
     }
 
     fn two_holders(&self) -> Promise {

@@ -7,7 +7,8 @@ use mainstay_core::vip::Tenure;
 use super::figures;
 use super::promises::{self, PHASES, broken, judge};
 use super::timeline::{
-    Announcement, Answer, ApiState, ApiTrack, Conflict, Facts, Phase, Probe, Span, TenureSeen, Timeline,
+    Announcement, Answer, ApiState, ApiTrack, Conflict, Connections, Facts, Phase, Probe, Span, TenureSeen,
+    Timeline,
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -109,7 +110,12 @@ fn phase(name: &str) -> Phase {
         span: Span::new(ms(begin(name)), ms(begin(name) + LENGTH)),
         pivot: ms(pivot(name)),
         words: format!("the phase {name}"),
-        facts: Facts { api_answered: Some(0), conflict_metric: Some(1), failure: None },
+        facts: Facts {
+            api_answered: Some(0),
+            conflict_metric: Some(1),
+            connections: Some(Connections { count: 3_000, failed: 150, last_failure: Some(ms(1_000)) }),
+            failure: None,
+        },
     }
 }
 
@@ -141,6 +147,23 @@ fn one_lost_probe_breaks_each_phase_that_may_lose_none() {
         let broken = breaks(|timeline| darken(timeline, begin(name) + 5_001, 1));
         assert_eq!(broken, [format!("{name}: probes lost")]);
     }
+}
+
+#[test]
+fn connections_may_fail_for_a_while_and_not_for_longer() {
+    let change = |connections: Option<Connections>| {
+        breaks(|timeline| {
+            let place = PHASES.iter().position(|name| *name == "api-server-death").expect("a phase");
+            timeline.phases[place].facts.connections = connections;
+        })
+    };
+    let good = Connections { count: 3_000, failed: 0, last_failure: None };
+    assert_eq!(change(Some(good)), Vec::<String>::new());
+    let late = Connections { failed: 1, last_failure: Some(ms(1_201)), ..good };
+    assert_eq!(change(Some(late)), ["api-server-death: the last connection that failed after"]);
+    let many = Connections { failed: 601, ..good };
+    assert_eq!(change(Some(many)), ["api-server-death: connections that failed"]);
+    assert_eq!(change(None).len(), 2, "there was no load");
 }
 
 #[test]
@@ -293,7 +316,7 @@ fn a_short_outage_breaks_the_run() {
 fn a_phase_that_failed_or_never_ran_breaks_the_run() {
     let broken = breaks(|timeline| timeline.phases[4].facts.failure = Some("no agent answered".to_owned()));
     assert_eq!(broken, ["outage-hung: no agent answered"]);
-    let broken = breaks(|timeline| timeline.phases.truncate(12));
+    let broken = breaks(|timeline| timeline.phases.truncate(13));
     assert_eq!(broken, ["death-with-api: runs of the phase"]);
 }
 

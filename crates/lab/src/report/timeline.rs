@@ -167,8 +167,21 @@ pub struct Facts {
     pub api_answered: Option<u64>,
     /// Conflict events counted by the holder's metrics in this phase.
     pub conflict_metric: Option<u64>,
+    /// What became of the connections of a client under load.
+    pub connections: Option<Connections>,
     /// Why the phase could not do what it was to do.
     pub failure: Option<String>,
+}
+
+/// Connections to the VIP, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// How many there were.
+    pub count: usize,
+    /// How many of them failed.
+    pub failed: usize,
+    /// When the last one failed, after the phase's pivot, if any did.
+    pub last_failure: Option<Duration>,
 }
 
 /// Everything seen in one run.
