@@ -10,6 +10,7 @@ mod books;
 pub mod counters;
 mod faults;
 pub mod filter;
+pub mod ipvs;
 pub mod kernel;
 #[expect(unsafe_code, reason = "the one place that talks to the kernel in the kernel's own terms")]
 mod linux;

@@ -5,6 +5,7 @@ pub mod clock;
 pub(crate) mod conntrack;
 pub(crate) mod filter;
 pub mod forwarding;
+pub(crate) mod ipvs;
 pub(crate) mod links;
 pub mod memory;
 pub(crate) mod message;
