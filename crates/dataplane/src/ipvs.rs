@@ -49,7 +49,9 @@ use crate::linux::ipvs::{self as kernel, Services};
 pub(crate) use connection::{Connection, read as read_connections};
 pub use masquerade::TABLE;
 pub(crate) use message::{Command, ask_family, read_destination, read_family, read_service, request};
-pub(crate) use plan::{Change, Destination, Found, Service};
+pub(crate) use plan::{Change, Found};
+#[cfg(test)]
+use plan::{Destination, Service};
 
 /// How a packet comes to its backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

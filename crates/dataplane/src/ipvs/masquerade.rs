@@ -42,12 +42,18 @@ pub(super) fn clear() -> Result<bool, TableError> {
 
 /// Translates what is sent to the backends of these VIPs no more.
 pub(super) fn forget(vips: &BTreeSet<Vip>, port: u16) -> Result<(), TableError> {
-    let left = |there: &BTreeMap<String, Elements>| {
-        let rows = there.values().flat_map(BTreeMap::keys).filter_map(|row| read_service(row));
-        let rows: Vec<_> = rows.filter(|(vip, _, to)| *to != port || !vips.contains(vip)).collect();
-        Some(contents(rows.iter().copied())).filter(|_| !rows.is_empty())
-    };
-    reconcile(left).map(drop)
+    reconcile(|there| left(there, vips, port)).map(drop)
+}
+
+/// What is left of these elements without those VIPs; nothing where no VIP is.
+pub(super) fn left(
+    there: &BTreeMap<String, Elements>,
+    without: &BTreeSet<Vip>,
+    port: u16,
+) -> Option<Contents> {
+    let rows = there.values().flat_map(BTreeMap::keys).filter_map(|row| read_service(row));
+    let rows: Vec<_> = rows.filter(|(vip, _, to)| *to != port || !without.contains(vip)).collect();
+    Some(contents(rows.iter().copied())).filter(|_| !rows.is_empty())
 }
 
 /// Makes the table what follows from the elements that are there. Whether anything had to be done.
@@ -64,7 +70,7 @@ fn reconcile(wanted: impl Fn(&BTreeMap<String, Elements>) -> Option<Contents>) -
     })
 }
 
-fn contents(rows: impl Iterator<Item = (Vip, u8, u16)>) -> Contents {
+pub(super) fn contents(rows: impl Iterator<Item = (Vip, u8, u16)>) -> Contents {
     let mut contents: Contents = VIPS.iter().map(|(_, set)| (*set, Elements::new())).collect();
     for (vip, transport, port) in rows {
         let (_, set) = VIPS[usize::from(vip.is_ipv6())];
@@ -74,7 +80,7 @@ fn contents(rows: impl Iterator<Item = (Vip, u8, u16)>) -> Contents {
 }
 
 /// The form of the table.
-pub(super) fn table() -> Table {
+fn table() -> Table {
     let set = |(family, name): &(u8, &'static str)| {
         let address = if *family == IPV4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
         Set { name, fields: vec![address, FieldType::Transport, FieldType::Port], leads_to: Vec::new() }

@@ -337,3 +337,15 @@ fn what_goes_wrong_is_said_in_one_line_with_the_remedy() {
         assert!(line.contains(remedy) && !line.contains('\n'), "{line}");
     }
 }
+
+#[test]
+fn of_the_masqueraded_only_those_of_that_port_are_forgotten() {
+    let row = |vip: &str, port| (vip.parse().expect("an address"), crate::nftables::TCP, port);
+    let rows = [row("10.0.0.9", 6443), row("10.0.0.9", 7443), row("fd00::9", 6443)];
+    let there = masquerade::contents(rows.into_iter());
+    let there: BTreeMap<String, _> = there.into_iter().map(|(set, rows)| (set.to_owned(), rows)).collect();
+    let vips = ["10.0.0.9", "fd00::9"].map(|vip| vip.parse().expect("an address")).into();
+    let expected = masquerade::contents([row("10.0.0.9", 7443)].into_iter());
+    assert_eq!(masquerade::left(&there, &vips, 6443), Some(expected));
+    assert_eq!(masquerade::left(&BTreeMap::new(), &vips, 6443), None);
+}

@@ -21,18 +21,19 @@ const V4: &str = "10.77.0.9";
 const V6: &str = "fd77::9";
 /// What clients connect to, and what backends listen on.
 const PORT: u16 = 7443;
-const BEHIND: u16 = 6443;
+pub(crate) const BEHIND: u16 = 6443;
 
 /// One that says its name to whoever connects, and then echoes.
-struct Backend {
-    at: BTreeMap<bool, SocketAddr>,
+pub(crate) struct Backend {
+    /// Its addresses: of IPv4, or not.
+    pub(crate) at: BTreeMap<bool, SocketAddr>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     wake: (String, SocketAddr),
 }
 
 impl Backend {
-    fn begin(host: &str, number: u8) -> Self {
+    pub(crate) fn begin(host: &str, number: u8) -> Self {
         let addresses = [format!("10.77.0.{number}"), format!("fd77::{number}")];
         let at: BTreeMap<bool, SocketAddr> = addresses
             .map(|one| SocketAddr::new(address_of(&one), BEHIND))
@@ -128,7 +129,11 @@ fn balance(takes: BTreeSet<SocketAddr>, distribution: Distribution) -> Balance {
 
 /// A connection through the VIP, and who answered.
 fn connect(host: &str, vip: &str) -> std::io::Result<(TcpStream, u8)> {
-    let to = SocketAddr::new(address_of(vip), PORT);
+    connect_to(host, SocketAddr::new(address_of(vip), PORT))
+}
+
+/// A connection to there, and who answered.
+pub(crate) fn connect_to(host: &str, to: SocketAddr) -> std::io::Result<(TcpStream, u8)> {
     let mut stream = on(host, || async move { TcpStream::connect_timeout(&to, PATIENCE) })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut name = [0; 1];

@@ -4,6 +4,7 @@
 mod addresses;
 mod balancer;
 mod filter;
+mod ipvs;
 mod privileges;
 mod support;
 mod traffic;
