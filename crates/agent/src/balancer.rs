@@ -12,9 +12,10 @@
 
 mod backends;
 mod check;
+mod kernel;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +23,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds};
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::balancer::{self, Balanced};
-use mainstay_dataplane::kernel::TableError;
-use mainstay_dataplane::{clock, forwarding};
+use mainstay_dataplane::ipvs::{self, Forwarding};
+use mainstay_dataplane::{balancer, clock};
 use mainstay_kube::ControlPlaneNodes;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Balancer as Settings, Config, Forwarding};
+use crate::config::{Balancer as Settings, Config};
 use crate::insight::ApiView;
 use backends::Backends;
 use check::{Check, Checker};
+use kernel::{Done, Kernel};
 pub(crate) use view::BalancerView;
 
 /// The kernel's table is looked at so often: others may flush it.
@@ -54,12 +55,18 @@ pub(crate) struct Keeper {
     check: Check,
     backends: Backends,
     vips: watch::Receiver<Vec<Vip>>,
+    /// Whether this node holds them.
+    held: watch::Receiver<Option<bool>>,
     api: ApiView,
 }
 
 impl Keeper {
     /// One for the balancer that the settings ask for, if they do.
-    pub(crate) fn new(config: &Config, vips: watch::Receiver<Vec<Vip>>, api: ApiView) -> Option<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        (vips, held): (watch::Receiver<Vec<Vip>>, watch::Receiver<Option<bool>>),
+        api: ApiView,
+    ) -> Option<Self> {
         let settings = config.features.balancer.clone();
         if !settings.enabled || !config.holds_control_plane() {
             return None;
@@ -71,7 +78,7 @@ impl Keeper {
         };
         let backends = Backends::new(&config.state_dir, &settings.backends, config.port);
         let interface = config.interface.clone();
-        Some(Self { settings, interface, check, backends, vips, api })
+        Some(Self { settings, interface, check, backends, vips, held, api })
     }
 
     /// Keeps the kernel's balancer so.
@@ -80,10 +87,11 @@ impl Keeper {
     /// When nobody says any more what there is to balance, or a check cannot be made at all.
     pub(crate) async fn run(&self, view: &BalancerView) -> anyhow::Result<()> {
         let (told, mut nodes) = watch::channel(None);
-        let mut vips = self.vips.clone();
+        let (mut vips, mut held) = (self.vips.clone(), self.held.clone());
+        let kernel = self.choose().await?;
         let following = self.backends.follow(&self.api, told);
         tokio::pin!(following);
-        let mut turn = Turn::new(self, view);
+        let mut turn = Turn::new((self, kernel), view);
         turn.list(self.backends.known().await).await?;
         loop {
             tokio::select! {
@@ -94,11 +102,25 @@ impl Keeper {
                 }
                 Some(checked) = turn.checks.join_next() => turn.checked(checked?),
                 changed = vips.changed() => changed?,
+                changed = held.changed() => changed?,
                 () = sleep_until(turn.look_at) => turn.due = true,
             }
             let known = vips.borrow_and_update().clone();
-            turn.put(&known).await?;
+            let held = *held.borrow_and_update() == Some(true);
+            turn.put(&known, held).await?;
         }
+    }
+
+    /// What in the kernel is to balance; what the other part did in an earlier run is taken away.
+    async fn choose(&self) -> anyhow::Result<Kernel> {
+        let has_ipvs = spawn_blocking(|| ipvs::available().map_err(|error| error.to_string())).await?;
+        let (kernel, said) = Kernel::choose(&self.settings, has_ipvs);
+        if let Some(said) = said {
+            tracing::warn!("lb_backend: {said}");
+        }
+        let (vips, port) = (self.vips.borrow().iter().copied().collect(), self.settings.port);
+        spawn_blocking(move || kernel.remove_others((&vips, port))).await?;
+        Ok(kernel)
     }
 
     fn thresholds(&self) -> Thresholds {
@@ -109,6 +131,7 @@ impl Keeper {
 /// What one run knows.
 struct Turn<'a> {
     keeper: &'a Keeper,
+    kernel: Kernel,
     view: &'a BalancerView,
     pool: Pool,
     /// One for each that is listed: it waits, and asks.
@@ -119,7 +142,7 @@ struct Turn<'a> {
     /// When the first checks have been waited for long enough.
     first_by: Instant,
     /// What the kernel was told last, if it took it.
-    in_force: Option<Balance>,
+    in_force: Option<(Balance, bool)>,
     look_at: Instant,
     due: bool,
 }
@@ -132,10 +155,11 @@ struct Checked {
 }
 
 impl<'a> Turn<'a> {
-    fn new(keeper: &'a Keeper, view: &'a BalancerView) -> Self {
+    fn new((keeper, kernel): (&'a Keeper, Kernel), view: &'a BalancerView) -> Self {
         let now = Instant::now();
         Self {
             keeper,
+            kernel,
             view,
             pool: Pool::new(keeper.thresholds()),
             checks: JoinSet::new(),
@@ -208,34 +232,36 @@ impl<'a> Turn<'a> {
     }
 
     /// Has the kernel do it, if it is something else than before, or it is time to look.
-    async fn put(&mut self, vips: &[Vip]) -> anyhow::Result<()> {
+    async fn put(&mut self, vips: &[Vip], held: bool) -> anyhow::Result<()> {
         let Some((balance, in_doubt)) = self.wanted(vips) else {
             if self.due {
                 (self.due, self.look_at) = (false, Instant::now() + LOOK_SOON);
             }
             return Ok(());
         };
-        let is_news = self.in_force.as_ref() != Some(&balance);
+        let here = held || !self.kernel.needs_the_vip();
+        let wanted = (balance.clone(), here);
+        let is_news = self.in_force.as_ref() != Some(&wanted);
         if is_news || self.due {
-            let (asked, interface) = (balance.clone(), self.keeper.interface.clone());
-            let result = spawn_blocking(move || put(&interface, &asked)).await?;
-            let settled = matches!(result, Ok(Balanced { changed: false, ended: 0 }));
+            let result = self.order(balance.clone(), here).await?;
+            let settled = matches!(result, Ok(Done { changed: false, ended: 0, .. }));
             self.look_at = Instant::now() + if settled { LOOK_EVERY } else { LOOK_SOON };
             self.due = false;
-            self.in_force = result.is_ok().then(|| balance.clone());
-            self.view.tried(&result, (is_news, &balance));
+            self.in_force = result.is_ok().then_some(wanted);
+            self.view.tried(&result, (is_news, self.kernel, &balance));
         }
         self.view.show(&self.pool, &balance, in_doubt);
         Ok(())
     }
-}
 
-/// Has the kernel pass on packets as well, where they go to other hosts.
-fn put(interface: &str, balance: &Balance) -> Result<Balanced, TableError> {
-    for problem in forwarding::allow(interface, balance.takes.iter().map(SocketAddr::is_ipv4)) {
-        view::warn_once(&problem);
+    async fn order(&self, balance: Balance, here: bool) -> anyhow::Result<Result<Done, String>> {
+        let (kernel, interface) = (self.kernel, self.keeper.interface.clone());
+        let work = move || match here {
+            true => kernel.put(&interface, &balance),
+            false => kernel.remove((&balance.vips, balance.port)).map(|()| Done::default()),
+        };
+        Ok(spawn_blocking(work).await?)
     }
-    balancer::put(balance)
 }
 
 /// Whether the kernel can do what the settings ask of it.
@@ -243,25 +269,25 @@ fn put(interface: &str, balance: &Balance) -> Result<Balanced, TableError> {
 /// # Errors
 /// When `lb_enable` asks for a load balancer that the kernel does not do, or does not let this process do.
 pub(crate) fn possible(config: &Config) -> anyhow::Result<()> {
-    let Settings { enabled, distribution, .. } = config.features.balancer;
-    if !enabled || !config.holds_control_plane() {
+    let settings = &config.features.balancer;
+    if !settings.enabled || !config.holds_control_plane() {
         return Ok(());
     }
-    balancer::check(distribution).context("lb_enable=true: leave it out to do without")
-}
-
-/// Takes away what an earlier run, with the setting, has left. Where the kernel has no nftables, nothing was left.
-pub(crate) async fn clear() {
-    if let Ok(Err(error)) = spawn_blocking(balancer::remove).await {
-        tracing::debug!("an earlier load balancer is not looked for: {error}");
+    let has_ipvs = ipvs::available().map_err(|error| error.to_string());
+    match Kernel::choose(settings, has_ipvs) {
+        (Kernel::Ipvs(_), _) => Ok(()),
+        (Kernel::Nftables, _) => balancer::check(settings.distribution),
     }
+    .context("lb_enable=true: leave it out to do without")
 }
 
-/// Counts the connections of each backend, for people.
-pub(crate) async fn count(balance: Balance) -> BTreeMap<SocketAddr, usize> {
-    spawn_blocking(move || balancer::connections(&balance))
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .unwrap_or_default()
+/// Takes away what an earlier run, with the setting, has left. Where the kernel has none of it, nothing was left.
+pub(crate) async fn clear(vips: BTreeSet<Vip>, port: u16) {
+    let work = move || {
+        Kernel::Nftables.remove_others((&vips, port));
+        Kernel::Ipvs(ipvs::Settings::default()).remove_others((&vips, port));
+    };
+    if let Err(error) = spawn_blocking(work).await {
+        tracing::debug!("what an earlier run has left of a load balancer is not looked for: {error}");
+    }
 }

@@ -18,7 +18,7 @@ pub mod table;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use mainstay_core::vip::Vip;
 
 pub use check::{CheckReport, CheckedPart, CheckedSetting, Unreadable, check};
 pub use effective::Effective;
-pub use features::{Address, BackendCheck, Balancer, BalancerBackend, DnsName, Features, Forwarding};
+pub use features::{Address, BackendCheck, Balancer, BalancerBackend, DnsName, Features};
 pub use file::{read_file, read_text};
 pub use flags::SettingFlags;
 pub use host::Host;

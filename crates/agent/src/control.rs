@@ -73,7 +73,7 @@ pub(crate) async fn run(
     let labelled = CancellationToken::new();
     let labels = spawn_for_control_plane(&mut tasks, (config, insight), (&edges, &parts), &labelled);
     spawn_servers(&mut tasks, config, insight);
-    spawn_balancer(&mut tasks, (config, insight), &parts);
+    spawn_balancer(&mut tasks, (config, insight), (&edges, &parts));
     spawn_services(&mut tasks, insight, (&edges, &parts));
     spawn_reporter(&mut tasks, (config, insight), &parts);
     spawn_arp(&mut tasks, insight, (&edges, &parts));
@@ -159,10 +159,18 @@ fn spawn_for_control_plane(
 }
 
 /// The load balancer behind the control plane's VIP, if there is to be one. What an earlier run has left goes, if not.
-fn spawn_balancer(tasks: &mut JoinSet<()>, (config, insight): (&Config, &Arc<Insight>), parts: &Parts) {
-    let keeper = balancer::Keeper::new(config, parts.vips.clone(), insight.api.clone());
+fn spawn_balancer(
+    tasks: &mut JoinSet<()>,
+    (config, insight): (&Config, &Arc<Insight>),
+    (edges, parts): (&[Edges], &Parts),
+) {
+    let edges = edges.iter().find(|one| one.role.claim == ClaimId::control_plane());
+    let held = edges.map(|one| one.held.clone());
+    let keeper =
+        held.and_then(|held| balancer::Keeper::new(config, (parts.vips.clone(), held), insight.api.clone()));
     let Some(keeper) = keeper.map(Arc::new) else {
-        tasks.spawn(balancer::clear());
+        let vips = parts.vips.borrow().iter().copied().collect();
+        tasks.spawn(balancer::clear(vips, config.features.balancer.port));
         return;
     };
     insight.balancer.begin();

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::balance::{Balance, Distribution, Health, Member, Pool};
-use mainstay_dataplane::balancer::Balanced;
 use mainstay_dataplane::clock;
-use mainstay_dataplane::kernel::TableError;
+use tokio::task::spawn_blocking;
 
+use super::kernel::{Done, Kernel};
 use crate::admin::reply;
 
 /// What is known of it. Shared.
@@ -20,7 +20,7 @@ struct State {
     /// `None` where nothing is balanced.
     shown: Option<reply::Balancer>,
     /// What the kernel was asked for last.
-    asked: Option<Balance>,
+    asked: Option<(Kernel, Balance)>,
 }
 
 impl BalancerView {
@@ -30,12 +30,17 @@ impl BalancerView {
     }
 
     /// What was tried. A failure is told when it is another than before.
-    pub(super) fn tried(&self, result: &Result<Balanced, TableError>, (is_news, balance): (bool, &Balance)) {
+    pub(super) fn tried(
+        &self,
+        result: &Result<Done, String>,
+        (is_news, kernel, balance): (bool, Kernel, &Balance),
+    ) {
         let mut state = self.lock();
-        state.asked = Some(balance.clone());
+        state.asked = Some((kernel, balance.clone()));
         let shown = state.shown.get_or_insert_default();
         match result {
-            Ok(Balanced { changed, ended }) => {
+            Ok(Done { changed, ended, lacking }) => {
+                lacking.iter().for_each(|problem| warn_once(problem));
                 shown.connections_ended += u64::try_from(*ended).unwrap_or(u64::MAX);
                 if *changed && !is_news {
                     tracing::warn!(
@@ -48,13 +53,12 @@ impl BalancerView {
                 shown.in_force = true;
             }
             Err(error) => {
-                let error = error.to_string();
-                if shown.last_error.as_ref() != Some(&error) {
+                if shown.last_error.as_ref() != Some(error) {
                     tracing::warn!(
                         "the load balancer (lb_enable) is not as it should be, and goes on as it was: {error}"
                     );
                 }
-                (shown.in_force, shown.last_error) = (false, Some(error));
+                (shown.in_force, shown.last_error) = (false, Some(error.clone()));
             }
         }
     }
@@ -82,8 +86,8 @@ impl BalancerView {
 
     /// Counts anew what is counted when somebody asks.
     pub(crate) async fn count(&self) {
-        let Some(asked) = self.lock().asked.clone() else { return };
-        let counted = super::count(asked).await;
+        let Some((kernel, balance)) = self.lock().asked.clone() else { return };
+        let counted = spawn_blocking(move || kernel.connections(&balance)).await.unwrap_or_default();
         let mut state = self.lock();
         for backend in state.shown.iter_mut().flat_map(|shown| &mut shown.backends) {
             let address: Option<SocketAddr> = backend.address.parse().ok();
@@ -120,7 +124,7 @@ pub(super) fn tell(member: &Member, address: SocketAddr, before: Health) {
 }
 
 /// A line in the log, if it was not the last one of its kind.
-pub(super) fn warn_once(problem: &str) {
+fn warn_once(problem: &str) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(problem.to_owned()) {
         tracing::warn!("{problem}");

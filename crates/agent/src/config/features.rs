@@ -11,6 +11,7 @@ use std::time::Duration;
 use mainstay_core::balance::Distribution;
 use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::vip::Vip;
+use mainstay_dataplane::ipvs::{Forwarding, Scheduler};
 
 use super::LeaseName;
 
@@ -176,6 +177,8 @@ pub struct Balancer {
     pub backends: Vec<SocketAddr>,
     /// `MAINSTAY_LB_DISTRIBUTION`.
     pub distribution: Distribution,
+    /// `MAINSTAY_LB_SCHEDULER`; `None` where the distribution decides.
+    pub scheduler: Option<Scheduler>,
     /// `MAINSTAY_LB_CHECK`.
     pub check: BackendCheck,
     /// `MAINSTAY_LB_CHECK_TIMEOUT`.
@@ -206,21 +209,6 @@ pub enum BackendCheck {
     Live,
     /// A connection alone.
     Tcp,
-}
-
-/// How connections are forwarded: kube-vip's words for what IPVS does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forwarding {
-    /// To this node.
-    Local,
-    /// By address translation.
-    Masquerade,
-    /// In an IP tunnel.
-    Tunnel,
-    /// By the link-layer address alone.
-    DirectRoute,
-    /// Past the balancer.
-    Bypass,
 }
 
 /// `svc_*`, `lb_class_*` and what else is said of Services.

@@ -58,7 +58,7 @@ fn without(name: &str, host: &Host) -> Result<Resolved, Refusal> {
     resolve(Layers::new(Layer::default(), &variables), Precedence::FlagsFirst, host)
 }
 
-fn config(changes: &[(&str, &str)]) -> Config {
+pub(crate) fn config(changes: &[(&str, &str)]) -> Config {
     run(changes).expect("settings that work").config
 }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mainstay_core::settings::OnAuthorityLoss;
+use mainstay_dataplane::ipvs::Scheduler;
 
 use super::refusal::Fault;
 use super::table::Kind;
@@ -116,6 +117,12 @@ pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Fault> {
             })
         })
         .collect()
+}
+
+/// A scheduler of IPVS.
+pub(super) fn scheduler(text: &str) -> Result<Scheduler, Fault> {
+    let remedy = "write rr, wrr, sh or mh, or leave it out";
+    Scheduler::named(text).ok_or_else(|| Fault::new(format!("{text:?} is no scheduler of IPVS"), remedy))
 }
 
 /// Go's listen address: `:2112`, `127.0.0.1:2112`, `[::1]:2112`. Empty means none. An empty host means every address.

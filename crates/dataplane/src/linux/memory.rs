@@ -1,9 +1,9 @@
 //! Memory that the process does not use, and has not given back.
 
-/// Heaps beside the first that threads may have. By default each thread gets one, up to eight for each core, and keeps what is
+/// Heaps that the threads share. By default each thread gets its own, up to eight for each core, and keeps what is
 /// free in it for itself.
 #[cfg(target_env = "gnu")]
-const HEAPS: libc::c_int = 2;
+const HEAPS: libc::c_int = 1;
 /// From so many bytes on, a piece of memory is mapped for itself, and unmapped when it is freed. The allocator would move
 /// that up to 32 MiB by itself, with the first long answer of an API server, and such pieces would lie about in the heaps.
 #[cfg(target_env = "gnu")]

@@ -8,12 +8,13 @@ use std::time::Duration;
 use mainstay_core::balance::Distribution;
 use mainstay_core::intent::ExcludeLabel;
 use mainstay_core::settings::Authority;
+use mainstay_dataplane::ipvs::Forwarding;
 
 use super::Resolver;
 use crate::config::Address;
 use crate::config::features::{
     BackendCheck, Balancer, BalancerBackend, Bgp, BgpPeer, Dhcp, DhcpMode, DnsMode, Egress, Etcd, Features,
-    Forwarding, HealthCheck, MpbgpNexthop, RoutingTable, Secret, ServiceClass, Services, ServicesElection,
+    HealthCheck, MpbgpNexthop, RoutingTable, Secret, ServiceClass, Services, ServicesElection,
     ServicesInterface, Zebra,
 };
 use crate::config::refusal::Refusal;
@@ -110,6 +111,7 @@ impl Resolver<'_> {
             backends: self.backends()?,
             distribution: self
                 .choice(Key::BalancerDistribution, &[Distribution::RoundRobin, Distribution::SourceHash])?,
+            scheduler: self.optional(Key::BalancerScheduler, value::scheduler)?,
             check: self
                 .choice(Key::BackendCheck, &[BackendCheck::Ready, BackendCheck::Live, BackendCheck::Tcp])?,
             check_timeout: self.seconds(Key::BackendCheckTimeout)?,

@@ -102,7 +102,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Choice(&["nftables", "ipvs", "auto"]),
     )
     .else_is("nftables")
-    .works("What in the kernel balances"),
+    .works("What in the kernel balances; auto is IPVS where lb_fwdmethod needs it, and nftables where the kernel has none"),
     Setting::new(
         Key::BalancerBackends,
         &["MAINSTAY_LB_BACKENDS"],
@@ -118,6 +118,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .else_is("round-robin")
     .works("How one is chosen for a connection: in turn, or by the client's address"),
+    Setting::new(
+        Key::BalancerScheduler,
+        &["MAINSTAY_LB_SCHEDULER"],
+        &["lbScheduler"],
+        Kind::Formed("rr|wrr|sh|mh", |text| value::given(text, value::scheduler)),
+    )
+    .works("The same in IPVS's words, where IPVS balances [default: rr, or mh for source-hash]"),
     Setting::new(
         Key::BackendCheck,
         &["MAINSTAY_LB_CHECK"],

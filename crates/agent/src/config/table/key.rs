@@ -59,6 +59,7 @@ pub enum Key {
     BalancerBackend,
     BalancerBackends,
     BalancerDistribution,
+    BalancerScheduler,
     BackendCheck,
     BackendCheckTimeout,
     BackendRise,

@@ -1,7 +1,9 @@
 //! The load balancer's settings: what is made of them, and what is refused.
 
 use super::{config, run};
-use crate::config::{BackendCheck, BalancerBackend, Forwarding};
+use mainstay_dataplane::ipvs::Forwarding;
+
+use crate::config::{BackendCheck, BalancerBackend};
 
 const ON: (&str, &str) = ("lb_enable", "true");
 
@@ -38,6 +40,10 @@ fn what_makes_no_sense_is_refused_in_one_line_with_its_remedy() {
         (
             backends("fd00::21"),
             "none is IPv4, and a VIP is; name backends of the VIPs' families, and of each of them".to_owned(),
+        ),
+        (
+            ("MAINSTAY_LB_SCHEDULER", "lc"),
+            r#""lc" is no scheduler of IPVS; write rr, wrr, sh or mh, or leave it out"#.to_owned(),
         ),
         (
             ("lb_fwdmethod", "tunnel"),
