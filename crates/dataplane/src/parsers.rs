@@ -1,12 +1,13 @@
 //! The parsers of what the kernel says, opened for tests that feed them anything (`crates/lab/tests/fuzz`). The data
 //! plane itself is the only other user.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mainstay_core::input::Link;
 use mainstay_core::names::Mac;
 
 use crate::filter::TABLE;
+use crate::ipvs::{read_connections, read_destination, read_family, read_service};
 use crate::linux::message::messages;
 use crate::linux::{addresses, links};
 use crate::nftables::Found;
@@ -83,4 +84,26 @@ pub fn nftables(datagram: &[u8]) -> (Vec<String>, Vec<Vec<u8>>) {
     }
     texts.extend(found.rules.into_iter().flat_map(|rule| [rule.chain, rule.comment]));
     (texts, found.elements.into_values().flatten().map(|(key, _)| key).collect())
+}
+
+/// What the messages of one generic netlink datagram say of IPVS: services and destinations, and schedulers' names. A
+/// destination without a family is taken for one of `of`.
+#[must_use]
+pub fn ipvs(datagram: &[u8], of: SocketAddr) -> (Vec<SocketAddr>, Vec<String>) {
+    let (mut places, mut names) = (Vec::new(), Vec::new());
+    for message in messages(datagram) {
+        let _ = read_family(&message);
+        if let Some((at, service)) = read_service(&message) {
+            places.push(at);
+            names.push(service.scheduler);
+        }
+        places.extend(read_destination(&message, of).map(|(at, _)| at));
+    }
+    (places, names)
+}
+
+/// The clients, virtual addresses and backends in the table of IPVS's connections.
+#[must_use]
+pub fn ipvs_connections(table: &str) -> Vec<[SocketAddr; 3]> {
+    read_connections(table).map(|one| [one.client, one.virtual_address, one.backend]).collect()
 }

@@ -1,10 +1,12 @@
 //! Netlink messages: the bytes as a datagram, and as the values of messages that another library writes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mainstay_core::input::Link;
 use mainstay_core::names::Mac;
-use mainstay_dataplane::parsers::{Said, netlink as said, nftables as said_of_tables};
+use mainstay_dataplane::parsers::{
+    Said, ipvs as said_of_ipvs, ipvs_connections, netlink as said, nftables as said_of_tables,
+};
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -36,6 +38,31 @@ pub(super) fn nftables(data: &[u8]) {
     // A byte that is no UTF-8 is shown as a character of three.
     let texts: usize = texts.iter().map(String::len).sum();
     assert!(texts + elements <= 3 * data.len(), "{texts} and {elements} of {} bytes", data.len());
+}
+
+/// The bytes as a datagram, and as the table of connections. A message has one service and one destination at most, a line
+/// one connection.
+pub(super) fn ipvs(data: &[u8]) {
+    let (places, names) = said_of_ipvs(data, SocketAddr::from(([10, 0, 0, 9], 6443)));
+    assert!(places.len() <= 2 * (data.len() / HEADER), "{} of {} bytes", places.len(), data.len());
+    // A byte that is no UTF-8 is shown as a character of three.
+    assert!(names.iter().map(String::len).sum::<usize>() <= 3 * data.len());
+    let table = String::from_utf8_lossy(data);
+    for [client, virtual_address, backend] in ipvs_connections(&table) {
+        let line = format!("TCP {} {} {} CLOSE 1", row(client), row(virtual_address), row(backend));
+        assert_eq!(ipvs_connections(&line), [[client, virtual_address, backend]], "{line}");
+    }
+}
+
+/// As the kernel writes an address and a port.
+fn row(at: SocketAddr) -> String {
+    match at.ip() {
+        IpAddr::V4(v4) => format!("{:08X} {:04X}", u32::from(v4), at.port()),
+        IpAddr::V6(v6) => {
+            let groups = v6.segments().map(|group| format!("{group:04x}"));
+            format!("{} {:04X}", groups.join(":"), at.port())
+        }
+    }
 }
 
 fn written_by_others(mut bytes: Bytes<'_>) {

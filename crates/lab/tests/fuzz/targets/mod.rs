@@ -34,6 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "config-file", check: operator::config_file },
     Target { name: "endpoint-slices", check: api_client::endpoint_slices },
     Target { name: "frame", check: frames::frame },
+    Target { name: "ipvs", check: kernel::ipvs },
     Target { name: "kubeconfig", check: api_client::kubeconfig },
     Target { name: "lease", check: api_client::lease },
     Target { name: "list-page", check: api_client::page },
