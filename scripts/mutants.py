@@ -68,6 +68,7 @@ SEATS = "crates/core/src/seats.rs"
 SEAT = "crates/core/src/ownership/seat.rs"
 SPREAD = "crates/core/src/spread.rs"
 INTENT = "crates/core/src/intent.rs"
+BALANCE = "crates/core/src/balance.rs"
 
 
 class Mutant(NamedTuple):
@@ -484,6 +485,18 @@ MUTANTS = [
            "        self.items.insert(key, item);\n", "        self.items.insert(key, item);\n        self.listed = true;\n"),
     mutant("recall-uid", "a restart remembers of an object also what was of another of its name", INTENT,
            "item.uid.is_some() && uid.is_some() && item.uid != uid", "false"),
+    mutant("balance-open", "where no API server is known to be up, those that were up last take connections", BALANCE,
+           "[up, self.last_up.clone(), ", "[up, BTreeSet::new(), "),
+    mutant("balance-empty", "an empty list of API servers is no news", BALANCE,
+           "if listed.is_empty() {", "if false {"),
+    mutant("balance-new", "who comes is checked before it takes connections", BALANCE,
+           "let in_doubt = up.is_empty();", "let up: BTreeSet<_> = up.into_iter().chain(self.with(Health::Untried)).collect();\n        let in_doubt = up.is_empty();"),
+    mutant("balance-fall", "it takes several wrong answers in a row to be out", BALANCE,
+           "_ => thresholds.fall.get(),", "_ => 1,"),
+    mutant("balance-stay", "a client stays with its API server when another goes", BALANCE,
+           "slots.filter_map(|at| heaviest(at, &backends)).collect()", "slots.filter_map(|at| backends.get(at % backends.len()).copied()).collect()"),
+    mutant("balance-keep", "who only takes nothing new keeps its connections", BALANCE,
+           "Serving { takes, keeps, in_doubt }", "Serving { keeps: takes.clone(), takes, in_doubt }"),
 ]
 
 
