@@ -174,6 +174,9 @@ impl<'a> Turn<'a> {
 
     /// Takes in who is listed, and begins to check who is new.
     async fn list(&mut self, listed: Listed) -> anyhow::Result<()> {
+        if self.pool.members().is_empty() {
+            self.first_by = Instant::now() + FIRST_WITHIN;
+        }
         self.pool.list(&listed);
         if self.keeper.settings.forwarding == Forwarding::Local {
             self.here = Some(spawn_blocking(backends::own_addresses).await?);
@@ -228,7 +231,8 @@ impl<'a> Turn<'a> {
             takes: serving.takes,
             keeps: serving.keeps,
         };
-        Some((balance, serving.in_doubt))
+        // That nobody was asked yet is no doubt.
+        Some((balance, serving.in_doubt && self.pool.all_tried()))
     }
 
     /// Has the kernel do it, if it is something else than before, or it is time to look.

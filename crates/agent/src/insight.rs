@@ -156,8 +156,13 @@ pub(crate) struct Insight {
 impl Insight {
     /// Asks the loops, all at once.
     pub(crate) async fn reports(&self) -> Reports {
-        self.balancer.count().await;
         Reports(futures::future::join_all(self.loops.iter().map(LoopView::report)).await)
+    }
+
+    /// The same, with what is counted only when somebody wants to see it. Not for readiness, which may wait for nothing else.
+    pub(crate) async fn full_reports(&self) -> Reports {
+        self.balancer.count().await;
+        self.reports().await
     }
 
     /// What to say when no loop answers.

@@ -56,7 +56,7 @@ fn health_router(insight: Arc<Insight>) -> Router {
 }
 
 async fn metrics(State(insight): State<Arc<Insight>>) -> Response {
-    let reports = insight.reports().await;
+    let reports = insight.full_reports().await;
     match insight.metrics(&reports) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

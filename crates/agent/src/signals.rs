@@ -60,7 +60,7 @@ impl Signals {
 }
 
 async fn dump(insight: &Insight) {
-    match insight.reports().await.status(insight) {
+    match insight.full_reports().await.status(insight) {
         Some(status) => match serde_json::to_string(&Reply::from(status)) {
             Ok(state) => tracing::info!(state, "the state, as asked by SIGUSR1"),
             Err(error) => tracing::error!(%error, "the state cannot be written"),

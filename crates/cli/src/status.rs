@@ -426,7 +426,7 @@ mod tests {
             ..Balancer::default()
         };
         let text = balancer(&all);
-        assert!(text.contains("connection refused") && text.contains("3.0 s ago"), "{text}");
+        assert!(text.contains("connection refused") && text.contains("3.0s ago"), "{text}");
         assert!(!text.contains("None of them") && !text.contains("goes on as it was"), "{text}");
         let last_error = Some("no".to_owned());
         let text = balancer(&Balancer { in_force: false, in_doubt: true, last_error, ..all });

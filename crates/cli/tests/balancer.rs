@@ -87,6 +87,10 @@ fn connections(cluster: &Cluster, index: usize) -> BTreeMap<String, u64> {
 fn a_dead_api_server_costs_nothing_but_its_own_connections(bed: Bed) {
     let cluster = balanced(&bed);
     let holder = cluster.wait_settled(PATIENCE).expect("settled");
+    for (setting, value) in [("net.ipv4.ip_forward", "1"), ("net.ipv4.conf.eth0.send_redirects", "0")] {
+        let found = cluster.nodes[holder].host.output("sysctl", &["-n", setting]).expect("sysctl");
+        assert_eq!(found.trim(), value, "{setting}: the agent sees to it");
+    }
     let before = connections(&cluster, holder);
     all_answered(&cluster, 30);
     let after = connections(&cluster, holder);

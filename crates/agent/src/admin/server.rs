@@ -105,7 +105,7 @@ impl Drop for Private {
 }
 
 async fn status(State(insight): State<Arc<Insight>>) -> Response {
-    match insight.reports().await.status(&insight) {
+    match insight.full_reports().await.status(&insight) {
         Some(status) => answer(status),
         None => fail(StatusCode::SERVICE_UNAVAILABLE, insight.silence()),
     }

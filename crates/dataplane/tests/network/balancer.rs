@@ -74,6 +74,12 @@ fn echo(mut stream: TcpStream, number: u8) {
     }
 }
 
+/// Where the backends with these numbers are, the holder's own being 2.
+pub(crate) fn addresses(backends: &[Backend], numbers: &[u8]) -> BTreeSet<SocketAddr> {
+    let of = |number: &u8| backends[usize::from(*number) - 2].at.values().copied();
+    numbers.iter().flat_map(of).collect()
+}
+
 /// A client, a holder of both addresses, which forwards, and backends: 10.77.0.1 is the client's, .2 the holder's.
 struct Lab {
     /// They end before their hosts.
@@ -99,26 +105,12 @@ impl Lab {
         Some(Self { star, backends })
     }
 
-    fn client(&self) -> &str {
-        self.star.host(0)
-    }
-
-    fn holder(&self) -> &str {
-        self.star.host(1)
-    }
-
-    /// The addresses of the backends with these numbers, the holder's own being 2.
-    fn backends(&self, numbers: &[u8]) -> BTreeSet<SocketAddr> {
-        let of = |number: &u8| self.backends[usize::from(*number) - 2].at.values().copied();
-        numbers.iter().flat_map(of).collect()
-    }
-
     fn put(&self, numbers: &[u8], distribution: Distribution) -> Balanced {
-        self.put_as(&balance(self.backends(numbers), distribution))
+        self.put_as(&balance(addresses(&self.backends, numbers), distribution))
     }
 
     fn put_as(&self, balance: &Balance) -> Balanced {
-        on(self.holder(), || async { balancer::put(balance) }).expect("the kernel balances")
+        on(self.star.holder(), || async { balancer::put(balance) }).expect("the kernel balances")
     }
 }
 
@@ -156,7 +148,7 @@ fn connections_go_to_each_backend_in_turn_from_outside_and_from_the_holder_itsel
     let Some(lab) = Lab::new(2) else { return };
     assert!(lab.put(&[2, 3, 4], Distribution::RoundRobin).changed);
     for vip in [V4, V6] {
-        for host in [lab.client(), lab.holder()] {
+        for host in [lab.star.client(), lab.star.holder()] {
             assert_eq!(shares(host, vip, 30), [(2, 10), (3, 10), (4, 10)].into(), "{vip} from {host}");
         }
     }
@@ -171,7 +163,7 @@ fn only_what_leaves_the_host_is_masqueraded() {
         [(2, V4, "10.77.0.1"), (3, V4, "10.77.0.2"), (2, V6, "fd77::1"), (3, V6, "fd77::2")]
     {
         lab.put(&[number], Distribution::RoundRobin);
-        let _open = connect(lab.client(), vip).expect("it answers");
+        let _open = connect(lab.star.client(), vip).expect("it answers");
         let at = lab.star.host(usize::from(number) - 1);
         let peers = ip(&["netns", "exec", at, "ss", "-Htn", "state", "established", "sport", "=", ":6443"]);
         assert!(peers.contains(&format!("{seen}]:")), "{number} {vip}: {peers}");
@@ -183,18 +175,18 @@ fn a_client_stays_with_its_backend_and_moves_only_when_that_goes() {
     let Some(lab) = Lab::new(3) else { return };
     lab.put(&[2, 3, 4, 5], Distribution::SourceHash);
     for vip in [V4, V6] {
-        let (_, mine) = connect(lab.client(), vip).expect("it answers");
-        assert_eq!(shares(lab.client(), vip, 10), [(mine, 10)].into(), "{vip}");
+        let (_, mine) = connect(lab.star.client(), vip).expect("it answers");
+        assert_eq!(shares(lab.star.client(), vip, 10), [(mine, 10)].into(), "{vip}");
         let others: Vec<u8> = (2..=5).filter(|number| *number != mine).collect();
         for gone in &others {
             let left: Vec<u8> = (2..=5).filter(|number| number != gone).collect();
             lab.put(&left, Distribution::SourceHash);
-            assert_eq!(shares(lab.client(), vip, 3), [(mine, 3)].into(), "{vip} without {gone}");
+            assert_eq!(shares(lab.star.client(), vip, 3), [(mine, 3)].into(), "{vip} without {gone}");
         }
         lab.put(&others, Distribution::SourceHash);
-        assert!(!shares(lab.client(), vip, 3).contains_key(&mine), "{vip}");
+        assert!(!shares(lab.star.client(), vip, 3).contains_key(&mine), "{vip}");
         lab.put(&[2, 3, 4, 5], Distribution::SourceHash);
-        assert_eq!(shares(lab.client(), vip, 3), [(mine, 3)].into(), "{vip}: and back");
+        assert_eq!(shares(lab.star.client(), vip, 3), [(mine, 3)].into(), "{vip}: and back");
     }
 }
 
@@ -202,7 +194,9 @@ fn a_client_stays_with_its_backend_and_moves_only_when_that_goes() {
 #[test]
 fn connections_of_a_backend_that_is_taken_out_are_reset_at_once_and_others_go_on() {
     let Some(lab) = Lab::new(2) else { return };
-    for (vip, host) in [(V4, lab.client()), (V6, lab.client()), (V4, lab.holder()), (V6, lab.holder())] {
+    for (vip, host) in
+        [(V4, lab.star.client()), (V6, lab.star.client()), (V4, lab.star.holder()), (V6, lab.star.holder())]
+    {
         lab.put(&[3, 4], Distribution::RoundRobin);
         let mut open: BTreeMap<u8, TcpStream> = BTreeMap::new();
         while open.len() < 2 {
@@ -242,7 +236,7 @@ fn the_port_of_an_ended_connection_can_be_used_again_at_once() {
 fn connect_from(lab: &Lab, own: &str, vip: &str) -> std::io::Result<Socket> {
     let own: SocketAddr = own.parse().expect("an address");
     let to = SocketAddr::new(address_of(vip), PORT);
-    on(lab.client(), || async move {
+    on(lab.star.client(), || async move {
         let socket = Socket::new(Domain::for_address(own), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&own.into())?;
@@ -258,13 +252,15 @@ fn connect_from(lab: &Lab, own: &str, vip: &str) -> std::io::Result<Socket> {
 fn a_backend_that_is_only_not_preferred_keeps_its_connections() {
     let Some(lab) = Lab::new(1) else { return };
     lab.put(&[3], Distribution::RoundRobin);
-    let (mut stream, number) = connect(lab.client(), V4).expect("it answers");
-    let preferred =
-        Balance { keeps: lab.backends(&[2, 3]), ..balance(lab.backends(&[2]), Distribution::RoundRobin) };
+    let (mut stream, number) = connect(lab.star.client(), V4).expect("it answers");
+    let preferred = Balance {
+        keeps: addresses(&lab.backends, &[2, 3]),
+        ..balance(addresses(&lab.backends, &[2]), Distribution::RoundRobin)
+    };
     assert_eq!(lab.put_as(&preferred), Balanced { changed: true, ended: 0 });
     stream.write_all(&[42]).and_then(|()| stream.read_exact(&mut [0])).expect("it goes on");
-    assert_eq!((number, shares(lab.client(), V4, 3)), (3, [(2, 3)].into()));
-    let counted = on(lab.holder(), || async { balancer::connections(&preferred) }).expect("counted");
+    assert_eq!((number, shares(lab.star.client(), V4, 3)), (3, [(2, 3)].into()));
+    let counted = on(lab.star.holder(), || async { balancer::connections(&preferred) }).expect("counted");
     let of = |number: u8| lab.backends[usize::from(number) - 2].at[&true];
     assert!(counted[&of(3)] == 1 && counted[&of(2)] == 3, "{counted:?}");
 }
@@ -273,30 +269,33 @@ fn a_backend_that_is_only_not_preferred_keeps_its_connections() {
 fn it_is_put_back_when_somebody_takes_it_away_and_it_goes_as_a_whole() {
     let Some(lab) = Lab::new(1) else { return };
     lab.put(&[3], Distribution::RoundRobin);
-    let tables = || nft(lab.holder(), &["list", "tables"]);
-    nft(lab.holder(), &["flush", "ruleset"]);
+    let tables = || nft(lab.star.holder(), &["list", "tables"]);
+    nft(lab.star.holder(), &["flush", "ruleset"]);
     assert!(lab.put(&[3], Distribution::RoundRobin).changed && tables().contains(TABLE));
-    nft(lab.holder(), &["flush", "table", "inet", TABLE]);
+    nft(lab.star.holder(), &["flush", "table", "inet", TABLE]);
     assert!(lab.put(&[3], Distribution::RoundRobin).changed);
-    assert_eq!(shares(lab.client(), V6, 2), [(3, 2)].into());
-    let read = on(lab.holder(), || async { balancer::in_force() }).expect("read");
+    assert_eq!(shares(lab.star.client(), V6, 2), [(3, 2)].into());
+    let read = on(lab.star.holder(), || async { balancer::in_force() }).expect("read");
     let expected = [V4, V6].map(address_of).map(|vip| {
-        (vip, lab.backends(&[3]).into_iter().filter(|one| one.is_ipv4() == vip.is_ipv4()).collect())
+        (
+            vip,
+            addresses(&lab.backends, &[3]).into_iter().filter(|one| one.is_ipv4() == vip.is_ipv4()).collect(),
+        )
     });
     assert_eq!(read, expected.into());
     // Another form replaces this one in one step.
     assert!(lab.put(&[3], Distribution::SourceHash).changed);
-    on(lab.holder(), || async { balancer::remove() }).expect("removed");
+    on(lab.star.holder(), || async { balancer::remove() }).expect("removed");
     assert!(!tables().contains(TABLE), "{}", tables());
-    on(lab.holder(), || async { balancer::remove() }).expect("it is not there already");
+    on(lab.star.holder(), || async { balancer::remove() }).expect("it is not there already");
 }
 
 #[test]
 fn a_table_of_somebody_elses_is_not_touched() {
     let Some(lab) = Lab::new(1) else { return };
-    nft(lab.holder(), &["add", "table", "inet", TABLE]);
-    let balance = balance(lab.backends(&[3]), Distribution::RoundRobin);
-    let refused = on(lab.holder(), || async { balancer::put(&balance) }).expect_err("it is not ours");
+    nft(lab.star.holder(), &["add", "table", "inet", TABLE]);
+    let balance = balance(addresses(&lab.backends, &[3]), Distribution::RoundRobin);
+    let refused = on(lab.star.holder(), || async { balancer::put(&balance) }).expect_err("it is not ours");
     assert!(matches!(refused, TableError::NotOurs { .. }), "{refused}");
     assert!(refused.to_string().contains(TABLE), "{refused}");
 }
@@ -306,9 +305,9 @@ fn a_table_of_somebody_elses_is_not_touched() {
 fn a_kernel_that_can_says_so() {
     let Some(lab) = Lab::new(1) else { return };
     for distribution in [Distribution::RoundRobin, Distribution::SourceHash] {
-        on(lab.holder(), || async { balancer::check(distribution) }).expect("it can");
+        on(lab.star.holder(), || async { balancer::check(distribution) }).expect("it can");
     }
-    assert_eq!(nft(lab.holder(), &["list", "ruleset"]), "");
+    assert_eq!(nft(lab.star.holder(), &["list", "ruleset"]), "");
 }
 
 /// What `nft` shows of it is what a person can read.
@@ -319,7 +318,7 @@ fn a_person_can_read_the_rules() {
         [(Distribution::RoundRobin, "round-robin"), (Distribution::SourceHash, "source-hash")]
     {
         lab.put(&[3], distribution);
-        let shown = nft(lab.holder(), &["list", "table", "inet", TABLE]);
+        let shown = nft(lab.star.holder(), &["list", "table", "inet", TABLE]);
         // Of the slots, the first line of each map will do.
         let kept: Vec<&str> = shown.lines().filter(|line| !line.starts_with("\t\t\t")).collect();
         let file = format!("tests/network/balancer/{name}.nft");

@@ -10,7 +10,7 @@ use mainstay_core::balance::Balance;
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::ipvs::{self, Balanced, Forwarding, IpvsError, Scheduler, Settings};
 
-use crate::balancer::{BEHIND, Backend, connect_to};
+use crate::balancer::{BEHIND, Backend, addresses, connect_to};
 use crate::support::{INTERFACE, PATIENCE, Star, address_of, ip, on};
 
 const V4: &str = "10.77.0.9";
@@ -48,9 +48,9 @@ impl Lab {
 
     /// Answers come back through the holder, also where the kernel has no nftables to see to that.
     fn with_answers_through_the_holder(self) -> Self {
-        sysctl(self.holder(), "net.ipv6.conf.all.forwarding=1");
+        sysctl(self.star.holder(), "net.ipv6.conf.all.forwarding=1");
         for setting in ["net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0"] {
-            sysctl(self.holder(), setting);
+            sysctl(self.star.holder(), setting);
         }
         for at in 2..self.star.count() {
             let host = self.star.host(at);
@@ -82,28 +82,14 @@ impl Lab {
         self
     }
 
-    fn client(&self) -> &str {
-        self.star.host(0)
-    }
-
-    fn holder(&self) -> &str {
-        self.star.host(1)
-    }
-
-    /// The addresses of the backends with these numbers, the holder's own being 2.
-    fn backends(&self, numbers: &[u8]) -> BTreeSet<SocketAddr> {
-        let of = |number: &u8| self.backends[usize::from(*number) - 2].at.values().copied();
-        numbers.iter().flat_map(of).collect()
-    }
-
     /// What new connections to `port` go to, and whose stay.
     fn balance(&self, port: u16, takes: &[u8], keeps: &[u8]) -> Balance {
-        let (takes, keeps) = (self.backends(takes), self.backends(keeps));
+        let (takes, keeps) = (addresses(&self.backends, takes), addresses(&self.backends, keeps));
         Balance { vips: vips(), port, takes, keeps, ..Balance::default() }
     }
 
     fn put(&self, balance: &Balance, settings: Settings) -> Result<Balanced, IpvsError> {
-        on(self.holder(), || async { ipvs::put(balance, settings) })
+        on(self.star.holder(), || async { ipvs::put(balance, settings) })
     }
 
     /// Masqueraded; whether anything changed, and how many connections were ended.
@@ -118,7 +104,7 @@ impl Lab {
 
     /// What the kernel has, as it shows it to anybody.
     fn shown(&self) -> String {
-        ip(&["netns", "exec", self.holder(), "cat", "/proc/net/ip_vs"])
+        ip(&["netns", "exec", self.star.holder(), "cat", "/proc/net/ip_vs"])
     }
 }
 
@@ -150,7 +136,7 @@ fn one_to_each(lab: &Lab, vip: &str, numbers: &[u8]) -> BTreeMap<u8, TcpStream> 
     let to = SocketAddr::new(address_of(vip), PORT);
     let mut open: BTreeMap<u8, TcpStream> = BTreeMap::new();
     for _ in 0..2 * numbers.len() {
-        let (stream, number) = connect_to(lab.client(), to).expect("it answers");
+        let (stream, number) = connect_to(lab.star.client(), to).expect("it answers");
         open.entry(number).or_insert(stream);
     }
     assert_eq!(open.keys().copied().collect::<Vec<_>>(), numbers, "{vip}");
@@ -166,12 +152,12 @@ fn masqueraded_connections_go_to_each_backend_in_turn() {
     let Some(lab) = Lab::new(2).map(Lab::with_answers_through_the_holder) else { return };
     assert!(lab.masquerade(&[2, 3, 4], &[]).0);
     for vip in [V4, V6] {
-        assert_eq!(shares(lab.client(), (vip, PORT), 12), [(2, 4), (3, 4), (4, 4)].into(), "{vip}");
+        assert_eq!(shares(lab.star.client(), (vip, PORT), 12), [(2, 4), (3, 4), (4, 4)].into(), "{vip}");
     }
-    assert_eq!(shares(lab.holder(), (V4, PORT), 6), [(2, 2), (3, 2), (4, 2)].into(), "from the holder");
+    assert_eq!(shares(lab.star.holder(), (V4, PORT), 6), [(2, 2), (3, 2), (4, 2)].into(), "from the holder");
     assert_eq!(lab.masquerade(&[2, 3, 4], &[]), (false, 0), "it is so already");
     for setting in ["net.ipv4.ip_forward", "net.ipv4.vs.conntrack", "net.ipv4.vs.expire_nodest_conn"] {
-        let value = ip(&["netns", "exec", lab.holder(), "sysctl", "-n", setting]);
+        let value = ip(&["netns", "exec", lab.star.holder(), "sysctl", "-n", setting]);
         assert_eq!(value.trim(), "1", "{setting}");
     }
 }
@@ -184,14 +170,14 @@ fn a_backend_that_only_keeps_gets_nothing_new_and_keeps_its_connections() {
         let mut open = one_to_each(&lab, vip, &[3, 4]);
         assert_eq!(lab.masquerade(&[4], &[3, 4]), (true, 0));
         open.values_mut().for_each(goes_on);
-        assert_eq!(shares(lab.client(), (vip, PORT), 4), [(4, 4)].into(), "{vip}");
+        assert_eq!(shares(lab.star.client(), (vip, PORT), 4), [(4, 4)].into(), "{vip}");
         let balance = lab.balance(PORT, &[4], &[3]);
-        let counted = on(lab.holder(), || async { ipvs::connections(&balance) }).expect("counted");
+        let counted = on(lab.star.holder(), || async { ipvs::connections(&balance) }).expect("counted");
         let of = |number: u8| lab.backends[usize::from(number) - 2].at[&address_of(vip).is_ipv4()];
         assert!(counted[&of(3)] >= 1 && counted[&of(4)] >= 1, "{vip}: {counted:?}");
         assert_eq!(lab.masquerade(&[3, 4], &[]), (true, 0));
         goes_on(open.get_mut(&3).expect("it is open"));
-        assert_eq!(shares(lab.client(), (vip, PORT), 4), [(3, 2), (4, 2)].into(), "{vip}: and back");
+        assert_eq!(shares(lab.star.client(), (vip, PORT), 4), [(3, 2), (4, 2)].into(), "{vip}: and back");
     }
 }
 
@@ -209,7 +195,7 @@ fn connections_of_a_backend_that_is_taken_out_are_reset_at_once_and_others_go_on
         assert_eq!(error.expect_err("its backend is gone").kind(), ErrorKind::ConnectionReset, "{vip}");
         assert!(begin.elapsed() < PATIENCE / 2, "{vip}: {:?}", begin.elapsed());
         goes_on(open.get_mut(&4).expect("it is open"));
-        assert_eq!(shares(lab.client(), (vip, PORT), 4), [(4, 4)].into(), "{vip}");
+        assert_eq!(shares(lab.star.client(), (vip, PORT), 4), [(4, 4)].into(), "{vip}");
     }
 }
 
@@ -220,8 +206,9 @@ fn what_is_removed_is_gone_and_what_is_not_ours_stays() {
     lab.masquerade(&[3], &[]);
     let other = lab.balance(PORT + 1, &[3], &[]);
     lab.put(&other, by(Forwarding::Masquerade)).expect("the kernel balances");
-    let in_force = |port| on(lab.holder(), || async move { ipvs::in_force(&vips(), port) }).expect("read");
-    let remove = || on(lab.holder(), || async { ipvs::remove(&vips(), PORT) }).expect("removed");
+    let in_force =
+        |port| on(lab.star.holder(), || async move { ipvs::in_force(&vips(), port) }).expect("read");
+    let remove = || on(lab.star.holder(), || async { ipvs::remove(&vips(), PORT) }).expect("removed");
     let there = in_force(PORT + 1);
     assert_eq!((in_force(PORT).len(), there.len()), (2, 2), "{}", lab.shown());
     remove();
@@ -229,7 +216,7 @@ fn what_is_removed_is_gone_and_what_is_not_ours_stays() {
     assert_eq!((in_force(PORT), in_force(PORT + 1)), (BTreeMap::new(), there), "{}", lab.shown());
     assert!(!lab.shown().contains(":1D13 "), "{}", lab.shown());
     let refused =
-        connect_to(lab.client(), SocketAddr::new(address_of(V4), PORT)).expect_err("nobody is there");
+        connect_to(lab.star.client(), SocketAddr::new(address_of(V4), PORT)).expect_err("nobody is there");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
@@ -237,13 +224,13 @@ fn what_is_removed_is_gone_and_what_is_not_ours_stays() {
 fn a_service_of_kube_proxys_is_not_touched() {
     let Some(lab) = Lab::new(2).map(Lab::with_answers_through_the_holder) else { return };
     lab.masquerade(&[3], &[]);
-    ip(&["-n", lab.holder(), "link", "add", "kube-ipvs0", "type", "dummy"]);
-    ip(&["-n", lab.holder(), "addr", "add", &format!("{V4}/32"), "dev", "kube-ipvs0"]);
+    ip(&["-n", lab.star.holder(), "link", "add", "kube-ipvs0", "type", "dummy"]);
+    ip(&["-n", lab.star.holder(), "addr", "add", &format!("{V4}/32"), "dev", "kube-ipvs0"]);
     let before = lab.shown();
     let v4_alone = Balance { vips: [address_of(V4)].into(), ..lab.balance(PORT, &[4], &[]) };
     let refused = lab.put(&v4_alone, by(Forwarding::Masquerade)).expect_err("it is not ours");
     assert!(matches!(refused, IpvsError::NotOurs { .. }), "{refused}");
-    on(lab.holder(), || async { ipvs::remove(&v4_alone.vips, PORT) }).expect("there is nothing of ours");
+    on(lab.star.holder(), || async { ipvs::remove(&v4_alone.vips, PORT) }).expect("there is nothing of ours");
     assert_eq!(lab.shown(), before);
 }
 
@@ -257,7 +244,7 @@ fn forwarding_of_ipv6_is_asked_for_and_not_set() {
         put.lacking.iter().filter(|line| line.contains("net.ipv6.conf.all.forwarding=1")).count()
     };
     assert_eq!((lacking(), lacking()), (1, 1));
-    sysctl(lab.holder(), "net.ipv6.conf.all.forwarding=1");
+    sysctl(lab.star.holder(), "net.ipv6.conf.all.forwarding=1");
     assert_eq!(lacking(), 0);
 }
 
@@ -280,7 +267,7 @@ fn directly_routed_connections_stay_with_a_backend_when_they_are_hashed() {
             lab.put(&lab.balance(BEHIND, &[3, 4], &[]), direct(scheduler)).expect("the kernel balances");
         assert_eq!((put.changed, put.lacking), (true, Vec::new()), "{scheduler}");
         for vip in [V4, V6] {
-            let shares = |count| shares(lab.client(), (vip, BEHIND), count);
+            let shares = |count| shares(lab.star.client(), (vip, BEHIND), count);
             if [Scheduler::RoundRobin, Scheduler::Weighted].contains(&scheduler) {
                 assert_eq!(shares(6), [(3, 3), (4, 3)].into(), "{scheduler}, {vip}");
                 continue;
@@ -299,11 +286,11 @@ fn directly_routed_connections_stay_with_a_backend_when_they_are_hashed() {
 fn tunnelled_connections_go_to_each_backend_in_turn() {
     let Some(lab) = Lab::new(2) else { return };
     // The module makes `tunl0` everywhere when it is loaded.
-    let add = ["-n", lab.holder(), "link", "add", "probe", "type", "ipip", "remote", "10.77.0.3"];
+    let add = ["-n", lab.star.holder(), "link", "add", "probe", "type", "ipip", "remote", "10.77.0.3"];
     ip(&add);
     let lab = lab.with_vips_on("tunl0");
     lab.put(&lab.balance(BEHIND, &[3, 4], &[]), by(Forwarding::Tunnel)).expect("the kernel balances");
-    assert_eq!(shares(lab.client(), (V4, BEHIND), 6), [(3, 3), (4, 3)].into());
+    assert_eq!(shares(lab.star.client(), (V4, BEHIND), 6), [(3, 3), (4, 3)].into());
 }
 
 /// It is the host's own TCP that has the connections: they go on when their backend is taken out.
@@ -312,10 +299,10 @@ fn local_connections_are_the_hosts_own() {
     let Some(lab) = Lab::new(1) else { return };
     lab.put(&lab.balance(BEHIND, &[2, 3], &[]), by(Forwarding::Local)).expect("the kernel balances");
     for vip in [V4, V6] {
-        assert_eq!(shares(lab.client(), (vip, BEHIND), 4), [(2, 4)].into(), "{vip}");
+        assert_eq!(shares(lab.star.client(), (vip, BEHIND), 4), [(2, 4)].into(), "{vip}");
     }
     let (mut open, _) =
-        connect_to(lab.client(), SocketAddr::new(address_of(V4), BEHIND)).expect("it answers");
+        connect_to(lab.star.client(), SocketAddr::new(address_of(V4), BEHIND)).expect("it answers");
     let put = lab.put(&lab.balance(BEHIND, &[3], &[]), by(Forwarding::Local)).expect("the kernel balances");
     assert_eq!((put.changed, put.ended), (true, 0));
     goes_on(&mut open);

@@ -118,6 +118,16 @@ impl Star {
         ip(&["-n", host, "link", "set", INTERFACE, "up"]);
     }
 
+    /// The first, by custom.
+    pub(crate) fn client(&self) -> &str {
+        self.host(0)
+    }
+
+    /// The second.
+    pub(crate) fn holder(&self) -> &str {
+        self.host(1)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.hosts.len()
     }
