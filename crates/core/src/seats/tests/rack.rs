@@ -43,6 +43,26 @@ fn a_seat_whose_probers_all_died_with_its_home_is_taken_within_seconds() {
     assert!(lost[0].0 > SECOND / 2, "its probers would have been faster: {:?}", lost[0].0);
 }
 
+/// The promise in its own numbers: a rack of ten nodes, of fifty. Fifty nodes with fifty seats each are asked for every frame:
+/// it takes a hundred seconds.
+#[test]
+fn ten_nodes_of_fifty_that_die_at_once_are_served_elsewhere_within_seconds() {
+    if std::env::var_os("MAINSTAY_LONG").is_none() {
+        eprintln!("skipped: it takes a hundred seconds; MAINSTAY_LONG=1 runs it");
+        return;
+    }
+    let (mut world, rack) = (World::new(50), ring(50, 0)[..10].to_vec());
+    let address = |host: usize| vip(u8::try_from(host).expect("few hosts"));
+    world.run(5 * SECOND);
+    rack.iter().for_each(|host| world.place(address(*host), *host));
+    world.run(10 * SECOND);
+    let died = world.now;
+    rack.iter().for_each(|host| world.power_off(*host));
+    world.run(8 * SECOND);
+    let lost = rack.iter().map(|host| (world.dark(address(*host), died), world.holders(*host)));
+    all_are_served(&lost.collect::<Vec<_>>());
+}
+
 #[test]
 fn so_it_is_without_an_authority() {
     let (hosts, dead) = (8, 5);
