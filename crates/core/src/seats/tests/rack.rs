@@ -46,6 +46,7 @@ fn a_seat_whose_probers_all_died_with_its_home_is_taken_within_seconds() {
 /// The promise in its own numbers: a rack of ten nodes, of fifty. Fifty nodes with fifty seats each are asked for every frame:
 /// it takes a hundred seconds.
 #[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a test may be long, and says so")]
 fn ten_nodes_of_fifty_that_die_at_once_are_served_elsewhere_within_seconds() {
     if std::env::var_os("MAINSTAY_LONG").is_none() {
         eprintln!("skipped: it takes a hundred seconds; MAINSTAY_LONG=1 runs it");
