@@ -173,7 +173,7 @@ impl Resolver<'_> {
             return self.refuse(
                 Key::BalancerForwarding,
                 problem,
-                "write local or masquerade, or set lb_backend to ipvs",
+                "write local or masquerade, or set lb_backend to auto",
             );
         }
         Ok(balancer)

@@ -101,7 +101,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["lbBackend"],
         Kind::Choice(&["nftables", "ipvs", "auto"]),
     )
-    .else_is("nftables")
+    .else_is("auto")
     .works("What in the kernel balances; auto is IPVS where lb_fwdmethod needs it, and nftables where the kernel has none"),
     Setting::new(
         Key::BalancerBackends,

@@ -6,6 +6,7 @@ use mainstay_dataplane::ipvs::Forwarding;
 use crate::config::{BackendCheck, BalancerBackend};
 
 const ON: (&str, &str) = ("lb_enable", "true");
+const NFTABLES: (&str, &str) = ("lb_backend", "nftables");
 
 #[test]
 fn a_backend_without_a_port_has_the_api_servers() {
@@ -14,7 +15,7 @@ fn a_backend_without_a_port_has_the_api_servers() {
     let backends: Vec<String> = balancer.backends.iter().map(ToString::to_string).collect();
     assert_eq!(backends, ["10.0.0.21:7443", "10.0.0.22:6444"]);
     assert_eq!(balancer.forwarding, Forwarding::Local);
-    assert_eq!((balancer.backend, balancer.check), (BalancerBackend::Nftables, BackendCheck::Ready));
+    assert_eq!((balancer.backend, balancer.check), (BalancerBackend::Auto, BackendCheck::Ready));
     assert_eq!((balancer.rise.get(), balancer.fall.get(), balancer.port), (2, 2, 6443));
 }
 
@@ -47,11 +48,11 @@ fn what_makes_no_sense_is_refused_in_one_line_with_its_remedy() {
         ),
         (
             ("lb_fwdmethod", "tunnel"),
-            "nftables cannot forward so; write local or masquerade, or set lb_backend to ipvs".to_owned(),
+            "nftables cannot forward so; write local or masquerade, or set lb_backend to auto".to_owned(),
         ),
     ] {
         let (name, value) = setting;
-        let refused = run(&[ON, ("address", "10.0.0.100"), setting]).map(|resolved| resolved.config);
+        let refused = run(&[ON, NFTABLES, ("address", "10.0.0.100"), setting]).map(|resolved| resolved.config);
         assert_eq!(refused.expect_err(value).to_string(), format!("{name}={value:?}: {expected}"));
     }
 }
