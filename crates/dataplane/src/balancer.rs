@@ -11,7 +11,7 @@
 //! it announces; and it is the kernel's: an agent that dies takes nothing along.
 //!
 //! Only a SYN is translated. What belongs to a connection that this host does not know (its holder died, or its backend was
-//! taken out) is a stray, and is answered with a reset. So connections of a backend that was taken out are ended in two
+//! taken out) is a stray, and is answered with a reset, unless another node knows it ([`strays`]). So connections of a backend that was taken out are ended in two
 //! steps: the kernel forgets them, and the client is asked for a sign of life (`linux/nudge.rs`), which it gets the reset
 //! for. Neither the question nor the stray is tracked: of a connection that the kernel knows again, the next SYN from the
 //! same port of the client would not be translated.
@@ -24,14 +24,15 @@ use mainstay_core::vip::Vip;
 
 use crate::kernel::{KernelError, TableError};
 use crate::linux::conntrack::{Conntrack, Entry};
-use crate::linux::nftables::{Tables, retry};
+use crate::linux::nftables::retry;
 use crate::linux::nudge;
 use crate::nftables::rows::{destination, equal, octets, read_service, service};
 use crate::nftables::{
-    Chain, Comparison, Contents, Expression, FieldType, Found, Header, Hook, IPV4, IPV6, Load, NotOurs,
-    Purpose, Register, Rule, Set, TCP, Table, Verdict, changes,
+    Chain, Comparison, Contents, Expression, FieldType, Found, Header, Hook, INET, IPV4, IPV6, Load, Purpose,
+    Register, Rule, Set, TCP, Table, Verdict,
 };
 
+pub mod strays;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +42,9 @@ pub const TABLE: &str = "mainstay-balancer";
 /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`, `NF_INET_LOCAL_IN`, `NF_INET_POST_ROUTING`; just before kube-proxy's, at -100 and 100.
 const ARRIVING: Hook = Hook { purpose: Purpose::Translate, number: 0, priority: -101 };
 const FROM_HERE: Hook = Hook { purpose: Purpose::Translate, number: 3, priority: -101 };
-/// Behind connection tracking, before what others filter.
+/// Behind connection tracking, before what others filter; `NF_INET_FORWARD` as well.
 const DELIVERED: Hook = Hook { purpose: Purpose::Filter, number: 1, priority: -150 };
+const PASSING: Hook = Hook { purpose: Purpose::Filter, number: 2, priority: -150 };
 /// Before connection tracking.
 const UNTRACKED: Hook = Hook { purpose: Purpose::Filter, number: 3, priority: -300 };
 const LEAVING: Hook = Hook { purpose: Purpose::Translate, number: 4, priority: 99 };
@@ -91,7 +93,7 @@ pub struct Balanced {
 pub fn put(wanted: &Balance) -> Result<Balanced, TableError> {
     let table = table(wanted.distribution);
     let contents = Some(contents(wanted)).filter(|_| wanted.served().next().is_some());
-    let changed = retry(|tables| reconcile(tables, &table, contents.as_ref()))?;
+    let changed = reconcile_all([(table, contents)])?;
     Ok(Balanced { changed, ended: end(wanted)? })
 }
 
@@ -118,7 +120,8 @@ pub fn check(distribution: Distribution) -> Result<(), TableError> {
 /// [`TableError`]
 pub fn remove() -> Result<(), TableError> {
     let table = table(Distribution::default());
-    retry(|tables| reconcile(tables, &table, None)).map(drop)
+    reconcile_all([(table, None)])?;
+    strays::remove()
 }
 
 /// Where new connections go as the kernel has it now, whoever put it there; empty where nothing is balanced.
@@ -144,14 +147,11 @@ pub fn connections(of: &Balance) -> Result<BTreeMap<SocketAddr, usize>, TableErr
     Ok(counted)
 }
 
-/// Whether anything had to be done.
-fn reconcile(tables: &mut Tables, table: &Table, contents: Option<&Contents>) -> Result<bool, TableError> {
-    let found = tables.read(table)?;
-    let changes =
-        changes(table, found.as_ref(), contents).map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
-    let changed = !changes.is_empty();
-    tables.change(changes)?;
-    Ok(changed)
+/// Makes each of the tables so, or takes it away. Whether anything had to be done.
+fn reconcile_all<const N: usize>(tables: [(Table, Option<Contents>); N]) -> Result<bool, TableError> {
+    tables.into_iter().try_fold(false, |changed, (table, contents)| {
+        Ok(retry(|socket| socket.reconcile(&table, contents.as_ref()))? || changed)
+    })
 }
 
 /// Ends what goes to a backend that is none any more.
@@ -196,9 +196,11 @@ fn table(distribution: Distribution) -> Table {
         base("from-here", FROM_HERE, is_balanced),
         base("leaving", LEAVING, masquerade),
         base("delivered", DELIVERED, reset_strays),
+        base("passing", PASSING, reset_strays),
         base("untracked", UNTRACKED, leave_nudges),
     ];
     Table {
+        family: INET,
         name: TABLE,
         sets: FAMILIES.iter().flat_map(set).collect(),
         chains: choosing.chain(chains).collect(),
@@ -272,23 +274,31 @@ fn masquerade(family: &Family) -> Rule {
     Rule { comment: "so that the answer comes back here", does }
 }
 
-/// Does it go to a VIP's port, and belong to no connection that is known?
+/// Does it belong to no connection that is known, and go to a VIP's port?
 fn reset_strays(family: &Family) -> Rule {
     let (destination, registers) = destination(family.number);
     let port = Load::Payload { of: Header::Transport, offset: 2, length: 2 };
-    let to_vip =
-        [in_family(family), vec![destination, load(Load::Transport, registers), load(port, registers + 1)]];
-    let stray = vec![
+    let to_vip = vec![
+        destination,
+        load(Load::Transport, registers),
+        load(port, registers + 1),
         Expression::Find { at: Register(0), set: family.vips },
+        Expression::Reset,
+    ];
+    let does = [in_family(family), is_stray(), to_vip].concat();
+    Rule { comment: "of no connection that is known", does }
+}
+
+/// Of TCP: does it begin no connection, and is there none that it belongs to?
+fn is_stray() -> Vec<Expression> {
+    vec![
         load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
         Expression::Mask { at: Register(0), bits: vec![FLAGS] },
         different(vec![SYN]),
         load(Load::ConnectionState, 0),
         Expression::Mask { at: Register(0), bits: NEW.to_ne_bytes().to_vec() },
         different(vec![0; 4]),
-        Expression::Reset,
-    ];
-    Rule { comment: "of no connection that is known", does: [to_vip.concat(), stray].concat() }
+    ]
 }
 
 /// Is it a question of ours? No other segment has zero for both of its numbers.

@@ -26,8 +26,8 @@ use crate::linux::nftables::{Tables, retry};
 use crate::linux::route::Route;
 use crate::nftables::rows::{address, destination, equal, octets};
 use crate::nftables::{
-    Chain, Comparison, Contents, Elements, Expression, FieldType, Found, Header, Hook, IPV4, IPV6, Load,
-    NotOurs, Purpose, Register, Rule, Set, TCP, Table, Verdict, changes, rows,
+    Chain, Comparison, Contents, Elements, Expression, FieldType, Found, Header, Hook, INET, IPV4, IPV6,
+    Load, Purpose, Register, Rule, Set, TCP, Table, Verdict, rows,
 };
 
 #[cfg(test)]
@@ -118,10 +118,10 @@ fn compare(tables: &mut Tables, table: &Table, wanted: &Filter) -> Result<(InFor
     let before = found.as_ref().map(filter_of).unwrap_or_default();
     let filter = wanted.lingering(&before, &worn);
     let contents = Some(contents(&filter)).filter(|contents| !contents.values().all(Elements::is_empty));
-    let changes = changes(table, found.as_ref(), contents.as_ref())
-        .map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
-    let changed = if changes.is_empty() { Changed::No } else { Changed::Yes };
-    tables.change(changes)?;
+    let changed = match tables.change_found(table, found.as_ref(), contents.as_ref())? {
+        true => Changed::Yes,
+        false => Changed::No,
+    };
     let guarded = || filter.guarded();
     let in_force = InForce {
         addresses: guarded().count(),
@@ -139,12 +139,7 @@ fn compare(tables: &mut Tables, table: &Table, wanted: &Filter) -> Result<(InFor
 /// [`TableError`]
 pub fn remove() -> Result<(), TableError> {
     let table = table();
-    retry(|tables| {
-        let found = tables.read(&table)?;
-        let changes =
-            changes(&table, found.as_ref(), None).map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
-        Ok(tables.change(changes)?)
-    })
+    retry(|tables| tables.reconcile(&table, None)).map(drop)
 }
 
 fn dropped(found: Option<&Found>) -> u64 {
@@ -155,6 +150,7 @@ fn dropped(found: Option<&Found>) -> u64 {
 fn table() -> Table {
     let set = |name, fields: &[FieldType]| Set { name, fields: fields.to_vec(), leads_to: Vec::new() };
     Table {
+        family: INET,
         name: TABLE,
         sets: vec![
             set(GUARDED_IPV4, &[FieldType::Ipv4]),

@@ -64,11 +64,11 @@ pub enum KernelError {
 pub enum TableError {
     /// A table has the name, and is somebody else's.
     #[error(
-        "the nftables table inet {table} is there, and is not Mainstay's: rename or delete it (nft delete table inet {table})"
+        "the nftables table {table} is there, and is not Mainstay's: rename or delete it (nft delete table {table})"
     )]
     NotOurs {
-        /// Its name.
-        table: &'static str,
+        /// Its family and name.
+        table: String,
     },
     /// The kernel lacks a part of what the table is made of.
     #[error(

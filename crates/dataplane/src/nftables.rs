@@ -25,7 +25,7 @@ use crate::linux::message::Request;
 /// `NFNL_SUBSYS_NFTABLES`: the upper half of a message's kind.
 const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_INET`: IPv4 and IPv6 in one table.
-const FAMILY_INET: u8 = 1;
+pub(crate) const INET: u8 = 1;
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
 pub(crate) const IPV4: u8 = 2;
 pub(crate) const IPV6: u8 = 10;
@@ -49,10 +49,10 @@ pub(crate) const DELETE_ELEMENTS: u16 = 14;
 const NEW_GENERATION: u16 = 15;
 pub(crate) const GET_GENERATION: u16 = 16;
 
-/// A message about the family inet: `flags` beside `NLM_F_REQUEST`.
-pub(crate) fn request(message: u16, flags: libc::c_int) -> Request {
+/// A message about tables of a family: `flags` beside `NLM_F_REQUEST`.
+pub(crate) fn request(family: u8, message: u16, flags: libc::c_int) -> Request {
     // `struct nfgenmsg`: family, version, resource.
-    Request::new(kind(message), flags, &[FAMILY_INET, 0, 0, 0])
+    Request::new(kind(message), flags, &[family, 0, 0, 0])
 }
 
 /// The kind of a netlink message that this message has.

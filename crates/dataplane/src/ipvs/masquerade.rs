@@ -14,8 +14,8 @@ use crate::kernel::TableError;
 use crate::linux::nftables::{Tables, retry};
 use crate::nftables::rows::{destination, equal, read_service, service};
 use crate::nftables::{
-    Chain, Comparison, Contents, Elements, Expression, FieldType, Header, Hook, IPV4, IPV6, Load, NotOurs,
-    Purpose, Register, Rule, Set, TCP, Table, Verdict, changes,
+    Chain, Comparison, Contents, Elements, Expression, FieldType, Header, Hook, INET, IPV4, IPV6, Load,
+    Purpose, Register, Rule, Set, TCP, Table, Verdict,
 };
 
 /// The name of the table of nftables with [`Forwarding::Masquerade`](super::Forwarding), which begins all comments in it
@@ -62,11 +62,7 @@ fn reconcile(wanted: impl Fn(&BTreeMap<String, Elements>) -> Option<Contents>) -
     retry(|tables: &mut Tables| {
         let found = tables.read(&table)?;
         let wanted = wanted(found.as_ref().map_or(&BTreeMap::new(), |found| &found.elements));
-        let changes = changes(&table, found.as_ref(), wanted.as_ref())
-            .map_err(|NotOurs| TableError::NotOurs { table: TABLE })?;
-        let changed = !changes.is_empty();
-        tables.change(changes)?;
-        Ok(changed)
+        tables.change_found(&table, found.as_ref(), wanted.as_ref())
     })
 }
 
@@ -87,7 +83,7 @@ fn table() -> Table {
     };
     let rules = VIPS.iter().flat_map(|(family, set)| [untouched(*family, set), translated(*family, set)]);
     let chain = Chain { name: "leaving", hook: Some(LEAVING), rules: rules.collect() };
-    Table { name: TABLE, sets: VIPS.iter().map(set).collect(), chains: vec![chain] }
+    Table { family: INET, name: TABLE, sets: VIPS.iter().map(set).collect(), chains: vec![chain] }
 }
 
 /// Is it on its way to the VIP itself? It may be on another host now, and this one a client.

@@ -8,7 +8,8 @@ use crate::kernel::{KernelError, TableError};
 use crate::linux::message::Request;
 use crate::linux::route::Route;
 use crate::nftables::{
-    Found, GET_ELEMENTS, GET_GENERATION, GET_RULE, GET_TABLE, Table, generation, request, transaction,
+    Contents, Found, GET_ELEMENTS, GET_GENERATION, GET_RULE, GET_TABLE, INET, NotOurs, Table, changes,
+    generation, request, transaction,
 };
 
 /// `NFTA_TABLE_NAME`, `NFTA_RULE_TABLE`, `NFTA_SET_ELEM_LIST_TABLE`: all the same.
@@ -33,7 +34,7 @@ impl Tables {
     pub(crate) fn generation(&mut self) -> Result<u32, KernelError> {
         let what = "asking nftables for its generation";
         let mut told = None;
-        let ask = request(GET_GENERATION, libc::NLM_F_ACK);
+        let ask = request(INET, GET_GENERATION, libc::NLM_F_ACK);
         self.socket.dump(ask, what, |message| told = told.or(generation(&message))).map_err(explained)?;
         let nothing = || io::Error::from(io::ErrorKind::InvalidData);
         told.ok_or_else(|| KernelError::Broken { what: what.to_owned(), cause: nothing() })
@@ -41,8 +42,8 @@ impl Tables {
 
     /// What there is under the name of `table`, but for elements.
     pub(crate) fn rules(&mut self, table: &Table) -> Result<Option<Found>, KernelError> {
-        let Some(mut found) = self.find(table.name)? else { return Ok(None) };
-        let rules = request(GET_RULE, libc::NLM_F_DUMP).with(TABLE, &terminated(table.name));
+        let Some(mut found) = self.find(table)? else { return Ok(None) };
+        let rules = table.request(GET_RULE, libc::NLM_F_DUMP).with(TABLE, &terminated(table.name));
         self.socket.dump(rules, READING, |message| found.take_rule(&message, table.name)).map_err(raced)?;
         Ok(Some(found))
     }
@@ -51,7 +52,7 @@ impl Tables {
     pub(crate) fn read(&mut self, table: &Table) -> Result<Option<Found>, KernelError> {
         let Some(mut found) = self.rules(table)? else { return Ok(None) };
         for set in &table.sets {
-            let about = request(GET_ELEMENTS, libc::NLM_F_DUMP).with(TABLE, &terminated(table.name));
+            let about = table.request(GET_ELEMENTS, libc::NLM_F_DUMP).with(TABLE, &terminated(table.name));
             let elements = about.with(SET, &terminated(set.name));
             let read =
                 self.socket.dump(elements, READING, |message| found.take_elements(&message, table.name));
@@ -64,8 +65,9 @@ impl Tables {
         Ok(Some(found))
     }
 
-    fn find(&mut self, name: &str) -> Result<Option<Found>, KernelError> {
-        let ask = request(GET_TABLE, libc::NLM_F_ACK).with(TABLE, &terminated(name));
+    fn find(&mut self, table: &Table) -> Result<Option<Found>, KernelError> {
+        let name = table.name;
+        let ask = table.request(GET_TABLE, libc::NLM_F_ACK).with(TABLE, &terminated(name));
         let mut found = None;
         let asked = self
             .socket
@@ -74,6 +76,26 @@ impl Tables {
             Err(KernelError::Refused { cause, .. }) if is_missing(&cause) => Ok(None),
             asked => asked.map(|()| found).map_err(explained),
         }
+    }
+
+    /// Makes the table hold `wanted`, or be gone. Whether anything had to be done.
+    pub(crate) fn reconcile(&mut self, table: &Table, wanted: Option<&Contents>) -> Result<bool, TableError> {
+        let found = self.read(table)?;
+        self.change_found(table, found.as_ref(), wanted)
+    }
+
+    /// The same where it was read already.
+    pub(crate) fn change_found(
+        &mut self,
+        table: &Table,
+        found: Option<&Found>,
+        wanted: Option<&Contents>,
+    ) -> Result<bool, TableError> {
+        let changes = changes(table, found, wanted)
+            .map_err(|NotOurs| TableError::NotOurs { table: table.full_name() })?;
+        let changed = !changes.is_empty();
+        self.change(changes)?;
+        Ok(changed)
     }
 
     /// Carries all of them out at once, or none.
@@ -128,7 +150,7 @@ fn explained(error: KernelError) -> KernelError {
     let remedy = match cause.raw_os_error() {
         Some(libc::EPERM) => "give the agent CAP_NET_ADMIN",
         Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
-            "this kernel has no nftables for the family inet: load nf_tables, nft_ct and nf_conntrack on the host"
+            "this kernel has no nftables for this family of tables: load nf_tables, nft_ct and nf_conntrack on the host"
         }
         Some(libc::EMSGSIZE) => "too many addresses for one message: raise net.core.wmem_max on the host",
         _ => return KernelError::Refused { what, cause },

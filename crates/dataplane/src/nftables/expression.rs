@@ -35,6 +35,12 @@ pub(crate) enum Expression {
     Next { modulus: u32, to: Register },
     /// Loads a number below `modulus` that follows from the `length` bytes that begin in a register (Jenkins' hash).
     Hash { at: Register, length: u32, modulus: u32, to: Register },
+    /// Loads a value.
+    Put { value: Vec<u8>, to: Register },
+    /// Makes one byte of the network header what is in a register; `checksum` is where a checksum over the header is.
+    Write { at: Register, offset: u32, checksum: Option<u32> },
+    /// Sends a copy to the host whose address begins in a register, as to a router; untracked, and with a hop less in it.
+    SendCopy { to: Register },
     /// Translates the destination: the first packet of a connection says it for all of them, and for the answers.
     Destination { family: u8, address: Register, port: Register },
     /// Translates the source to this host's own address on the way out, in the same manner.
@@ -52,6 +58,8 @@ pub(crate) enum Expression {
 /// What can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
+    /// The name of the interface that it came in by: sixteen bytes.
+    InterfaceName,
     /// `ARPHRD_*` of the interface that it came in by, in the host's byte order: two bytes.
     InterfaceType,
     /// The same of the interface that it goes out by.
@@ -123,6 +131,12 @@ impl Expression {
                 ("numgen", places.with(3, &[0; 4]))
             }
             Self::Hash { at, length, modulus, to } => ("hash", hash((*at, *length), *modulus, *to)),
+            Self::Put { value, to } => {
+                let data = Attributes::default().with(VALUE, value);
+                ("immediate", Attributes::default().with(1, &to.encode()).nested(2, &data))
+            }
+            Self::Write { at, offset, checksum } => ("payload", write(*at, *offset, *checksum)),
+            Self::SendCopy { to } => ("dup", Attributes::default().with(1, &to.encode())),
             Self::Destination { family, address, port } => {
                 // `NFTA_NAT_*`: `NFT_NAT_DNAT`, family, address and port.
                 let what = Attributes::default()
@@ -150,6 +164,7 @@ impl Load {
         // `NFTA_CT_DIRECTION`: `IP_CT_DIR_ORIGINAL`.
         let first = |which| ("ct", key(which).with(3, &[0]));
         match self {
+            Self::InterfaceName => ("meta", key(6)),
             Self::InterfaceType => ("meta", key(8)),
             Self::OutputInterfaceType => ("meta", key(9)),
             Self::Family => ("meta", key(15)),
@@ -198,6 +213,14 @@ fn mask(at: Register, bits: &[u8]) -> Attributes {
     let places = Attributes::default().with(1, &at.encode()).with(2, &at.encode());
     let length = u32::try_from(bits.len()).unwrap_or_default();
     places.with(3, &length.to_be_bytes()).nested(4, &value(bits)).nested(5, &value(&vec![0; bits.len()]))
+}
+
+/// `NFTA_PAYLOAD_*`: from where, the network header, where in it, one byte; `NFT_PAYLOAD_CSUM_INET` and where that is.
+fn write(at: Register, offset: u32, checksum: Option<u32>) -> Attributes {
+    let number = |number: u32| number.to_be_bytes();
+    let places = Attributes::default().with(2, &number(1)).with(3, &number(offset)).with(4, &number(1));
+    let places = places.with(5, &at.encode());
+    checksum.into_iter().fold(places, |places, at| places.with(6, &number(1)).with(7, &number(at)))
 }
 
 /// `NFTA_HASH_*`: from where, to where, length, modulus, seed, `NFT_HASH_JENKINS`. The seed is the same on every node, so

@@ -55,9 +55,11 @@ const COMMENT: u8 = 0;
 /// Bytes of elements in one message: the length of an attribute has 16 bits.
 const ELEMENTS_LENGTH: usize = 32 * 1024;
 
-/// The form of a table of the family inet.
+/// The form of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
+    /// [`INET`](super::INET), or one family of addresses alone: some expressions are for those only.
+    pub(crate) family: u8,
     pub(crate) name: &'static str,
     pub(crate) sets: Vec<Set>,
     /// A chain that another goes to stands before it.
@@ -86,6 +88,8 @@ pub(crate) enum FieldType {
     Port,
     /// `mark`: a number in the host's byte order.
     Number,
+    /// `ifname`: sixteen bytes, the last of them zero.
+    Interface,
 }
 
 /// A chain. It lets pass what none of its rules ends.
@@ -144,7 +148,7 @@ impl Purpose {
 impl FieldType {
     /// Its bytes: each field of a row fills whole registers.
     fn length(self) -> u32 {
-        if self == Self::Ipv6 { 16 } else { 4 }
+        if matches!(self, Self::Ipv6 | Self::Interface) { 16 } else { 4 }
     }
 
     /// Its number in `nft` (`include/datatype.h`).
@@ -155,6 +159,7 @@ impl FieldType {
             Self::Transport => 12,
             Self::Port => 13,
             Self::Number => 19,
+            Self::Interface => 41,
         }
     }
 }
@@ -178,8 +183,9 @@ impl Table {
 
     fn form(&self, marker: &str) -> Vec<Request> {
         let table = Attributes::default().with(TABLE_NAME, &terminated(self.name));
-        let table =
-            request(NEW_TABLE, libc::NLM_F_CREATE).with_all(&table.with(TABLE_USERDATA, &comment(marker)));
+        let table = self
+            .request(NEW_TABLE, libc::NLM_F_CREATE)
+            .with_all(&table.with(TABLE_USERDATA, &comment(marker)));
         let sets = (1..).zip(&self.sets).map(|(id, set)| self.set(id, set));
         let chains = self.chains.iter().map(|chain| self.chain(chain));
         let rules = self.chains.iter().flat_map(|chain| {
@@ -188,9 +194,24 @@ impl Table {
         [table].into_iter().chain(sets).chain(chains).chain(rules).collect()
     }
 
+    /// Its family and name, as `nft` takes them.
+    pub(crate) fn full_name(&self) -> String {
+        let family = match self.family {
+            super::IPV4 => "ip",
+            super::IPV6 => "ip6",
+            _ => "inet",
+        };
+        format!("{family} {}", self.name)
+    }
+
+    /// A message about tables of its family.
+    pub(crate) fn request(&self, message: u16, flags: libc::c_int) -> Request {
+        request(self.family, message, flags)
+    }
+
     /// The message that takes it away, with all that is in it.
     pub(crate) fn unmake(&self) -> Request {
-        request(DELETE_TABLE, 0).with(TABLE_NAME, &terminated(self.name))
+        self.request(DELETE_TABLE, 0).with(TABLE_NAME, &terminated(self.name))
     }
 
     /// The comments of the rules of each chain, in order.
@@ -226,7 +247,9 @@ impl Table {
             .with(ELEMENTS_TABLE, &terminated(self.name))
             .with(ELEMENTS_SET, &terminated(set));
         let packed = pack(elements).into_iter();
-        packed.map(|list| request(message, flags).with_all(&about.clone().nested(ELEMENTS, &list))).collect()
+        packed
+            .map(|list| self.request(message, flags).with_all(&about.clone().nested(ELEMENTS, &list)))
+            .collect()
     }
 
     fn set(&self, id: u32, set: &Set) -> Request {
@@ -250,7 +273,7 @@ impl Table {
         } else {
             attributes
         };
-        request(NEW_SET, libc::NLM_F_CREATE).with_all(&attributes.with(SET_ID, &id.to_be_bytes()))
+        self.request(NEW_SET, libc::NLM_F_CREATE).with_all(&attributes.with(SET_ID, &id.to_be_bytes()))
     }
 
     fn chain(&self, chain: &Chain) -> Request {
@@ -265,7 +288,7 @@ impl Table {
             let place = named.nested(CHAIN_HOOK, &place).with(CHAIN_POLICY, &ACCEPT.to_be_bytes());
             place.with(CHAIN_TYPE, &terminated(hook.purpose.word()))
         });
-        request(NEW_CHAIN, libc::NLM_F_CREATE).with_all(&attributes)
+        self.request(NEW_CHAIN, libc::NLM_F_CREATE).with_all(&attributes)
     }
 
     fn rule(&self, chain: &str, rule: &Rule, words: &str) -> Request {
@@ -275,7 +298,7 @@ impl Table {
             .with(RULE_CHAIN, &terminated(chain))
             .nested(RULE_EXPRESSIONS, &expressions)
             .with(RULE_USERDATA, &comment(words));
-        request(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND).with_all(&attributes)
+        self.request(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND).with_all(&attributes)
     }
 }
 

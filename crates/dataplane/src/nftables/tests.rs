@@ -17,6 +17,7 @@ fn table(comment: &'static str) -> Table {
     ];
     let rules = vec![Rule { comment, does }];
     Table {
+        family: INET,
         name: "test-table",
         sets: vec![Set { name: "some", fields: vec![FieldType::Ipv4], leads_to: vec![] }],
         chains: vec![Chain { name: "first", hook: Some(HOOK), rules }],
@@ -133,7 +134,7 @@ fn a_table_that_says_nothing_of_us_is_not_touched() {
 
 #[test]
 fn a_transaction_is_bracketed_and_its_last_message_is_acknowledged() {
-    let made = transaction(vec![request(NEW_TABLE, 0), request(NEW_RULE, libc::NLM_F_CREATE)]);
+    let made = transaction(vec![request(INET, NEW_TABLE, 0), request(INET, NEW_RULE, libc::NLM_F_CREATE)]);
     let bytes: Vec<Vec<u8>> = made.into_iter().map(|one| one.finish(7)).collect();
     let kind = |one: &Vec<u8>| u16::from_ne_bytes([one[4], one[5]]);
     assert_eq!(bytes.iter().map(kind).collect::<Vec<_>>(), [16, 0x0a00, 0x0a06, 17]);

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use mainstay_core::balance::{Balance, Distribution};
 use mainstay_core::vip::Vip;
-use mainstay_dataplane::balancer::{self, Balanced, TABLE};
+use mainstay_dataplane::balancer::{self, Balanced, TABLE, strays};
 use mainstay_dataplane::kernel::TableError;
 use socket2::{Domain, Socket, Type};
 
@@ -97,9 +97,7 @@ impl Lab {
         let unpreferred = ["nodad", "preferred_lft", "0"];
         let add = ["-n", holder, "addr", "add", &format!("{V6}/128"), "dev", INTERFACE];
         ip(&[&add[..], &unpreferred].concat());
-        for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
-            ip(&["netns", "exec", holder, "sysctl", "-qw", setting]);
-        }
+        forward(holder);
         let number = |at: usize| u8::try_from(at + 1).expect("a few");
         let backends = (1..star.count()).map(|at| Backend::begin(star.host(at), number(at))).collect();
         Some(Self { star, backends })
@@ -111,6 +109,12 @@ impl Lab {
 
     fn put_as(&self, balance: &Balance) -> Balanced {
         on(self.star.holder(), || async { balancer::put(balance) }).expect("the kernel balances")
+    }
+}
+
+fn forward(host: &str) {
+    for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+        ip(&["netns", "exec", host, "sysctl", "-qw", setting]);
     }
 }
 
@@ -247,6 +251,68 @@ fn connect_from(lab: &Lab, own: &str, vip: &str) -> std::io::Result<Socket> {
     })
 }
 
+/// The VIP goes from the first of three nodes to the second. What the first knows goes on, by way of whoever is asked before it;
+/// what nobody knows is reset by the holder after it has been round; and so it is when the VIP goes on to the third.
+#[test]
+fn a_connection_outlives_that_its_vip_moves() {
+    let Some(lab) = Lab::new(2) else { return };
+    let nodes: Vec<&str> = (1..=3).map(|at| lab.star.host(at)).collect();
+    for host in &nodes[1..] {
+        forward(host);
+    }
+    let all = balance(addresses(&lab.backends, &[2, 3, 4]), Distribution::RoundRobin);
+    for (at, host) in nodes.iter().enumerate() {
+        let next = u8::try_from((at + 1) % 3 + 2).expect("a few");
+        let next: Vec<_> = addresses(&lab.backends, &[next]).iter().map(SocketAddr::ip).collect();
+        on(host, || async { balancer::put(&all) }).expect("the kernel balances");
+        let send = || on(host, || async { strays::put(&all, INTERFACE, &next) }).expect("it sends on");
+        assert_eq!((send(), send()), (true, false), "{host}");
+    }
+    for vip in [V4, V6] {
+        let begin = |count| -> BTreeMap<u8, TcpStream> {
+            let connections = (0..count).map(|_| connect(lab.star.client(), vip).expect("it answers"));
+            connections.map(|(stream, number)| (number, stream)).collect()
+        };
+        let echo = |streams: &mut BTreeMap<u8, TcpStream>, of: &str| {
+            for (number, stream) in streams {
+                let answered = stream.write_all(&[42]).and_then(|()| stream.read_exact(&mut [0]));
+                answered.unwrap_or_else(|error| panic!("{vip} of {of} to {number}: {error}"));
+            }
+        };
+        let mut first = begin(3);
+        assert_eq!(first.len(), 3, "one of each: the holder's own, and two that are masqueraded");
+        move_vip(&lab, vip, (nodes[0], nodes[1]));
+        echo(&mut first, "the first");
+        let mut second = begin(3);
+        move_vip(&lab, vip, (nodes[1], nodes[2]));
+        echo(&mut first, "the first, whose VIP moved twice");
+        echo(&mut second, "the second");
+
+        // The first node ends what goes to the backend 3: nobody knows it any more.
+        let without = balance(addresses(&lab.backends, &[2, 4]), Distribution::RoundRobin);
+        let mut gone = first.remove(&3).expect("one of each");
+        assert!(on(nodes[0], || async { balancer::put(&without) }).expect("it ends it").ended >= 1);
+        let error = gone.read_exact(&mut [0]).expect_err("it was ended");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{vip}: {error}");
+        echo(&mut first, "the first, beside what was ended");
+        on(nodes[0], || async { balancer::put(&all) }).expect("the kernel balances");
+        move_vip(&lab, vip, (nodes[2], nodes[0]));
+    }
+    on(nodes[1], || async { balancer::remove() }).expect("removed");
+    assert_eq!(nft(nodes[1], &["list", "ruleset"]), "", "both are gone");
+}
+
+/// Without the address another host speaks for it, and the client knows at once.
+fn move_vip(lab: &Lab, vip: &str, (from, to): (&str, &str)) {
+    let is_v4 = vip == V4;
+    let with_prefix = format!("{vip}/{}", if is_v4 { 32 } else { 128 });
+    ip(&["-n", from, "addr", "del", &with_prefix, "dev", INTERFACE]);
+    let add = ["-n", to, "addr", "add", &with_prefix, "dev", INTERFACE];
+    let unpreferred: &[&str] = if is_v4 { &[] } else { &["nodad", "preferred_lft", "0"] };
+    ip(&[&add[..], unpreferred].concat());
+    ip(&["-n", lab.star.client(), "neigh", "flush", "to", vip, "dev", INTERFACE]);
+}
+
 /// One that only takes nothing new any more (another is preferred) keeps what it has.
 #[test]
 fn a_backend_that_is_only_not_preferred_keeps_its_connections() {
@@ -321,11 +387,21 @@ fn a_person_can_read_the_rules() {
         let shown = nft(lab.star.holder(), &["list", "table", "inet", TABLE]);
         // Of the slots, the first line of each map will do.
         let kept: Vec<&str> = shown.lines().filter(|line| !line.starts_with("\t\t\t")).collect();
-        let file = format!("tests/network/balancer/{name}.nft");
-        if std::env::var_os("MAINSTAY_WRITE_SNAPSHOTS").is_some() {
-            std::fs::write(&file, format!("{}\n", kept.join("\n"))).expect("written");
-        }
-        let expected = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(kept.join("\n").trim(), expected.trim(), "{file}; MAINSTAY_WRITE_SNAPSHOTS=1 writes it");
+        is_as_kept(name, &kept.join("\n"));
     }
+    let all = balance(addresses(&lab.backends, &[3]), Distribution::RoundRobin);
+    let next = ["10.77.0.3", "fd77::3"].map(address_of);
+    on(lab.star.holder(), || async { strays::put(&all, INTERFACE, &next) }).expect("it sends on");
+    let shown = ["ip", "ip6"].map(|family| nft(lab.star.holder(), &["list", "table", family, strays::TABLE]));
+    is_as_kept("strays", &shown.concat());
+}
+
+/// It is what is in a file beside this one.
+fn is_as_kept(name: &str, shown: &str) {
+    let file = format!("tests/network/balancer/{name}.nft");
+    if std::env::var_os("MAINSTAY_WRITE_SNAPSHOTS").is_some() {
+        std::fs::write(&file, format!("{}\n", shown.trim_end())).expect("written");
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(shown.trim(), expected.trim(), "{file}; MAINSTAY_WRITE_SNAPSHOTS=1 writes it");
 }
