@@ -496,7 +496,7 @@ MUTANTS = [
     mutant("balance-stay", "a client stays with its API server when another goes", BALANCE,
            "slots.filter_map(|at| heaviest(at, &backends)).collect()", "slots.filter_map(|at| backends.get(at % backends.len()).copied()).collect()"),
     mutant("balance-keep", "who only takes nothing new keeps its connections", BALANCE,
-           "Serving { takes, keeps, in_doubt }", "Serving { keeps: takes.clone(), takes, in_doubt }"),
+           "Serving { takes, keeps, in_doubt }", "let takes: BTreeSet<SocketAddr> = takes; Serving { keeps: takes.clone(), takes, in_doubt }"),
 ]
 
 
