@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds};
+use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds, next_in_ring};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::ipvs::{self, Forwarding};
 use mainstay_dataplane::{balancer, clock};
@@ -54,19 +54,23 @@ pub(crate) struct Keeper {
     interface: String,
     check: Check,
     backends: Backends,
-    vips: watch::Receiver<Vec<Vip>>,
-    /// Whether this node holds them.
-    held: watch::Receiver<Option<bool>>,
+    claim: Claim,
     api: ApiView,
+}
+
+/// What is known of the control plane's claim, as it changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) vips: watch::Receiver<Vec<Vip>>,
+    /// Whether this node holds them.
+    pub(crate) held: watch::Receiver<Option<bool>>,
+    /// Whom the authority names.
+    pub(crate) holder: watch::Receiver<Option<String>>,
 }
 
 impl Keeper {
     /// One for the balancer that the settings ask for, if they do.
-    pub(crate) fn new(
-        config: &Config,
-        (vips, held): (watch::Receiver<Vec<Vip>>, watch::Receiver<Option<bool>>),
-        api: ApiView,
-    ) -> Option<Self> {
+    pub(crate) fn new(config: &Config, claim: Claim, api: ApiView) -> Option<Self> {
         let settings = config.features.balancer.clone();
         if !settings.enabled || !config.holds_control_plane() {
             return None;
@@ -78,7 +82,7 @@ impl Keeper {
         };
         let backends = Backends::new(&config.state_dir, &settings.backends, config.port);
         let interface = config.interface.clone();
-        Some(Self { settings, interface, check, backends, vips, held, api })
+        Some(Self { settings, interface, check, backends, claim, api })
     }
 
     /// Keeps the kernel's balancer so.
@@ -87,7 +91,7 @@ impl Keeper {
     /// When nobody says any more what there is to balance, or a check cannot be made at all.
     pub(crate) async fn run(&self, view: &BalancerView) -> anyhow::Result<()> {
         let (told, mut nodes) = watch::channel(None);
-        let (mut vips, mut held) = (self.vips.clone(), self.held.clone());
+        let Claim { mut vips, mut held, mut holder } = self.claim.clone();
         let kernel = self.choose().await?;
         let following = self.backends.follow(&self.api, told);
         tokio::pin!(following);
@@ -101,8 +105,13 @@ impl Keeper {
                     turn.list(self.backends.list(nodes).await).await?;
                 }
                 Some(checked) = turn.checks.join_next() => turn.checked(checked?),
+                Some(reached) = turn.reaches.join_next() => turn.reached(reached?),
                 changed = vips.changed() => changed?,
                 changed = held.changed() => changed?,
+                changed = holder.changed() => {
+                    changed?;
+                    turn.look_for_all();
+                }
                 () = sleep_until(turn.look_at) => turn.due = true,
             }
             let known = vips.borrow_and_update().clone();
@@ -118,7 +127,7 @@ impl Keeper {
         if let Some(said) = said {
             tracing::warn!("lb_backend: {said}");
         }
-        let (vips, port) = (self.vips.borrow().iter().copied().collect(), self.settings.port);
+        let (vips, port) = (self.claim.vips.borrow().iter().copied().collect(), self.settings.port);
         spawn_blocking(move || kernel.remove_others((&vips, port))).await?;
         Ok(kernel)
     }
@@ -137,14 +146,28 @@ struct Turn<'a> {
     /// One for each that is listed: it waits, and asks.
     checks: JoinSet<Checked>,
     checked: BTreeSet<SocketAddr>,
-    /// This host's own addresses, where its backend is preferred.
-    here: Option<BTreeSet<IpAddr>>,
+    /// Those whose hosts did not answer when they were looked for last.
+    unreachable: BTreeSet<SocketAddr>,
+    /// Hosts that are looked for.
+    reaches: JoinSet<(SocketAddr, bool)>,
+    /// This host's own addresses.
+    own: BTreeSet<IpAddr>,
     /// When the first checks have been waited for long enough.
     first_by: Instant,
     /// What the kernel was told last, if it took it.
-    in_force: Option<(Balance, bool)>,
+    in_force: Option<Order>,
     look_at: Instant,
     due: bool,
+}
+
+/// What the kernel is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Order {
+    balance: Balance,
+    /// Whether on this node.
+    here: bool,
+    /// The nodes that strays are sent on to, one for each family.
+    strays_go_to: BTreeSet<IpAddr>,
 }
 
 /// A check that was made.
@@ -152,6 +175,8 @@ struct Checked {
     checker: Arc<Checker>,
     began: Instant,
     answer: Result<(), String>,
+    /// Whether the host is there.
+    reached: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -164,7 +189,9 @@ impl<'a> Turn<'a> {
             pool: Pool::new(keeper.thresholds()),
             checks: JoinSet::new(),
             checked: BTreeSet::new(),
-            here: None,
+            unreachable: BTreeSet::new(),
+            reaches: JoinSet::new(),
+            own: BTreeSet::new(),
             first_by: now + FIRST_WITHIN,
             in_force: None,
             look_at: now + FIRST_WITHIN,
@@ -178,9 +205,7 @@ impl<'a> Turn<'a> {
             self.first_by = Instant::now() + FIRST_WITHIN;
         }
         self.pool.list(&listed);
-        if self.keeper.settings.forwarding == Forwarding::Local {
-            self.here = Some(spawn_blocking(backends::own_addresses).await?);
-        }
+        self.own = spawn_blocking(backends::own_addresses).await?;
         for address in self.pool.members().keys().copied().collect::<Vec<_>>() {
             if self.checked.insert(address) {
                 let checker = Arc::new(self.keeper.check.of(address)?);
@@ -195,15 +220,34 @@ impl<'a> Turn<'a> {
             sleep_until(at).await;
             let began = Instant::now();
             let answer = checker.check().await;
-            Checked { checker, began, answer }
+            let reached = answer.is_ok() || check::reaches(checker.address).await;
+            Checked { checker, began, answer, reached }
         });
     }
 
+    /// Another node holds the VIP than before: its predecessor may be dead.
+    fn look_for_all(&mut self) {
+        for address in self.pool.members().keys().copied() {
+            self.reaches.spawn(async move { (address, check::reaches(address).await) });
+        }
+    }
+
+    /// Takes in whether a host is there.
+    fn reached(&mut self, (address, reached): (SocketAddr, bool)) {
+        if reached {
+            self.unreachable.remove(&address);
+        } else {
+            self.unreachable.insert(address);
+        }
+    }
+
     /// Takes in an answer, and has the next one fetched, unless it is listed no more.
-    fn checked(&mut self, Checked { checker, began, answer }: Checked) {
+    fn checked(&mut self, Checked { checker, began, answer, reached }: Checked) {
         let address = checker.address;
+        self.reached((address, reached));
         if !self.pool.members().contains_key(&address) {
             self.checked.remove(&address);
+            self.unreachable.remove(&address);
             return;
         }
         let before = self.pool.members()[&address].health;
@@ -223,7 +267,8 @@ impl<'a> Turn<'a> {
             return None;
         }
         let settings = &self.keeper.settings;
-        let serving = self.pool.serving(self.here.as_ref());
+        let prefers_own = settings.forwarding == Forwarding::Local;
+        let serving = self.pool.serving(Some(&self.own).filter(|_| prefers_own));
         let balance = Balance {
             vips: vips.iter().copied().collect(),
             port: settings.port,
@@ -244,25 +289,35 @@ impl<'a> Turn<'a> {
             return Ok(());
         };
         let here = held || !self.kernel.needs_the_vip();
-        let wanted = (balance.clone(), here);
+        let wanted = Order { strays_go_to: self.next_nodes(vips), balance: balance.clone(), here };
         let is_news = self.in_force.as_ref() != Some(&wanted);
         if is_news || self.due {
-            let result = self.order(balance.clone(), here).await?;
+            let result = self.order(wanted.clone()).await?;
             let settled = matches!(result, Ok(Done { changed: false, ended: 0, .. }));
             self.look_at = Instant::now() + if settled { LOOK_EVERY } else { LOOK_SOON };
             self.due = false;
-            self.in_force = result.is_ok().then_some(wanted);
+            self.in_force = result.is_ok().then(|| wanted.clone());
             self.view.tried(&result, (is_news, self.kernel, &balance));
         }
-        self.view.show(&self.pool, &balance, in_doubt);
+        self.view.show(&self.pool, &wanted, in_doubt);
         Ok(())
     }
 
-    async fn order(&self, balance: Balance, here: bool) -> anyhow::Result<Result<Done, String>> {
+    /// Who comes after this node, among those that are there. IPVS knows no strays.
+    fn next_nodes(&self, vips: &[Vip]) -> BTreeSet<IpAddr> {
+        if self.kernel != Kernel::Nftables {
+            return BTreeSet::new();
+        }
+        let there = self.pool.members().keys().filter(|address| !self.unreachable.contains(address));
+        let nodes: BTreeSet<IpAddr> = there.map(SocketAddr::ip).collect();
+        vips.iter().filter_map(|vip| next_in_ring(&nodes, &self.own, *vip)).collect()
+    }
+
+    async fn order(&self, order: Order) -> anyhow::Result<Result<Done, String>> {
         let (kernel, interface) = (self.kernel, self.keeper.interface.clone());
-        let work = move || match here {
-            true => kernel.put(&interface, &balance),
-            false => kernel.remove((&balance.vips, balance.port)).map(|()| Done::default()),
+        let work = move || match order.here {
+            true => kernel.put(&interface, &order),
+            false => kernel.remove((&order.balance.vips, order.balance.port)).map(|()| Done::default()),
         };
         Ok(spawn_blocking(work).await?)
     }

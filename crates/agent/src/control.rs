@@ -46,6 +46,8 @@ pub(crate) struct Edges {
     pub(crate) learned: watch::Sender<Vec<String>>,
     /// Whether this node holds the claim.
     pub(crate) held: watch::Receiver<Option<bool>>,
+    /// Whom the authority names.
+    pub(crate) holder: watch::Receiver<Option<String>>,
 }
 
 /// What is not of one loop alone.
@@ -165,9 +167,14 @@ fn spawn_balancer(
     (edges, parts): (&[Edges], &Parts),
 ) {
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::control_plane());
-    let held = edges.map(|one| one.held.clone());
-    let keeper =
-        held.and_then(|held| balancer::Keeper::new(config, (parts.vips.clone(), held), insight.api.clone()));
+    let keeper = edges.and_then(|edges| {
+        let claim = balancer::Claim {
+            vips: parts.vips.clone(),
+            held: edges.held.clone(),
+            holder: edges.holder.clone(),
+        };
+        balancer::Keeper::new(config, claim, insight.api.clone())
+    });
     let Some(keeper) = keeper.map(Arc::new) else {
         let vips = parts.vips.borrow().iter().copied().collect();
         tasks.spawn(balancer::clear(vips, config.features.balancer.port));

@@ -159,6 +159,8 @@ pub(crate) struct Edges {
     pub(crate) calls: Calls,
     /// Where it is told whether this node holds the VIP.
     pub(crate) held: watch::Sender<Option<bool>>,
+    /// Where it is told whom the authority names.
+    pub(crate) named_holder: watch::Sender<Option<String>>,
     /// What the VIPs' names mean.
     pub(crate) named: Named,
     /// Services' addresses; `None` as long as they are unknown, and where the claim has none.
@@ -251,7 +253,7 @@ enum Woke {
 impl<C: Core, P: Plane, E: DerefMut<Target = Edges>> Driver<C, P, E> {
     /// A loop that has not turned yet. `link_up` is what the core was told at its start.
     pub(crate) fn new((core, plane): (C, P), clock: fn() -> Moment, edges: E, link_up: bool) -> Self {
-        let tenancy = Tenancy::new(edges.held.clone());
+        let tenancy = Tenancy::new((edges.held.clone(), edges.named_holder.clone()));
         Self {
             core,
             plane,

@@ -345,6 +345,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
     let (call_sender, calls) = mpsc::channel::<LeaseCall>(CALL_QUEUE);
     let adapter = (role.authority == Authority::Lease).then_some(call_sender);
     let (held_sender, held) = watch::channel(None);
+    let (named_holder, holder) = watch::channel(None);
     let (seat_sender, seat_calls) = mpsc::channel(SEAT_CALL_QUEUE);
     let Source { named, services, cluster, fitness, placed, holders, deaths, halt } = source;
     let edges = Edges {
@@ -355,6 +356,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         saves,
         calls: Calls::new(adapter).with_seats(seat_sender),
         held: held_sender,
+        named_holder,
         named,
         services,
         cluster,
@@ -371,6 +373,7 @@ fn one_loop(role: Role, memory: Memory, source: Source) -> anyhow::Result<Prepar
         inputs: input_sender,
         learned: learned_sender,
         held,
+        holder,
     };
     let view = LoopView {
         role: role.clone(),

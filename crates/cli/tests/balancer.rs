@@ -6,6 +6,7 @@ mod common;
 mod kinds;
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -72,6 +73,20 @@ fn failures(cluster: &Cluster, count: usize) -> Vec<String> {
 /// None of so many fails.
 fn all_answered(cluster: &Cluster, count: usize) {
     assert_eq!(failures(cluster, count), Vec::<String>::new(), "of {count}");
+}
+
+/// Two to each API server.
+fn connections_to_the_vip(cluster: &Cluster) -> Vec<TcpStream> {
+    let to = SocketAddr::new(IpAddr::V4(VIP), PORT);
+    let connect = |_| TcpStream::connect_timeout(&to, PATIENCE).expect("it answers");
+    cluster.client.enter(|| (0..6).map(connect).collect()).expect("the client's host")
+}
+
+/// Whether whoever is at the other end has anything to say of a request. (Of one without TLS: that this is none.)
+fn ask(mut connection: TcpStream) -> std::io::Result<()> {
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    connection.read_exact(&mut [0])
 }
 
 /// Connections to each backend that the kernel of `index` remembers.
@@ -160,18 +175,27 @@ fn a_hand_over_and_a_death_find_the_next_holder_s_rules_there(bed: Bed) {
     let plan = probe::Plan::new(IpAddr::V4(VIP)).with_tcp(PORT);
     let probe = Probe::start(&cluster.client, plan).expect("a probe");
     let begin = probe::now();
+    let open = connections_to_the_vip(&cluster);
     assert!(cluster.stop(first, PATIENCE).expect("it ends").success());
     let second = cluster.wait_holder(&cluster.others(first), PATIENCE).expect("another holds");
     let report = probe.settled_report(begin, probe::now());
     assert_eq!((report.lost, report.tcp.lost), (0, 0), "{report:?}");
+    for (at, connection) in open.into_iter().enumerate() {
+        ask(connection).unwrap_or_else(|error| panic!("what began before the hand-over ({at}): {error}"));
+    }
     cluster.start(first).expect("started");
     wait_rotation(&cluster, &[0, 1, 2], &[0, 1, 2]);
 
+    let open = connections_to_the_vip(&cluster);
     cluster.kill(second).expect("killed");
     cluster.segment.partition(&cluster.nodes[second].host).expect("partitioned");
     let third = cluster.wait_holder(&cluster.others(second), PATIENCE).expect("succeeded on evidence");
     wait_rotation(&cluster, &cluster.others(second), &cluster.others(second));
     all_answered(&cluster, 20);
+    for connection in open {
+        let error = ask(connection).expect_err("whoever knew it is dead");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "at once, instead of a long silence: {error}");
+    }
     let ended = balancer(&cluster, third)["connectionsEnded"].clone();
     assert!(ended.is_u64(), "{ended}");
 }

@@ -87,6 +87,16 @@ impl Balance {
     }
 }
 
+/// The node, of these addresses and of the family of `like`, that a node with the addresses of `here` sends strays on to: the
+/// one that comes after its own, the first one after the last. Whoever is not among them sends them to the first.
+#[must_use]
+pub fn next_in_ring(nodes: &BTreeSet<IpAddr>, here: &BTreeSet<IpAddr>, like: Vip) -> Option<IpAddr> {
+    let ring = || nodes.iter().filter(|node| node.is_ipv4() == like.is_ipv4());
+    let own = ring().find(|node| here.contains(node));
+    let others = || ring().filter(|node| !here.contains(node));
+    others().find(|node| Some(*node) > own).or_else(|| others().next()).copied()
+}
+
 /// Rendezvous hashing: the backend with the greatest weight has the slot. When one goes, its slots alone go elsewhere.
 fn heaviest(slot: usize, backends: &[SocketAddr]) -> Option<SocketAddr> {
     backends.iter().copied().max_by_key(|backend| (weight(slot, *backend), *backend))

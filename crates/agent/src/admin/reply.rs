@@ -1,6 +1,7 @@
 //! What the admin API answers. Typed once, for the server and for `mainstay`; every answer carries `apiVersion` and
 //! `kind`. Fields are added, never changed; durations are seconds.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mainstay_core::status::ClaimStatus;
@@ -251,6 +252,9 @@ pub struct Balancer {
     pub connections_ended: u64,
     /// Why the kernel does not balance so, if it does not.
     pub last_error: Option<String>,
+    /// The nodes that segments of connections that this one does not know are sent on to, one for each family at most.
+    #[serde(default)]
+    pub strays_go_to: Vec<IpAddr>,
     /// The API servers behind the VIP.
     pub backends: Vec<Backend>,
 }

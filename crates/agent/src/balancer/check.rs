@@ -1,11 +1,13 @@
 //! One backend's check: does it take a connection, or does the API server behind it say that it is ready?
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_kube::{Liveness, LivenessError};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::BackendCheck;
@@ -43,6 +45,24 @@ impl Check {
     }
 }
 
+/// How long a host is waited for, on the way to which a packet may be lost.
+const REACHED_WITHIN: Duration = Duration::from_millis(300);
+const ATTEMPTS: usize = 3;
+
+/// Whether anything answers at that host, be it that nobody listens there: its kernel lives.
+pub(super) async fn reaches(address: SocketAddr) -> bool {
+    let mut attempts: JoinSet<_> = (0..ATTEMPTS).map(|_| TcpStream::connect(address)).collect();
+    let answered = async {
+        while let Some(Ok(attempt)) = attempts.join_next().await {
+            if attempt.map_or_else(|error| error.kind() == ErrorKind::ConnectionRefused, |_| true) {
+                return true;
+            }
+        }
+        false
+    };
+    timeout(REACHED_WITHIN, answered).await.unwrap_or(false)
+}
+
 impl Checker {
     /// Asks once.
     ///
@@ -75,5 +95,6 @@ mod tests {
         drop(listener);
         let why = checker.check().await.expect_err("nobody listens");
         assert!(why.contains("refused"), "{why}");
+        assert!(reaches(address).await, "its host says so");
     }
 }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use mainstay_core::balance::Balance;
 use mainstay_core::vip::Vip;
+use mainstay_dataplane::balancer::{self, strays};
 use mainstay_dataplane::ipvs::{Forwarding, Scheduler};
-use mainstay_dataplane::{balancer, forwarding, ipvs};
+use mainstay_dataplane::{forwarding, ipvs};
 
+use super::Order;
 use crate::config::{Balancer as Settings, BalancerBackend};
 
 /// What balances.
@@ -62,12 +64,21 @@ impl Kernel {
     }
 
     /// Has the kernel balance so. Blocks for as long as the kernel takes.
-    pub(super) fn put(self, interface: &str, balance: &Balance) -> Result<Done, String> {
+    pub(super) fn put(self, interface: &str, order: &Order) -> Result<Done, String> {
+        let balance = &order.balance;
         match self {
             Self::Nftables => {
-                let lacking = forwarding::allow(interface, balance.takes.iter().map(SocketAddr::is_ipv4));
+                let mut lacking = forwarding::allow(interface, balance.takes.iter().map(SocketAddr::is_ipv4));
+                let sent_on = strays::put(balance, interface, &order.strays_go_to);
                 let done = balancer::put(balance).map_err(|error| error.to_string())?;
-                Ok(Done { changed: done.changed, ended: done.ended, lacking })
+                lacking.extend(sent_on.as_ref().err().map(|error| {
+                    format!("connections to the VIP are reset when it moves to this node: {error} (load nft_dup_ipv4 and nft_dup_ipv6 on the host, if it lacks them)")
+                }));
+                Ok(Done {
+                    changed: done.changed || sent_on.is_ok_and(|changed| changed),
+                    ended: done.ended,
+                    lacking,
+                })
             }
             Self::Ipvs(settings) => {
                 let done = ipvs::put(balance, settings).map_err(|error| error.to_string())?;

@@ -8,6 +8,7 @@ use mainstay_core::balance::{Balance, Distribution, Health, Member, Pool};
 use mainstay_dataplane::clock;
 use tokio::task::spawn_blocking;
 
+use super::Order;
 use super::kernel::{Done, Kernel};
 use crate::admin::reply;
 
@@ -64,7 +65,8 @@ impl BalancerView {
     }
 
     /// How the backends do.
-    pub(super) fn show(&self, pool: &Pool, balance: &Balance, in_doubt: bool) {
+    pub(super) fn show(&self, pool: &Pool, order: &Order, in_doubt: bool) {
+        let balance = &order.balance;
         let mut state = self.lock();
         let shown = state.shown.get_or_insert_default();
         if in_doubt && !shown.in_doubt {
@@ -73,6 +75,7 @@ impl BalancerView {
             );
         }
         shown.in_doubt = in_doubt;
+        shown.strays_go_to = order.strays_go_to.iter().copied().collect();
         shown.port = balance.port;
         shown.distribution = word(balance.distribution).to_owned();
         let members = pool.members().iter();

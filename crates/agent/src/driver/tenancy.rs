@@ -1,4 +1,5 @@
-//! Whether this node holds the VIP, for those outside the loop who follow it: the node's label.
+//! Whether this node holds the VIP, and whom the authority names, for those outside the loop who follow it: the node's label,
+//! and the load balancer.
 
 use mainstay_core::event::Event;
 use mainstay_core::status::ClaimStatus;
@@ -8,13 +9,15 @@ use tokio::sync::watch;
 pub(super) struct Tenancy {
     /// `None` as long as nobody knows.
     told: watch::Sender<Option<bool>>,
+    /// The holder's name.
+    named: watch::Sender<Option<String>>,
     /// The agent ends: it was said what becomes of the VIP.
     last_word: bool,
 }
 
 impl Tenancy {
-    pub(super) fn new(told: watch::Sender<Option<bool>>) -> Self {
-        Self { told, last_word: false }
+    pub(super) fn new((told, named): (watch::Sender<Option<bool>>, watch::Sender<Option<String>>)) -> Self {
+        Self { told, named, last_word: false }
     }
 
     /// Takes in what the core said, if that may have changed it.
@@ -38,6 +41,9 @@ impl Tenancy {
         if self.last_word {
             return;
         }
+        let name =
+            |told: &mut Option<String>| std::mem::replace(told, status.holder.clone()) != status.holder;
+        self.named.send_if_modified(name);
         if status.tenure.is_some() {
             self.tell(true);
         } else if status.standing != "unknown" {
@@ -65,7 +71,7 @@ mod tests {
     #[test]
     fn what_is_told_follows_the_state_and_the_end() {
         let (told, held) = watch::channel(None);
-        let mut tenancy = Tenancy::new(told);
+        let mut tenancy = Tenancy::new((told, watch::Sender::default()));
         for (tenure, standing, expected) in [
             (None, "unknown", None),
             (Some(Tenure::Provisional), "unknown", Some(true)),
@@ -81,9 +87,21 @@ mod tests {
     }
 
     #[test]
+    fn another_holder_is_told_and_the_same_is_no_news() {
+        let (named, mut holder) = watch::channel(None);
+        let mut tenancy = Tenancy::new((watch::Sender::default(), named));
+        for (name, is_news) in [(None, false), (Some("n1"), true), (Some("n1"), false), (Some("n2"), true)] {
+            let holder_now = name.map(str::to_owned);
+            tenancy.look(&ClaimStatus { holder: holder_now.clone(), ..status(None, "denied") });
+            assert_eq!(holder.has_changed().expect("a sender"), is_news, "{name:?}");
+            assert_eq!(*holder.borrow_and_update(), holder_now);
+        }
+    }
+
+    #[test]
     fn only_events_are_a_reason_to_look() {
         let (told, held) = watch::channel(None);
-        let mut tenancy = Tenancy::new(told);
+        let mut tenancy = Tenancy::new((told, watch::Sender::default()));
         tenancy.follow(&[], || panic!("nothing happened"));
         tenancy.follow(&[Event::Link { up: true }], || status(Some(Tenure::Confirmed), "granted"));
         assert_eq!(*held.borrow(), Some(true));
@@ -93,7 +111,7 @@ mod tests {
     fn the_last_word_is_what_becomes_of_the_vip() {
         for kept in [true, false] {
             let (told, held) = watch::channel(Some(true));
-            let mut tenancy = Tenancy::new(told);
+            let mut tenancy = Tenancy::new((told, watch::Sender::default()));
             let claim = ClaimId::control_plane();
             tenancy.follow(&[Event::Stopping { claim, kept }], || panic!("it is said"));
             tenancy.look(&status(None, "denied"));

@@ -189,6 +189,7 @@ fn driver(
         saves: giver,
         calls: Calls::new(Some(call_sender)),
         held: watch::Sender::default(),
+        named_holder: watch::Sender::default(),
         named: named.clone(),
         services: service_receiver,
         cluster: cluster_receiver,

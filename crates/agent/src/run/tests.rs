@@ -78,6 +78,7 @@ fn edges(vips: watch::Receiver<Vec<Vip>>) -> (Edges, impl Sized) {
         saves,
         calls,
         held,
+        named_holder: watch::Sender::default(),
         named,
         services: services.1,
         cluster: cluster.1,

@@ -182,6 +182,23 @@ fn each_family_has_its_own_backends() {
     assert_eq!(one.served().count(), 1);
 }
 
+#[test]
+fn whoever_passes_strays_on_asks_each_node_once() {
+    let nodes: BTreeSet<IpAddr> = [2, 5, 7].map(|host| [10, 0, 0, host].into()).into();
+    let next = |here: u8| {
+        let next = next_in_ring(&nodes, &[[10, 0, 0, here].into()].into(), [10, 0, 0, 100].into());
+        next.map(|next| next.to_string())
+    };
+    for (here, expected) in
+        [(2, "10.0.0.5"), (5, "10.0.0.7"), (7, "10.0.0.2"), (9, "10.0.0.2"), (1, "10.0.0.2")]
+    {
+        assert_eq!(next(here).as_deref(), Some(expected), "{here}");
+    }
+    let v6: IpAddr = "fd00::100".parse().expect("an address");
+    assert_eq!(next_in_ring(&nodes, &BTreeSet::new(), v6), None, "none of that family");
+    assert_eq!(next_in_ring(&nodes, &nodes, [10, 0, 0, 100].into()), None, "nobody else");
+}
+
 proptest! {
     /// Whoever has a slot that was the lost backend's is new there; every other slot is whose it was.
     #[test]

@@ -17,6 +17,7 @@
 //!
 //! To send a copy on (`dup`) and to drop what came is something that tables of one family of addresses do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use mainstay_core::balance::Balance;
@@ -52,7 +53,7 @@ const NAME_REGISTERS: u8 = 4;
 /// # Errors
 ///
 /// [`TableError`]
-pub fn put(balance: &Balance, interface: &str, next: &[IpAddr]) -> Result<bool, TableError> {
+pub fn put(balance: &Balance, interface: &str, next: &BTreeSet<IpAddr>) -> Result<bool, TableError> {
     let of_family = |family: u8| {
         let next = next.iter().find(|one| one.is_ipv4() == (family == IPV4))?;
         let vips = balance.served().filter(|vip| vip.is_ipv4() == next.is_ipv4());

@@ -263,7 +263,7 @@ fn a_connection_outlives_that_its_vip_moves() {
     let all = balance(addresses(&lab.backends, &[2, 3, 4]), Distribution::RoundRobin);
     for (at, host) in nodes.iter().enumerate() {
         let next = u8::try_from((at + 1) % 3 + 2).expect("a few");
-        let next: Vec<_> = addresses(&lab.backends, &[next]).iter().map(SocketAddr::ip).collect();
+        let next: BTreeSet<_> = addresses(&lab.backends, &[next]).iter().map(SocketAddr::ip).collect();
         on(host, || async { balancer::put(&all) }).expect("the kernel balances");
         let send = || on(host, || async { strays::put(&all, INTERFACE, &next) }).expect("it sends on");
         assert_eq!((send(), send()), (true, false), "{host}");
@@ -390,7 +390,7 @@ fn a_person_can_read_the_rules() {
         is_as_kept(name, &kept.join("\n"));
     }
     let all = balance(addresses(&lab.backends, &[3]), Distribution::RoundRobin);
-    let next = ["10.77.0.3", "fd77::3"].map(address_of);
+    let next = ["10.77.0.3", "fd77::3"].map(address_of).into();
     on(lab.star.holder(), || async { strays::put(&all, INTERFACE, &next) }).expect("it sends on");
     let shown = ["ip", "ip6"].map(|family| nft(lab.star.holder(), &["list", "table", family, strays::TABLE]));
     is_as_kept("strays", &shown.concat());
