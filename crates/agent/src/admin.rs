@@ -4,3 +4,4 @@
 pub mod client;
 pub mod reply;
 pub(crate) mod server;
+pub mod words;

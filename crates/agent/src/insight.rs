@@ -259,7 +259,7 @@ impl Insight {
             instance: self.facts.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-            claims: reports.of(&self.loops).flat_map(|(_, report)| claims(report)).collect(),
+            claims: reports.of(&self.loops).flat_map(|(_, report)| self.claims(report)).collect(),
             data_plane: planes.first().cloned().unwrap_or_default(),
             data_planes: planes,
             lease: self.loops.first().and_then(|one| one.role.lease_name()),
@@ -280,6 +280,15 @@ impl Insight {
             },
             tasks: self.supervisor.tasks().into_iter().map(task).collect(),
         }
+    }
+
+    /// A loop's claims: its first, and the seats.
+    fn claims<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = Claim> + 'a {
+        let all = std::iter::once(&report.status).chain(&report.seats);
+        all.map(|status| {
+            let history = self.observer.history().of(&status.claim);
+            Claim { history, ..Claim::new(status, last_announcement(status, report)) }
+        })
     }
 
     /// Of all snapshots together.
@@ -305,12 +314,6 @@ fn data_plane(one: &LoopView, report: &Report) -> DataPlane {
         address_failure: report.refusal(),
         worst_loop_lag_seconds: one.vitals.worst_lag().as_secs_f64(),
     }
-}
-
-/// A loop's claims: its first, and the seats.
-fn claims(report: &Report) -> impl Iterator<Item = Claim> + '_ {
-    let all = std::iter::once(&report.status).chain(&report.seats);
-    all.map(|status| Claim::new(status, last_announcement(status, report)))
 }
 
 fn last_announcement(status: &ClaimStatus, report: &Report) -> Option<Duration> {

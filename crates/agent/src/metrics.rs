@@ -18,6 +18,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::history::History;
+
 pub(crate) use scrape::{Pulse, Scraped};
 
 /// A gauge of a duration or another fraction.
@@ -105,6 +107,7 @@ pub(crate) struct Observer {
     events: Family<ByKind, Counter>,
     requests: Family<ByOutcome, Counter>,
     node_reports: Family<ByOutcome, Counter>,
+    history: History,
 }
 
 impl Observer {
@@ -115,6 +118,7 @@ impl Observer {
             Severity::Warning => tracing::warn!(event = event.kind(), "{event}"),
         }
         self.events.get_or_create(&ByKind { kind: event.kind() }).inc();
+        self.history.remember(event);
         match event {
             Event::Took { claim, reason, .. } => self.transition(claim.as_str(), "took", took(*reason)),
             Event::Yielded { claim, reason, .. } => {
@@ -126,6 +130,11 @@ impl Observer {
             }
             _ => {}
         }
+    }
+
+    /// What happened lately.
+    pub(crate) const fn history(&self) -> &History {
+        &self.history
     }
 
     /// What became of a lease request.

@@ -26,6 +26,13 @@ pub(crate) fn raise(realtime: bool) -> Vec<String> {
     NEEDED.iter().chain(more).copied().filter(permitted).filter_map(failed).collect()
 }
 
+/// Which of those that it needs this process has not.
+pub(crate) fn missing() -> Vec<Capability> {
+    let lacks =
+        |one: &Capability| ![CapSet::Effective, CapSet::Permitted].into_iter().any(|set| has(set, *one));
+    NEEDED.into_iter().filter(lacks).collect()
+}
+
 /// Puts this thread, and those that it starts, before all ordinary work, and keeps the process in memory. Where that is
 /// not allowed a warning says so: a VIP on a busy host is better than none.
 pub(crate) fn run_in_real_time() {

@@ -11,6 +11,8 @@
 
 mod damper;
 mod decided;
+mod deciding;
+mod explain;
 mod filter;
 mod incumbents;
 mod placing;
@@ -23,7 +25,6 @@ mod tests;
 mod view;
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ use crate::driver::{Deaths, Holders, Placed};
 use crate::insight::ApiView;
 use crate::names::{Members, members};
 use damper::Damper;
-use decided::{Decided, Facts};
+use decided::Decided;
+use explain::Questions;
 use recollection::Recollection;
 pub(crate) use seating::SEAT_PREFIX;
 use seating::Seating;
@@ -126,6 +128,8 @@ struct Memory {
     last: Option<watch::Receiver<Arc<Intent>>>,
     told: Told,
     placer: Placer,
+    /// What people ask of Services.
+    questions: Questions,
 }
 
 impl Keeper {
@@ -157,6 +161,8 @@ impl Keeper {
             known.placed.send_replace(Some(remembered));
         }
         let recollection = Recollection::new(&config.state_dir);
+        let (asks, questions) = Questions::channel();
+        view.answered_by(asks);
         view.begin(if snapshot.cluster.is_some() { Cluster::Known } else { Cluster::Unknown });
         Self {
             known,
@@ -172,7 +178,11 @@ impl Keeper {
             incumbents: incumbents::Keeper::default(),
             wanted: watch::Sender::default(),
             filter: filter::Keeper::new(rules::filter_switch(services)),
-            memory: Mutex::new(Memory { last: Some(known_before(&recollection)), ..Memory::default() }),
+            memory: Mutex::new(Memory {
+                last: Some(known_before(&recollection)),
+                questions,
+                ..Memory::default()
+            }),
             recollection,
             stop: CancellationToken::new(),
             view,
@@ -322,13 +332,16 @@ impl Keeper {
             holders.mark_unchanged();
             incumbents.mark_unchanged();
             let reserved = self.reserved(&vips.borrow_and_update(), api);
-            let decided = match reserved {
+            let mut decided = match reserved {
                 Some(reserved) => {
-                    self.heeding(&mut held, self.decide_and_filter(&mut feed, &reserved, agents)).await
+                    let about = memory.questions.about();
+                    self.heeding(&mut held, self.decide_and_filter(&mut feed, &reserved, (agents, about)))
+                        .await
                 }
                 None => None,
             };
             let holds = *held.borrow_and_update() == Some(true);
+            memory.questions.answer(decided.as_mut());
             let again = decided.and_then(|decided| self.take_in(decided, holds, events, memory));
             let quiet = Instant::now() + QUIET;
             let later = async {
@@ -346,27 +359,9 @@ impl Keeper {
                 Ok(()) = holders.changed() => {}
                 Ok(()) = incumbents.changed() => {}
                 Ok(()) = held.changed() => {}
+                () = memory.questions.next() => {}
                 () = later => {}
                 () = async { sleep_until(quiet).await; give_back().await } => {}
-            }
-        }
-    }
-
-    /// Waits for what is being decided; who loses the claim meanwhile writes no more.
-    async fn heeding<T>(
-        &self,
-        held: &mut watch::Receiver<Option<bool>>,
-        deciding: impl Future<Output = T>,
-    ) -> T {
-        let mut deciding = std::pin::pin!(deciding);
-        loop {
-            tokio::select! {
-                decided = &mut deciding => return decided,
-                Ok(()) = held.changed() => {
-                    if *held.borrow_and_update() != Some(true) {
-                        self.stop_writing();
-                    }
-                }
             }
         }
     }
@@ -380,34 +375,6 @@ impl Keeper {
             }
             wrote
         });
-    }
-
-    /// Decides, and has the addresses filtered before anybody holds them.
-    async fn decide_and_filter(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
-        let mut decided = self.decide(feed, reserved, agents).await?;
-        self.filter.put(std::mem::take(&mut decided.filter).but_for(reserved)).await;
-        Some(decided)
-    }
-
-    /// On a thread of its own: with thousands of Services it takes long, and the Leases' requests go out from this one.
-    async fn decide(&self, feed: &mut Feed, reserved: &[Vip], agents: Members) -> Option<Decided> {
-        let pools = rules::pools(&feed.pools.borrow_and_update(), &feed.watches.borrow_and_update())?;
-        let rules = rules::rules(&self.settings, reserved);
-        let (intent, node) = (Arc::clone(&feed.intent.borrow_and_update()), self.node.clone());
-        let (spread, filtered) = (self.seats.is_some(), self.filter.switch == filter::Switch::On);
-        let task = spawn_blocking(move || {
-            // Held on to no longer: see `Feed`.
-            let (intent, pools, rules, node, agents) = (&intent, &pools, &rules, &node, &agents);
-            Decided::of(&Facts { intent, pools, rules, node, agents, spread, filtered })
-        });
-        match task.await {
-            Ok(decided) => decided,
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // The agent ends.
-                Err(_) => std::future::pending().await,
-            },
-        }
     }
 
     /// Addresses that no Service gets: the control plane's, and those that API servers are reached at. `None` as long as a

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::client::{AskError, ask};
-use crate::admin::reply::{API_VERSION, Configuration, Health, Reply, Status, Version};
+use crate::admin::reply::{API_VERSION, Configuration, Explanation, Health, Reply, Status, Version};
 use crate::admin::server;
 use crate::config::{Effective, Origin};
 use crate::driver::{COMMAND_QUEUE, Command, Report};
@@ -115,6 +115,13 @@ async fn status_comes_over_a_socket_that_only_its_owner_may_open() {
     assert_eq!((claim.claim.as_str(), claim.tenure.as_deref()), ("control-plane", Some("detached")));
     assert_eq!((claim.epoch, claim.since_seconds), (7, 12.0));
     assert!(status.body.not_ready.is_empty());
+    let explained: Reply<Explanation> = ask(&socket, "/v1/explain?about=control%2Dplane").await.unwrap();
+    assert!(explained.body.conclusion.contains("holds it"), "{explained:?}");
+    for (about, answer) in [("shop%2Fa", "holds no Services"), ("10.0.0.1", "knows no 10.0.0.1")] {
+        let path = format!("/v1/explain?about={about}");
+        let refused = ask::<Explanation>(&socket, &path).await.unwrap_err().to_string();
+        assert!(refused.contains(answer), "{about}: {refused}");
+    }
     let health: Reply<Health> = ask(&socket, "/v1/health").await.unwrap();
     assert_eq!(health.body, Health { not_live: vec![], not_ready: vec![] });
     let config: Reply<Configuration> = ask(&socket, "/v1/config").await.unwrap();
@@ -124,7 +131,7 @@ async fn status_comes_over_a_socket_that_only_its_owner_may_open() {
     let refused = ask::<Status>(&socket, "/v1/nothing").await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "there is no /v1/nothing: ask /v1/status, /v1/config, /v1/health or /v1/version"
+        "there is no /v1/nothing: ask /v1/status, /v1/explain, /v1/config, /v1/health or /v1/version"
     );
     serving.abort();
 }

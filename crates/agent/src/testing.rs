@@ -86,3 +86,28 @@ pub(crate) fn claim_status() -> mainstay_core::status::ClaimStatus {
         unheard: Vec::new(),
     }
 }
+
+/// A status that says nothing.
+pub(crate) fn empty_status() -> crate::admin::reply::Status {
+    crate::admin::reply::Status {
+        node: String::new(),
+        instance: String::new(),
+        version: String::new(),
+        uptime_seconds: 0.0,
+        claims: Vec::new(),
+        data_plane: crate::admin::reply::DataPlane::default(),
+        data_planes: Vec::new(),
+        services: None,
+        balancer: None,
+        lease: None,
+        api_servers: Vec::new(),
+        api_trouble: None,
+        node_label: None,
+        names: Vec::new(),
+        local_service: None,
+        host_warnings: Vec::new(),
+        state: crate::admin::reply::State::default(),
+        tasks: Vec::new(),
+        not_ready: Vec::new(),
+    }
+}

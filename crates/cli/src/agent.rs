@@ -26,7 +26,8 @@ pub(crate) fn run(flags: Layer, precedence: Precedence) -> u8 {
     }
 }
 
-fn settings(flags: Layer, precedence: Precedence) -> Result<Resolved, Refusal> {
+/// What flags, environment and a configuration file say, on this host.
+pub(crate) fn settings(flags: Layer, precedence: Precedence) -> Result<Resolved, Refusal> {
     let mut layers = Layers::new(flags, &environment());
     read_file(&mut layers, precedence)?;
     resolve(layers, precedence, &Host::read())

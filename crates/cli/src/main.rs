@@ -6,6 +6,8 @@
 
 mod agent;
 mod config;
+mod doctor;
+mod explain;
 mod manifest;
 mod output;
 mod replay;
@@ -38,6 +40,12 @@ Examples:
   Who holds the VIP, how, and since when:
     mainstay status
 
+  Why, and what would change it:
+    mainstay explain
+
+  What is wrong on this node, and what to do about it:
+    mainstay doctor
+
 Exit codes: 0 done, 1 failed, 2 settings or flags that cannot work.";
 
 /// Holds virtual IPs for Kubernetes, and goes on holding them when the API server is gone.
@@ -58,6 +66,11 @@ enum Command {
     Manager(Run),
     /// Ask the agent on this node what it holds
     Status(status::StatusArgs),
+    /// Say why a claim, an address, an API server behind the VIP or a Service is as it is, and what would change it
+    Explain(explain::ExplainArgs),
+    /// Look for what keeps a VIP on this node from doing its work, with the remedy of each
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(doctor::DoctorArgs),
     /// Check a manifest or a file of settings, or print the reference of all settings
     Config(config::ConfigArgs),
     /// Print the objects that run Mainstay in a cluster: a static Pod, a DaemonSet, and what they may do
@@ -81,6 +94,13 @@ the state to the log. A setting that cannot work is refused with one line and ex
 
 Smallest complete call:
   mainstay run --interface eth0 --address 192.0.2.10 --controlplane --arp --leaderElection";
+
+const DOCTOR_HELP: &str = "\
+Asks the agent on this node for its settings and for what it met, and looks at the host. Where no agent answers, the
+settings are those of the environment and the flags, as `mainstay manager` would read them. Changes nothing without --fix.
+Exit code 1: there is a problem. Warnings alone are 0.
+
+  mainstay doctor     or     kubectl exec -n kube-system mainstay-NODE -- mainstay doctor";
 
 const REPLAY_HELP: &str = "\
 Touches nothing but the file: no network, no API server, no privilege. Exit code 1: the core says something else than
@@ -113,6 +133,8 @@ fn main() -> ExitCode {
         Command::Run(run) => agent::run(run.settings.0, Precedence::FlagsFirst),
         Command::Manager(run) => agent::run(run.settings.0, Precedence::EnvironmentFirst),
         Command::Status(args) => done(status::show(&args)),
+        Command::Explain(args) => done(explain::show(&args)),
+        Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(&args),
         Command::Manifest(args) => manifest::run(&args),
         Command::Kubeadm(args) => manifest::run_kubeadm(&args),

@@ -1,8 +1,9 @@
-//! Forms of output for programs.
+//! Which agent is asked, and forms of output for programs and for people.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 /// How an answer is written.
@@ -12,6 +13,22 @@ pub(crate) enum Form {
     Json,
     /// A YAML document
     Yaml,
+}
+
+/// Which agent is asked, and how the answer is written.
+#[derive(Args)]
+pub(crate) struct Asks {
+    /// The agent's admin socket
+    #[arg(
+        long,
+        env = "MAINSTAY_ADMIN_SOCKET",
+        default_value = "/run/mainstay/agent.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) socket: PathBuf,
+    /// The form of the answer; for people when absent
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Form>,
 }
 
 /// Writes `answer` to stdout.

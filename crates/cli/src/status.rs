@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_agent::admin::client::ask;
@@ -10,23 +9,15 @@ use mainstay_agent::admin::reply::{
     ApiServer, Backend, Balancer, Claim, Configuration, LocalService, Name, NodeLabel, Reply, ServiceFilter,
     Services, Status,
 };
+use mainstay_agent::admin::words::seconds;
 
-use crate::output::{Form, print, table};
+use crate::output::{Asks, print, table};
 
 /// Where to ask, and how to answer.
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// The agent's admin socket
-    #[arg(
-        long,
-        env = "MAINSTAY_ADMIN_SOCKET",
-        default_value = "/run/mainstay/agent.sock",
-        value_name = "PATH"
-    )]
-    socket: PathBuf,
-    /// The form of the answer; a table for people when absent
-    #[arg(short, long, value_enum)]
-    output: Option<Form>,
+    #[command(flatten)]
+    asks: Asks,
     /// Show the settings in force, and where the value of each comes from
     #[arg(long)]
     config: bool,
@@ -36,14 +27,14 @@ pub(crate) struct StatusArgs {
 pub(crate) fn show(args: &StatusArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if args.config {
-        let reply: Reply<Configuration> = runtime.block_on(ask(&args.socket, "/v1/config"))?;
-        return match args.output {
+        let reply: Reply<Configuration> = runtime.block_on(ask(&args.asks.socket, "/v1/config"))?;
+        return match args.asks.output {
             Some(form) => print(form, &reply),
             None => Ok(io::stdout().write_all(configuration(&reply.body).as_bytes())?),
         };
     }
-    let reply: Reply<Status> = runtime.block_on(ask(&args.socket, "/v1/status"))?;
-    match args.output {
+    let reply: Reply<Status> = runtime.block_on(ask(&args.asks.socket, "/v1/status"))?;
+    match args.asks.output {
         Some(form) => print(form, &reply),
         None => Ok(io::stdout().write_all(tables(&reply.body).as_bytes())?),
     }
@@ -284,27 +275,13 @@ fn server(server: &ApiServer) -> [String; 7] {
     ]
 }
 
-/// For people: `0.4s`, `12s`, `3m07s`, `5h02m`, `4d03h`.
-fn seconds(seconds: f64) -> String {
-    if seconds < 10.0 {
-        return format!("{seconds:.1}s");
-    }
-    let whole = std::time::Duration::from_secs_f64(seconds.min(1e12)).as_secs();
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3_600 => format!("{}m{:02}s", whole / 60, whole % 60),
-        3_600..86_400 => format!("{}h{:02}m", whole / 3_600, whole % 3_600 / 60),
-        _ => format!("{}d{:02}h", whole / 86_400, whole % 86_400 / 3_600),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mainstay_agent::admin::reply::{
         ApiServer, Backend, Balancer, Claim, Name, NodeLabel, RefusedService, ServiceFilter, Services,
     };
 
-    use super::{balancer, name, node_label, seconds, server, service_filter, services, shown, unheard};
+    use super::{balancer, name, node_label, server, service_filter, services, shown, unheard};
 
     #[test]
     fn a_server_that_fails_is_told_in_one_row() {
@@ -442,15 +419,6 @@ mod tests {
             service_filter(&ServiceFilter { in_force: false, last_error, ..filter }),
             "not as it should be, the addresses are held all the same: changing nftables: Operation not permitted"
         );
-    }
-
-    #[test]
-    fn durations_are_for_people() {
-        let cases =
-            [(0.42, "0.4s"), (59.9, "59s"), (187.0, "3m07s"), (18_120.0, "5h02m"), (356_400.0, "4d03h")];
-        for (number, text) in cases {
-            assert_eq!(seconds(number), text);
-        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod kinds;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use kinds::Bed;
@@ -122,6 +123,13 @@ fn a_dead_api_server_costs_nothing_but_its_own_connections(bed: Bed) {
     all_answered(&cluster, 20);
     let why = balancer(&cluster, holder)["backends"][holder]["lastError"].clone();
     assert!(why.as_str().is_some_and(|why| !why.is_empty()), "{why}");
+    let mut explain = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    explain
+        .args(["explain", &format!("n{}", holder + 1)])
+        .arg("--socket")
+        .arg(cluster.nodes[holder].agent.socket());
+    let explained = String::from_utf8(explain.output().expect("it runs").stdout).expect("text");
+    assert!(explained.contains("out of rotation") && explained.contains("MAINSTAY_LB_RISE"), "{explained}");
     // Longer than rule 12 would take.
     while probe::now().since(begin) < 3 * INTERVAL {
         all_answered(&cluster, 1);

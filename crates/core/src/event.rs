@@ -91,6 +91,21 @@ pub enum TakeReason {
     Resumption,
 }
 
+impl TakeReason {
+    /// The rule of `docs/ownership.md`.
+    #[must_use]
+    pub const fn rule(self) -> u8 {
+        match self {
+            Self::Free => 3,
+            Self::Expired => 6,
+            Self::Evidence => 7,
+            Self::Invitation => 12,
+            Self::Succession => 8,
+            Self::Resumption => 9,
+        }
+    }
+}
+
 /// Why a node stopped holding a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,6 +126,22 @@ pub enum YieldReason {
     Defended,
     /// The kernel does not put the address on the interface, and another member could hold the claim.
     Refused,
+}
+
+impl YieldReason {
+    /// The rule of `docs/ownership.md`; none says what a kernel does that refuses.
+    #[must_use]
+    pub const fn rule(self) -> Option<u8> {
+        match self {
+            Self::Denied => Some(4),
+            Self::Outranked | Self::Defended => Some(5),
+            Self::HandOver => Some(11),
+            Self::LinkDown => Some(13),
+            Self::AuthorityLoss => Some(1),
+            Self::Expired => Some(10),
+            Self::Refused => None,
+        }
+    }
 }
 
 /// What rule 5 says of a frame in our VIP's name.
@@ -160,6 +191,50 @@ impl Event {
             | Self::Link { up: true }
             | Self::HealthChanged { healthy: true } => Severity::Info,
             _ => Severity::Warning,
+        }
+    }
+
+    /// The claim that it is about, if it is about one.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&ClaimId> {
+        match self {
+            Self::Took { claim, .. }
+            | Self::TenureChanged { claim, .. }
+            | Self::Yielded { claim, .. }
+            | Self::HolderChanged { claim, .. }
+            | Self::Conflict { claim, .. }
+            | Self::HolderSilent { claim, .. }
+            | Self::FalseTakeover { claim, .. }
+            | Self::AddressesChanged { claim, .. }
+            | Self::AddressesDropped { claim, .. }
+            | Self::ServicesChanged { claim, .. }
+            | Self::AddressRestored { claim, .. }
+            | Self::AddressExpelled { claim, .. }
+            | Self::AddressExpired { claim, .. }
+            | Self::AddressFailed { claim, .. }
+            | Self::AddressRefused { claim, .. }
+            | Self::AddressAccepted { claim, .. }
+            | Self::AuthorityLost { claim }
+            | Self::AuthorityReturned { claim, .. }
+            | Self::AuthorityReset { claim, .. }
+            | Self::Invited { claim }
+            | Self::Stopping { claim, .. } => Some(claim),
+            Self::NodeFailed { .. }
+            | Self::NodeReturned { .. }
+            | Self::Namesake { .. }
+            | Self::Link { .. }
+            | Self::Resumed { .. }
+            | Self::HealthChanged { .. } => None,
+        }
+    }
+
+    /// The rule of `docs/ownership.md` that a claim was taken or given up by.
+    #[must_use]
+    pub const fn rule(&self) -> Option<u8> {
+        match self {
+            Self::Took { reason, .. } => Some(reason.rule()),
+            Self::Yielded { reason, .. } => reason.rule(),
+            _ => None,
         }
     }
 

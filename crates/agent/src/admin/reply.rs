@@ -136,6 +136,87 @@ pub struct Claim {
     /// Those of the others that were not heard on the wire lately.
     #[serde(default)]
     pub unheard: Vec<String>,
+    /// What happened lately, the latest first.
+    #[serde(default)]
+    pub history: Vec<Happened>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Happened {
+    /// When.
+    pub seconds_ago: f64,
+    /// What, as in the log.
+    pub text: String,
+    /// The rule of `docs/ownership.md` by which a claim was taken or given up.
+    pub rule: Option<u8>,
+}
+
+/// `/v1/explain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What it is about.
+    pub about: String,
+    /// How it is, in one line.
+    pub conclusion: String,
+    /// Why, one after another.
+    pub because: Vec<Reason>,
+    /// What would change it.
+    pub would_change: Vec<String>,
+}
+
+impl Body for Explanation {
+    const KIND: &'static str = "Explanation";
+}
+
+/// What `mainstay doctor` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Examination {
+    /// One for each thing that was looked at, or more.
+    pub findings: Vec<Finding>,
+}
+
+impl Body for Examination {
+    const KIND: &'static str = "Examination";
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What was looked at: `link`, `state`.
+    pub check: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub says: String,
+    /// What to do; empty where there is nothing to do, or `says` says it.
+    pub remedy: String,
+}
+
+/// How something is that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Fine,
+    /// It may be meant, or does no harm yet.
+    Warning,
+    /// A VIP suffers from it, or will.
+    Problem,
+}
+
+/// One of the reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reason {
+    /// Who or what says so: `the authority`, `the wire`.
+    pub source: String,
+    /// What it says.
+    pub says: String,
 }
 
 impl Claim {
@@ -163,6 +244,7 @@ impl Claim {
             reason: status.reason.clone(),
             members: status.members.clone(),
             unheard: status.unheard.clone(),
+            history: Vec::new(),
         }
     }
 }
@@ -318,7 +400,7 @@ pub struct LocalService {
 }
 
 /// One API server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiServer {
     /// Its address.
@@ -369,7 +451,7 @@ pub struct NodeLabel {
 }
 
 /// The snapshot's file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// The directory.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::reply::{Body, Failure, Health, Reply, Version};
@@ -39,6 +39,7 @@ impl Drop for SocketFile<'_> {
 fn router(insight: Arc<Insight>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/explain", get(explain))
         .route("/v1/config", get(config))
         .route("/v1/health", get(health))
         .route("/v1/version", get(async || answer(Version::this())))
@@ -111,6 +112,24 @@ async fn status(State(insight): State<Arc<Insight>>) -> Response {
     }
 }
 
+/// `?about=` a claim, an address, an API server behind the VIP, or a Service.
+async fn explain(State(insight): State<Arc<Insight>>, Query(asked): Query<Asked>) -> Response {
+    let explained = match asked.about.parse() {
+        Ok(service) => insight.services.explain(service).await,
+        Err(_) => match insight.full_reports().await.status(&insight) {
+            Some(status) => crate::explain::explain(&status, &asked.about),
+            None => Err(insight.silence()),
+        },
+    };
+    explained.map_or_else(|why| fail(StatusCode::NOT_FOUND, why), answer)
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    about: String,
+}
+
 async fn config(State(insight): State<Arc<Insight>>) -> Response {
     answer(insight.configuration.clone())
 }
@@ -121,8 +140,10 @@ async fn health(State(insight): State<Arc<Insight>>) -> Response {
 }
 
 async fn absent(uri: Uri) -> Response {
-    let message =
-        format!("there is no {}: ask /v1/status, /v1/config, /v1/health or /v1/version", uri.path());
+    let message = format!(
+        "there is no {}: ask /v1/status, /v1/explain, /v1/config, /v1/health or /v1/version",
+        uri.path()
+    );
     fail(StatusCode::NOT_FOUND, message)
 }
 

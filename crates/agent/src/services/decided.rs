@@ -14,8 +14,10 @@ use mainstay_core::spread::{Demand, incumbents};
 use mainstay_core::vip::Vip;
 use mainstay_kube::{Publication, VIP_HOST, Wanted};
 
+use super::explain::explain;
 use super::placing::Placing;
 use super::seating::{Place, Placeable};
+use crate::admin::reply::Explanation;
 use crate::names::Members;
 
 /// All that is known.
@@ -32,6 +34,8 @@ pub(super) struct Facts<'a> {
     pub(super) spread: bool,
     /// Whether what their addresses let in is filtered.
     pub(super) filtered: bool,
+    /// A Service that somebody asks about.
+    pub(super) asked: Option<&'a ObjectName>,
 }
 
 /// What follows from it.
@@ -52,6 +56,8 @@ pub(super) struct Decided {
     pub(super) may_hold: Result<(), String>,
     /// What is to be placed, where Services are spread.
     pub(super) claims: Vec<Placeable>,
+    /// What there is to say of the Service that somebody asks about.
+    pub(super) explained: Option<Explanation>,
 }
 
 impl Decided {
@@ -76,7 +82,8 @@ impl Decided {
         let spread = decisions.claims.values().filter(|_| facts.spread);
         let claims = spread.map(placeable).collect();
         let filter = if facts.filtered { Filter::of(&decisions, intent) } else { Filter::default() };
-        Some(Self { ours: uids.len(), uids, wanted, served, filter, may_hold, claims, decisions })
+        let explained = facts.asked.map(|name| explain(name, facts, (&decisions, &survey)));
+        Some(Self { ours: uids.len(), uids, wanted, served, filter, may_hold, claims, explained, decisions })
     }
 
     /// What is refused, in one line for each Service: also that its addresses are on `interface`, where another was asked for.

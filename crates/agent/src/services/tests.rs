@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::decided::Facts;
 use super::*;
 
 fn vips(hosts: &[u8]) -> BTreeSet<Vip> {
@@ -42,8 +43,8 @@ fn a_flap_counts_from_its_own_start_and_a_service_that_is_gone_goes_at_once() {
 // === whether this node may hold ===
 
 use mainstay_core::intent::{
-    Extent, Family, Intent, InterfaceWish, Kind, Listing, Named, NodeFacts, Port, Protocol, Reading, Rules,
-    Service, ServiceType, Wish,
+    Extent, Family, Intent, InterfaceWish, Kind, Listing, Named, NodeFacts, Port, Protocol, Published,
+    Reading, Rules, Service, ServiceType, Wish,
 };
 use mainstay_core::ipam::Pools;
 use mainstay_core::snapshot::Member;
@@ -73,9 +74,89 @@ fn decided(intent: &Intent) -> Decided {
 /// What follows on `n1`, with these agents.
 fn decided_among(intent: &Intent, agents: &Members) -> Decided {
     let (pools, rules, node) = (Pools::default(), Rules::default(), NodeName::new("n1"));
-    let facts =
-        Facts { intent, pools: &pools, rules: &rules, node: &node, agents, spread: false, filtered: false };
+    let facts = Facts {
+        intent,
+        pools: &pools,
+        rules: &rules,
+        node: &node,
+        agents,
+        spread: false,
+        filtered: false,
+        asked: None,
+    };
     Decided::of(&facts).expect("all was read")
+}
+
+/// What there is to say of a Service on `n1`, one after another, where `n1` and `n2` have agents.
+fn explained(intent: &Intent, name: &str) -> String {
+    let (pools, rules, node) = (Pools::default(), Rules::default(), NodeName::new("n1"));
+    let agents: Members =
+        ["n1", "n2"].map(|name| (NodeName::new(name), Member::default())).into_iter().collect();
+    let name: ObjectName = name.parse().expect("a name");
+    let facts = Facts {
+        intent,
+        pools: &pools,
+        rules: &rules,
+        node: &node,
+        agents: &agents,
+        spread: true,
+        filtered: false,
+        asked: Some(&name),
+    };
+    let explained = Decided::of(&facts).expect("all was read").explained.expect("it was asked for");
+    let because: Vec<String> =
+        explained.because.iter().map(|reason| format!("{}: {}", reason.source, reason.says)).collect();
+    [explained.about, explained.conclusion, because.join("\n"), explained.would_change.join("\n")].join("\n")
+}
+
+#[test]
+fn why_a_service_is_as_it_is() {
+    let service = |name: &str, edit: fn(&mut Service)| {
+        let mut service = Service {
+            service_type: ServiceType::LoadBalancer,
+            named: Named { annotation: vec![Wish::Address(Vip::from([10, 1, 0, 1]))], ..Named::default() },
+            published: vec![Published {
+                wish: Wish::Address(Vip::from([10, 1, 0, 1])),
+                ports: BTreeSet::new(),
+            }],
+            ports: [Port { protocol: Protocol::Tcp, port: 80 }].into(),
+            families: vec![Family::Ipv4],
+            seat: Some(NodeName::new("n2")),
+            ..Service::default()
+        };
+        edit(&mut service);
+        Reading::read(name.parse().expect("a name"), service, vec![])
+    };
+    let services = vec![
+        service("shop/a", |_| {}),
+        service("shop/b", |service| service.ports = [Port { protocol: Protocol::Tcp, port: 443 }].into()),
+        service("shop/c", |service| service.published.clear()),
+        service("shop/d", |service| service.ignore = true),
+    ];
+    let node = |name: &&str| {
+        let facts = NodeFacts { excluded: *name == "n2", ..NodeFacts::default() };
+        Reading::read(NodeName::new(name), facts, vec![])
+    };
+    let mut intent = Intent::default();
+    intent.services.replace(listing(Kind::Service, services));
+    intent.slices.replace(listing(Kind::EndpointSlice, vec![]));
+    intent.nodes.replace(listing(Kind::Node, ["n1", "n2"].iter().map(node).collect()));
+    let text = explained(&intent, "shop/a");
+    for part in [
+        "Service shop/a\nit has 10.1.0.1, which is to be held",
+        "its address: 10.1.0.1, on 80/TCP",
+        "it shares: addresses with shop/b",
+        "its annotations: mainstay.io/seat: placed at the seat of n2",
+        "node n1: cannot hold it: no endpoint of service shop/a serves",
+        "node n2: cannot hold it: the node has the label node.kubernetes.io/exclude-from-external-load-balancers",
+        "a node with an agent that could hold it",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = explained(&intent, "shop/c");
+    assert!(text.contains("it gets no address") && text.contains("refused: "), "{text}");
+    assert!(explained(&intent, "shop/d").contains("not held: its annotation kube-vip.io/ignore says so"));
+    assert!(explained(&intent, "shop/e").contains("no such Service"));
 }
 
 #[test]

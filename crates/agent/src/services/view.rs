@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mainstay_core::intent::ObjectName;
 use mainstay_dataplane::filter::InForce;
 use mainstay_dataplane::kernel::TableError;
 use mainstay_kube::PublishStatus;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use crate::admin::reply::{RefusedService, ServiceFilter, Services};
+use super::explain::Question;
+use crate::admin::reply::{Explanation, RefusedService, ServiceFilter, Services};
 
 /// Refusals that are shown; the rest is counted by the metrics.
 const SHOWN: usize = 100;
@@ -17,15 +21,43 @@ const SHOWN: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View(Arc<Mutex<State>>);
 
+/// How long an answer about one Service may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
 #[derive(Debug, Default)]
 struct State {
     /// `None` where no Services are held.
     services: Option<Services>,
     /// Why the loop cannot begin, as long as it cannot.
     waits_for: Option<String>,
+    /// Whoever decides, to be asked why.
+    asked: Option<mpsc::Sender<Question>>,
 }
 
 impl View {
+    /// From now on, questions go there.
+    pub(super) fn answered_by(&self, asked: mpsc::Sender<Question>) {
+        self.lock().asked = Some(asked);
+    }
+
+    /// Why that Service is as it is.
+    ///
+    /// # Errors
+    /// Why nobody can say.
+    pub(crate) async fn explain(&self, about: ObjectName) -> Result<Explanation, String> {
+        let asked = self.lock().asked.clone();
+        let asked = asked.ok_or("this agent holds no Services (svc_enable)")?;
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            asked.send(Question { about, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        let answer = timeout(ANSWER_WITHIN, asking).await.ok().flatten();
+        answer.ok_or_else(|| {
+            "the Services were not all read yet, or no API server answers: see mainstay status".to_owned()
+        })
+    }
+
     /// Services are held; the loop has begun if it is known which cluster this is.
     pub(super) fn begin(&self, cluster: Cluster) {
         let mut state = self.lock();

@@ -12,6 +12,16 @@ pub fn now() -> Moment {
     Moment::from_nanos(read(libc::CLOCK_BOOTTIME))
 }
 
+/// Whether the kernel's wall clock is kept by something (`adjtimex(2)`, `STA_UNSYNC`); `None` where it does not say.
+#[must_use]
+pub fn is_synchronised() -> Option<bool> {
+    // SAFETY: all-zero bytes are a valid timex: it has integers alone.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `timex` is valid and writable for the whole call; with modes 0 it is only read.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    (state >= 0).then_some(timex.status & libc::STA_UNSYNC == 0)
+}
+
 /// The boot this host is in (`/proc/sys/kernel/random/boot_id`).
 ///
 /// # Errors
