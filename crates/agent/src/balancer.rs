@@ -13,6 +13,7 @@
 mod backends;
 mod check;
 mod kernel;
+mod ring;
 mod view;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds, next_in_ring};
+use mainstay_core::balance::{Balance, Failing, Listed, Pool, Thresholds};
 use mainstay_core::vip::Vip;
 use mainstay_dataplane::ipvs::{self, Forwarding};
 use mainstay_dataplane::{balancer, clock};
@@ -32,9 +33,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{Balancer as Settings, Config};
 use crate::insight::ApiView;
+use crate::names::Members;
 use backends::Backends;
 use check::{Check, Checker};
 use kernel::{Done, Kernel};
+use ring::Ring;
 pub(crate) use view::BalancerView;
 
 /// The kernel's table is looked at so often: others may flush it.
@@ -52,6 +55,8 @@ pub(crate) struct Keeper {
     settings: Settings,
     /// Of the VIP.
     interface: String,
+    /// The API servers'.
+    port: u16,
     check: Check,
     backends: Backends,
     claim: Claim,
@@ -66,6 +71,8 @@ pub(crate) struct Claim {
     pub(crate) held: watch::Receiver<Option<bool>>,
     /// Whom the authority names.
     pub(crate) holder: watch::Receiver<Option<String>>,
+    /// The nodes with an agent.
+    pub(crate) members: watch::Receiver<Members>,
 }
 
 impl Keeper {
@@ -82,7 +89,7 @@ impl Keeper {
         };
         let backends = Backends::new(&config.state_dir, &settings.backends, config.port);
         let interface = config.interface.clone();
-        Some(Self { settings, interface, check, backends, claim, api })
+        Some(Self { settings, interface, port: config.port, check, backends, claim, api })
     }
 
     /// Keeps the kernel's balancer so.
@@ -91,7 +98,7 @@ impl Keeper {
     /// When nobody says any more what there is to balance, or a check cannot be made at all.
     pub(crate) async fn run(&self, view: &BalancerView) -> anyhow::Result<()> {
         let (told, mut nodes) = watch::channel(None);
-        let Claim { mut vips, mut held, mut holder } = self.claim.clone();
+        let Claim { mut vips, mut held, mut holder, mut members } = self.claim.clone();
         let kernel = self.choose().await?;
         let following = self.backends.follow(&self.api, told);
         tokio::pin!(following);
@@ -105,15 +112,18 @@ impl Keeper {
                     turn.list(self.backends.list(nodes).await).await?;
                 }
                 Some(checked) = turn.checks.join_next() => turn.checked(checked?),
-                Some(reached) = turn.reaches.join_next() => turn.reached(reached?),
+                Some(looked) = turn.ring.looked() => looked?,
                 changed = vips.changed() => changed?,
                 changed = held.changed() => changed?,
                 changed = holder.changed() => {
                     changed?;
-                    turn.look_for_all();
+                    // Its predecessor may be dead.
+                    turn.ring.look(&BTreeSet::new());
                 }
-                () = sleep_until(turn.look_at) => turn.due = true,
+                changed = members.changed() => changed?,
+                () = sleep_until(turn.look_at) => turn.is_due(),
             }
+            turn.ring.take(&members.borrow_and_update());
             let known = vips.borrow_and_update().clone();
             let held = *held.borrow_and_update() == Some(true);
             turn.put(&known, held).await?;
@@ -146,10 +156,7 @@ struct Turn<'a> {
     /// One for each that is listed: it waits, and asks.
     checks: JoinSet<Checked>,
     checked: BTreeSet<SocketAddr>,
-    /// Those whose hosts did not answer when they were looked for last.
-    unreachable: BTreeSet<SocketAddr>,
-    /// Hosts that are looked for.
-    reaches: JoinSet<(SocketAddr, bool)>,
+    ring: Ring,
     /// This host's own addresses.
     own: BTreeSet<IpAddr>,
     /// When the first checks have been waited for long enough.
@@ -189,8 +196,7 @@ impl<'a> Turn<'a> {
             pool: Pool::new(keeper.thresholds()),
             checks: JoinSet::new(),
             checked: BTreeSet::new(),
-            unreachable: BTreeSet::new(),
-            reaches: JoinSet::new(),
+            ring: Ring::new(keeper.port),
             own: BTreeSet::new(),
             first_by: now + FIRST_WITHIN,
             in_force: None,
@@ -225,29 +231,18 @@ impl<'a> Turn<'a> {
         });
     }
 
-    /// Another node holds the VIP than before: its predecessor may be dead.
-    fn look_for_all(&mut self) {
-        for address in self.pool.members().keys().copied() {
-            self.reaches.spawn(async move { (address, check::reaches(address).await) });
-        }
-    }
-
-    /// Takes in whether a host is there.
-    fn reached(&mut self, (address, reached): (SocketAddr, bool)) {
-        if reached {
-            self.unreachable.remove(&address);
-        } else {
-            self.unreachable.insert(address);
-        }
+    /// It is time to look, also for nodes that nothing checks.
+    fn is_due(&mut self) {
+        self.due = true;
+        self.ring.look(&self.checked.iter().map(SocketAddr::ip).collect());
     }
 
     /// Takes in an answer, and has the next one fetched, unless it is listed no more.
     fn checked(&mut self, Checked { checker, began, answer, reached }: Checked) {
         let address = checker.address;
-        self.reached((address, reached));
+        self.ring.reached(address.ip(), reached);
         if !self.pool.members().contains_key(&address) {
             self.checked.remove(&address);
-            self.unreachable.remove(&address);
             return;
         }
         let before = self.pool.members()[&address].health;
@@ -303,14 +298,12 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Who comes after this node, among those that are there. IPVS knows no strays.
+    /// Whom strays are sent on to. IPVS knows no strays.
     fn next_nodes(&self, vips: &[Vip]) -> BTreeSet<IpAddr> {
-        if self.kernel != Kernel::Nftables {
+        if self.kernel != Kernel::Nftables || !self.keeper.settings.keep_connections {
             return BTreeSet::new();
         }
-        let there = self.pool.members().keys().filter(|address| !self.unreachable.contains(address));
-        let nodes: BTreeSet<IpAddr> = there.map(SocketAddr::ip).collect();
-        vips.iter().filter_map(|vip| next_in_ring(&nodes, &self.own, *vip)).collect()
+        self.ring.next(&self.own, vips)
     }
 
     async fn order(&self, order: Order) -> anyhow::Result<Result<Done, String>> {

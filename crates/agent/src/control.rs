@@ -167,8 +167,9 @@ fn spawn_balancer(
     (edges, parts): (&[Edges], &Parts),
 ) {
     let edges = edges.iter().find(|one| one.role.claim == ClaimId::control_plane());
-    let keeper = edges.and_then(|edges| {
+    let keeper = edges.zip(parts.names.as_ref()).and_then(|(edges, names)| {
         let claim = balancer::Claim {
+            members: names.known().members.subscribe(),
             vips: parts.vips.clone(),
             held: edges.held.clone(),
             holder: edges.holder.clone(),

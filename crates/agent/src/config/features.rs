@@ -187,6 +187,8 @@ pub struct Balancer {
     pub rise: NonZeroU32,
     /// `MAINSTAY_LB_FALL`.
     pub fall: NonZeroU32,
+    /// `MAINSTAY_LB_KEEP_CONNECTIONS`.
+    pub keep_connections: bool,
 }
 
 /// What in the kernel balances.

@@ -7,10 +7,12 @@
 //!              └──── reset: it has been round ◄──────────────────────────┘
 //! ```
 //!
-//! The nodes make a ring, in the order of their addresses. Nobody needs to know who held the VIP when, nor for how long:
-//! whoever knows the connection keeps it, and what nobody knows gets the reset when it comes back to the holder. That it
-//! goes round is marked in the hops that the segment may still take ([`MARKED`]), so that it does not go round twice,
-//! whoever believes what about the ring: sixteen hops on it is a segment like any other, and is reset where it is.
+//! The nodes with an agent make a ring, in the order of their addresses. Nobody needs to know who held the VIP when, nor for
+//! how long: whoever knows the connection keeps it, and what nobody knows gets the reset when it comes back to the holder.
+//! That it goes round is marked in the hops that the segment may still take ([`MARKED`]). The holder sends nothing round
+//! twice; and wherever the holder is, and whoever believes what about the ring, fifteen hops on the segment is reset where
+//! it is. What comes to a node that does not hold the VIP (for a client that believes it does) goes round as well, and so
+//! to the holder.
 //!
 //! A segment has to come in by the VIP's interface: by another one the next node would have it from an interface that it
 //! does not expect its source on (`rp_filter`), and from the loopback its answer would never arrive.
@@ -26,8 +28,8 @@ use super::{different, is_stray, load, reconcile_all};
 use crate::kernel::TableError;
 use crate::nftables::rows::{equal, octets, service};
 use crate::nftables::{
-    Chain, Contents, Elements, Expression, FieldType, Header, Hook, IPV4, IPV6, Load, Purpose, Register,
-    Rule, Set, TCP, Table, Verdict,
+    Chain, Comparison, Contents, Elements, Expression, FieldType, Header, Hook, IPV4, IPV6, Load, Purpose,
+    Register, Rule, Set, TCP, Table, Verdict,
 };
 
 /// The name of both tables, which begins all comments in them as well.
@@ -38,7 +40,7 @@ const NEXT: &str = "next-node";
 /// `NF_INET_LOCAL_IN`, `NF_INET_FORWARD`: just before they are reset.
 const DELIVERED: Hook = Hook { purpose: Purpose::Filter, number: 1, priority: -151 };
 const PASSING: Hook = Hook { purpose: Purpose::Filter, number: 2, priority: -151 };
-/// Hops that are left to a segment that goes round, of sixteen: no system begins with a number near to these.
+/// Hops that are left to a segment that goes round, and those of the last: no system begins with a number near to these.
 const MARKED: u8 = 0xc0;
 const MARK: u8 = 0xf0;
 const FIRST: u8 = 0xcf;
@@ -79,21 +81,23 @@ pub fn remove() -> Result<(), TableError> {
 fn table(family: u8) -> Table {
     let address = if family == IPV4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
     let fields = vec![FieldType::Interface, address, FieldType::Transport, FieldType::Port];
-    let chain = |name, hook, rule| Chain { name, hook: Some(hook), rules: vec![rule] };
-    let delivered = [goes_round(family, false), look_up(family), mark(family)].concat();
-    let passing = [goes_round(family, true), look_up(family)].concat();
+    let chain = |name, hook, rules| Chain { name, hook: Some(hook), rules };
+    let begin = || [goes_round(family, Comparison::Different), look_up(family), mark(family)].concat();
+    let go_on = [goes_round(family, Comparison::Equal), is_not_last(family), look_up(family)].concat();
     let rule = |comment, does: Vec<Expression>| {
         let send = vec![Expression::SendCopy { to: Register(0) }, Expression::End(Verdict::Drop)];
         let tcp = vec![load(Load::Transport, 0), equal(vec![TCP])];
         Rule { comment, does: [tcp, is_stray(), does, send].concat() }
     };
+    const BEGIN: &str = "the next node may know the connection";
+    let passing = vec![rule("it goes round", go_on), rule(BEGIN, begin())];
     Table {
         family,
         name: TABLE,
         sets: vec![Set { name: NEXT, fields, leads_to: vec![address] }],
         chains: vec![
-            chain("delivered", DELIVERED, rule("the next node may know the connection", delivered)),
-            chain("passing", PASSING, rule("it goes round", passing)),
+            chain("delivered", DELIVERED, vec![rule(BEGIN, begin())]),
+            chain("passing", PASSING, passing),
         ],
     }
 }
@@ -104,10 +108,22 @@ const fn hops_at(family: u8) -> u32 {
 }
 
 /// Does it go round already, or does it not?
-fn goes_round(family: u8, already: bool) -> Vec<Expression> {
-    let hops = Load::Payload { of: Header::Network, offset: hops_at(family), length: 1 };
-    let compared = if already { equal(vec![MARKED]) } else { different(vec![MARKED]) };
-    vec![load(hops, 0), Expression::Mask { at: Register(0), bits: vec![MARK] }, compared]
+fn goes_round(family: u8, by: Comparison) -> Vec<Expression> {
+    let at = Register(0);
+    vec![
+        hops(family),
+        Expression::Mask { at, bits: vec![MARK] },
+        Expression::Compare { at, by, value: vec![MARKED] },
+    ]
+}
+
+/// May it take another hop as one that goes round?
+fn is_not_last(family: u8) -> Vec<Expression> {
+    vec![hops(family), different(vec![MARKED])]
+}
+
+fn hops(family: u8) -> Expression {
+    load(Load::Payload { of: Header::Network, offset: hops_at(family), length: 1 }, 0)
 }
 
 /// To whom?

@@ -287,6 +287,13 @@ fn a_connection_outlives_that_its_vip_moves() {
         move_vip(&lab, vip, (nodes[1], nodes[2]));
         echo(&mut first, "the first, whose VIP moved twice");
         echo(&mut second, "the second");
+        // A client that missed the move sends to who held the VIP before: that one passes on what is the holder's.
+        let mut third = begin(3);
+        let mac = ip(&["netns", "exec", nodes[1], "cat", &format!("/sys/class/net/{INTERFACE}/address")]);
+        let stale = ["lladdr", mac.trim(), "nud", "permanent", "dev", INTERFACE];
+        ip(&[&["-n", lab.star.client(), "neigh", "replace", vip][..], &stale].concat());
+        echo(&mut third, "the third, by way of the second");
+        ip(&["-n", lab.star.client(), "neigh", "del", vip, "dev", INTERFACE]);
 
         // The first node ends what goes to the backend 3: nobody knows it any more.
         let without = balance(addresses(&lab.backends, &[2, 4]), Distribution::RoundRobin);

@@ -117,6 +117,7 @@ impl Resolver<'_> {
             check_timeout: self.seconds(Key::BackendCheckTimeout)?,
             rise: self.count(Key::BackendRise)?,
             fall: self.count(Key::BackendFall)?,
+            keep_connections: self.switch(Key::BalancerKeepConnections)?,
         };
         self.check_balancer(balancer)
     }

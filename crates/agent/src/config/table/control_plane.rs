@@ -147,4 +147,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(Key::BackendFall, &["MAINSTAY_LB_FALL"], &["lbFall"], number("COUNT", 1, 100))
         .else_is("2")
         .works("Bad checks in a row, 50 ms apart, until a backend is out of rotation"),
+    Setting::new(
+        Key::BalancerKeepConnections,
+        &["MAINSTAY_LB_KEEP_CONNECTIONS"],
+        &["lbKeepConnections"],
+        Kind::Switch,
+    )
+    .else_is("true")
+    .works("Whether connections outlive that the VIP moves: nodes pass on what they do not know, with the client's address"),
 ];

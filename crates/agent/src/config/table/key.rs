@@ -64,6 +64,7 @@ pub enum Key {
     BackendCheckTimeout,
     BackendRise,
     BackendFall,
+    BalancerKeepConnections,
     // This node
     NodeName,
     NodeLabeling,

@@ -16,6 +16,7 @@ fn a_backend_without_a_port_has_the_api_servers() {
     assert_eq!(backends, ["10.0.0.21:7443", "10.0.0.22:6444"]);
     assert_eq!(balancer.forwarding, Forwarding::Local);
     assert_eq!((balancer.backend, balancer.check), (BalancerBackend::Auto, BackendCheck::Ready));
+    assert!(balancer.keep_connections);
     assert_eq!((balancer.rise.get(), balancer.fall.get(), balancer.port), (2, 2, 6443));
 }
 
