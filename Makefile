@@ -6,6 +6,7 @@ ARGS ?=
 # The machine's own, named: only then are build scripts not linked statically as well.
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 ON_UML = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER=$(CURDIR)/scripts/uml.sh
+ON_VM = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER=$(CURDIR)/scripts/vm.sh
 LAB_TESTS = $(filter-out fuzz sim model,$(notdir $(basename $(wildcard crates/lab/tests/*))))
 
 .DEFAULT_GOAL := help
@@ -32,9 +33,10 @@ test-long: setup ## all tests, with 5 times as many seeds of the simulation, and
 	MAINSTAY_LONG=1 MAINSTAY_SIM_SEEDS=$(or $(SEEDS),100000) $(CARGO) test --workspace --no-fail-fast $(ARGS)
 	$(MAKE) devices
 
-devices: setup ## a VIP on a bond, a VLAN and a bridge, and IPVS, on User-Mode Linux, whose kernel has them all
+devices: setup ## a VIP on a bond, a VLAN and a bridge, and IPVS, on User-Mode Linux; balancing and filtering on Debian's kernel in QEMU
 	$(ON_UML) $(CARGO) test --workspace --test devices -- --nocapture --test-threads 1 $(ARGS)
 	$(ON_UML) $(CARGO) test --package mainstay-dataplane --test network -- --nocapture --test-threads 1 ipvs:: $(ARGS)
+	$(ON_VM) $(CARGO) test --package mainstay-dataplane --test network -- --nocapture --test-threads 1 ipvs:: balancer:: filter:: $(ARGS)
 
 sim: ## the simulation alone: SEED=7 traces one seed, SEEDS=50000 runs that many
 	$(if $(SEED),MAINSTAY_SIM_SEED=$(SEED)) $(if $(SEEDS),MAINSTAY_SIM_SEEDS=$(SEEDS)) \
