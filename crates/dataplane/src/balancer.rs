@@ -292,12 +292,13 @@ fn reset_strays(family: &Family) -> Rule {
 /// Of TCP: does it begin no connection, and is there none that it belongs to?
 fn is_stray() -> Vec<Expression> {
     vec![
-        load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
-        Expression::Mask { at: Register(0), bits: vec![FLAGS] },
-        different(vec![SYN]),
+        // First what is not so of nearly every packet that passes.
         load(Load::ConnectionState, 0),
         Expression::Mask { at: Register(0), bits: NEW.to_ne_bytes().to_vec() },
         different(vec![0; 4]),
+        load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
+        Expression::Mask { at: Register(0), bits: vec![FLAGS] },
+        different(vec![SYN]),
     ]
 }
 
