@@ -42,9 +42,8 @@ pub const TABLE: &str = "mainstay-balancer";
 /// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`, `NF_INET_LOCAL_IN`, `NF_INET_POST_ROUTING`; just before kube-proxy's, at -100 and 100.
 const ARRIVING: Hook = Hook { purpose: Purpose::Translate, number: 0, priority: -101 };
 const FROM_HERE: Hook = Hook { purpose: Purpose::Translate, number: 3, priority: -101 };
-/// Behind connection tracking, before what others filter; `NF_INET_FORWARD` as well.
+/// Behind connection tracking, before what others filter.
 const DELIVERED: Hook = Hook { purpose: Purpose::Filter, number: 1, priority: -150 };
-const PASSING: Hook = Hook { purpose: Purpose::Filter, number: 2, priority: -150 };
 /// Before connection tracking.
 const UNTRACKED: Hook = Hook { purpose: Purpose::Filter, number: 3, priority: -300 };
 const LEAVING: Hook = Hook { purpose: Purpose::Translate, number: 4, priority: 99 };
@@ -196,7 +195,6 @@ fn table(distribution: Distribution) -> Table {
         base("from-here", FROM_HERE, is_balanced),
         base("leaving", LEAVING, masquerade),
         base("delivered", DELIVERED, reset_strays),
-        base("passing", PASSING, reset_strays),
         base("untracked", UNTRACKED, leave_nudges),
     ];
     Table {
@@ -285,17 +283,20 @@ fn reset_strays(family: &Family) -> Rule {
         Expression::Find { at: Register(0), set: family.vips },
         Expression::Reset,
     ];
-    let does = [in_family(family), is_stray(), to_vip].concat();
+    let family = vec![load(Load::Family, 0), equal(vec![family.number])];
+    let does = [family, is_stray(), to_vip].concat();
     Rule { comment: "of no connection that is known", does }
 }
 
-/// Of TCP: does it begin no connection, and is there none that it belongs to?
+/// Does it begin no connection of TCP, and is there none that it belongs to?
 fn is_stray() -> Vec<Expression> {
     vec![
-        // First what is not so of nearly every packet that passes.
+        // First what is not so of nearly every packet that comes by.
         load(Load::ConnectionState, 0),
         Expression::Mask { at: Register(0), bits: NEW.to_ne_bytes().to_vec() },
         different(vec![0; 4]),
+        load(Load::Transport, 0),
+        equal(vec![TCP]),
         load(Load::Payload { of: Header::Transport, offset: FLAGS_AT, length: 1 }, 0),
         Expression::Mask { at: Register(0), bits: vec![FLAGS] },
         different(vec![SYN]),

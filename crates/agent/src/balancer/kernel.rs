@@ -72,7 +72,7 @@ impl Kernel {
                 let sent_on = strays::put(balance, interface, &order.strays_go_to);
                 let done = balancer::put(balance).map_err(|error| error.to_string())?;
                 lacking.extend(sent_on.as_ref().err().map(|error| {
-                    format!("connections to the VIP are reset when it moves to this node: {error} (load nft_dup_ipv4 and nft_dup_ipv6 on the host, if it lacks them)")
+                    format!("connections to the VIP are reset when it moves to this node: {error} (load nft_dup_ipv4, nft_dup_ipv6, nft_reject_ipv4 and nft_reject_ipv6 on the host, if it lacks them)")
                 }));
                 Ok(Done {
                     changed: done.changed || sent_on.is_ok_and(|changed| changed),

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 
 use mainstay_core::balance::Balance;
 
-use super::{different, is_stray, load, reconcile_all};
+use super::{NEW, different, is_stray, load, reconcile_all};
 use crate::kernel::TableError;
 use crate::nftables::rows::{equal, octets, service};
 use crate::nftables::{
@@ -86,11 +86,16 @@ fn table(family: u8) -> Table {
     let go_on = [goes_round(family, Comparison::Equal), is_not_last(family), look_up(family)].concat();
     let rule = |comment, does: Vec<Expression>| {
         let send = vec![Expression::SendCopy { to: Register(0) }, Expression::End(Verdict::Drop)];
-        let tcp = vec![load(Load::Transport, 0), equal(vec![TCP])];
-        Rule { comment, does: [tcp, is_stray(), does, send].concat() }
+        Rule { comment, does: [is_stray(), does, send].concat() }
     };
     const BEGIN: &str = "the next node may know the connection";
-    let passing = vec![rule("it goes round", go_on), rule(BEGIN, begin())];
+    let reset = [is_stray(), goes_round(family, Comparison::Equal), look_up(family), vec![Expression::Reset]];
+    let passing = vec![
+        is_known(),
+        rule("it goes round", go_on),
+        Rule { comment: "it has been round", does: reset.concat() },
+        rule(BEGIN, begin()),
+    ];
     Table {
         family,
         name: TABLE,
@@ -105,6 +110,17 @@ fn table(family: u8) -> Table {
 /// Where the hops that are left are in a network header.
 const fn hops_at(family: u8) -> u32 {
     if family == IPV4 { 8 } else { 7 }
+}
+
+/// Does it begin nothing? Nearly every packet that passes by is of a connection that is known, and done with here.
+fn is_known() -> Rule {
+    let does = vec![
+        load(Load::ConnectionState, 0),
+        Expression::Mask { at: Register(0), bits: NEW.to_ne_bytes().to_vec() },
+        equal(vec![0; 4]),
+        Expression::End(Verdict::Accept),
+    ];
+    Rule { comment: "of a connection that is known", does }
 }
 
 /// Does it go round already, or does it not?
